@@ -5,6 +5,7 @@ export default defineConfig({
   format: "esm",
   target: "es2024",
   platform: "neutral",
+  removeNodeProtocol: false,
   dts: true,
   sourcemap: true,
   clean: true,
