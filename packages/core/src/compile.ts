@@ -1,0 +1,142 @@
+import { currentDevice, type Buffer, type Device } from "./device.ts"
+import { fail, showShape } from "./errors.ts"
+import { buildProgram, loadProgram, runProgram, showProgram, unloadProgram, type Loaded } from "./program.ts"
+import { allocate, checkOperands, deviceOf, realize } from "./realize.ts"
+import { apply, fromStorage, Tensor, type Op } from "./tensor.ts"
+import { mapTree, tensorsOf } from "./tree.ts"
+
+const inputOp: Op<{ of: Tensor }> = {
+  name: "input",
+  meaning: { leaf: "input" },
+  result: (_, { of }) => ({ shape: of.shape, dtype: of.dtype }),
+}
+const scalarOp: Op<"f32" | "i32"> = {
+  name: "scalar",
+  meaning: { leaf: "scalar" },
+  result: (_, dtype) => ({ shape: [], dtype }),
+}
+
+export interface CompileOptions {
+  /** Arguments (by position) whose tensors are disposed after each call: the old parameters of a training step. */
+  readonly donate?: readonly number[]
+}
+
+/** A captured function: `await step(…)` replays its program. */
+export interface Compiled<A extends readonly unknown[], R> {
+  (...args: A): Promise<R>
+  /** Programs captured so far, one per combination of argument shapes and dtypes. */
+  readonly programs: number
+  /** The printed programs. */
+  show(): string
+  /** Releases the programs' temporary memory; a later call captures anew. */
+  dispose(): void
+}
+
+type Captured<R> = { loaded: Loaded; placeholders: Tensor[]; scalars: Tensor[]; outputs: Tensor[]; result: R }
+/** What a compiled function's body sees: numbers and bigints arrive as 0-d tensors. */
+export type Traced<T> = T extends number | bigint ? Tensor : T extends Tensor ? Tensor
+  : T extends readonly (infer U)[] ? Traced<U>[] : T extends object ? { [K in keyof T]: Traced<T[K]> } : T
+
+/**
+ * Captures `fn` once per combination of argument shapes and replays it. Arguments are trees of tensors and numbers;
+ * numbers (f32) and bigints (i32) are run-time scalars: `fn` sees them as 0-d tensors, and another value needs no new
+ * capture. Everything else must be the same on every call, for `fn` is not run again. Results are stored tensors.
+ */
+export function compile<A extends readonly unknown[], R>(fn: (...args: { [K in keyof A]: Traced<A[K]> }) => R, options: CompileOptions = {}): Compiled<A, R> {
+  const cache = new Map<string, Promise<Captured<R>>>()
+
+  const call = async (...args: A): Promise<R> => {
+    const tensors = tensorsOf(args)
+    const numbers = numbersOf(args)
+    for (const t of tensors) if (t.disposed) fail("disposed", "compile", `an argument, ${t.dtype}${showShape(t.shape)}, was disposed`)
+    const unstored = tensors.filter((t) => t.storage === undefined)
+    if (unstored.length > 0) await realize(...unstored)
+    const device = tensors.length > 0 ? deviceOf("compile", tensors) : currentDevice()
+    const key = signature(args, device)
+    let captured = cache.get(key)
+    if (captured === undefined) {
+      captured = capture(fn as (...args: unknown[]) => R, args, device)
+      cache.set(key, captured)
+      captured.catch(() => cache.delete(key))
+    }
+    const c = await captured
+    const bound = new Map<Tensor, Buffer>(c.placeholders.map((p, i) => [p, tensors[i]!.storage!.buffer]))
+    const values = new Map<Tensor, number>(c.scalars.map((s, i) => [s, numbers[i]!]))
+    const storages = allocate(device, c.outputs.map((o) => o.bytes))
+    await runProgram(c.loaded, storages.map((s) => s.buffer), (t) => bound.get(t)!, (t) => values.get(t)!)
+    const made = new Map(c.outputs.map((o, i) => [o, fromStorage(storages[i]!, o.shape, o.dtype)]))
+    for (const i of options.donate ?? []) for (const t of tensorsOf(args[i])) t.dispose()
+    return mapTree(c.result, (t) => made.get(t) ?? t)
+  }
+  const compiled = call as Compiled<A, R> & { programs: number }
+  Object.defineProperty(compiled, "programs", { get: () => cache.size })
+  let shown: string[] = []
+  compiled.show = () => shown.join("\n\n")
+  compiled.dispose = () => {
+    for (const c of cache.values()) void c.then(({ loaded }) => unloadProgram(loaded), () => {})
+    cache.clear()
+    shown = []
+  }
+
+  async function capture(body: (...args: unknown[]) => R, args: A, device: Device): Promise<Captured<R>> {
+    const placeholders: Tensor[] = [], scalars: Tensor[] = []
+    const traced = mapLeaves(args, (leaf) => {
+      if (leaf instanceof Tensor) {
+        const p = new Tensor(inputOp as Op, [], { of: { shape: leaf.shape, dtype: leaf.dtype } }, leaf.shape, leaf.dtype, device)
+        placeholders.push(p)
+        return p
+      }
+      if (typeof leaf !== "number" && typeof leaf !== "bigint") return leaf
+      const s = apply(scalarOp, [], typeof leaf === "bigint" ? "i32" : "f32")
+      scalars.push(s)
+      return s
+    }) as unknown[]
+    const result = body(...traced)
+    if (result instanceof Promise) fail("value", "compile", "the function must not be async", "nothing is computed while it is captured")
+    const outputs = [...new Set(tensorsOf(result))].filter((t) => t.storage === undefined)
+    checkOperands(outputs)
+    const program = buildProgram(outputs, device)
+    shown.push(showProgram(program))
+    return { loaded: await loadProgram(program, device), placeholders, scalars, outputs, result }
+  }
+  return compiled
+}
+
+function mapLeaves(tree: unknown, fn: (leaf: unknown) => unknown): unknown {
+  if (Array.isArray(tree)) return tree.map((t) => mapLeaves(t, fn))
+  if (tree !== null && typeof tree === "object" && !(tree instanceof Tensor) && Object.getPrototypeOf(tree) === Object.prototype)
+    return Object.fromEntries(Object.entries(tree).map(([k, t]) => [k, mapLeaves(t, fn)]))
+  return fn(tree)
+}
+
+function numbersOf(args: unknown): number[] {
+  const out: number[] = []
+  mapLeaves(args, (leaf) => {
+    if (typeof leaf === "number" || typeof leaf === "bigint") out.push(Number(leaf))
+    return leaf
+  })
+  return out
+}
+
+function signature(args: unknown, device: Device): string {
+  let key = device.name
+  const go = (x: unknown): void => {
+    if (x instanceof Tensor) key += `${x.dtype}[${x.shape.join()}]`
+    else if (Array.isArray(x)) {
+      key += "("
+      for (const y of x) go(y)
+      key += ")"
+    } else if (x !== null && typeof x === "object" && Object.getPrototypeOf(x) === Object.prototype) {
+      key += "{"
+      for (const [k, y] of Object.entries(x)) {
+        key += `${k}:`
+        go(y)
+      }
+      key += "}"
+    } else key += typeof x === "number" || typeof x === "bigint" ? typeof x : `${typeof x}${String(x)}`
+    key += ";"
+  }
+  go(args)
+  return key
+}
+

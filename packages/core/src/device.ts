@@ -1,0 +1,54 @@
+import { fail } from "./errors.ts"
+import type { DType } from "./dtype.ts"
+import type { Kernel } from "./kernel.ts"
+
+/** Memory of a device. Devices extend it with what they need; nobody else looks inside. */
+export interface Buffer { readonly bytes: number }
+/** A kernel made ready to run on one device. */
+export interface Executable { readonly kernel: Kernel }
+/** One kernel launch: buffers as the kernel's parameters are numbered, the output first. */
+export interface Call { readonly executable: Executable; readonly buffers: readonly Buffer[]; readonly scalars: readonly number[] }
+
+/** The contract of a device. `run` is ordered and does not block on results; `read` waits for what was run before it. */
+export interface Device {
+  readonly name: string
+  readonly limits: { readonly bufferBytes: number }
+  /** Whether the device has a tuned kernel for the composite op `name` at these sizes; otherwise it gets the expansion. */
+  accepts(name: string, dims: Readonly<Record<string, number>>, dtype: DType): boolean
+  alloc(bytes: number): Buffer
+  free(buffer: Buffer): void
+  write(buffer: Buffer, data: Uint8Array, at?: number): void
+  read(buffer: Buffer, bytes?: number): Promise<Uint8Array<ArrayBuffer>>
+  /** Makes kernels ready; kernels that print equally may share one executable. */
+  prepare(kernels: readonly Kernel[]): Promise<Executable[]>
+  run(calls: readonly Call[]): void
+  /** Releases threads, memory and handles; tensors of the device are gone afterwards. */
+  close(): Promise<void>
+}
+
+let current: Device | undefined
+let fallback: (() => Device) | undefined
+
+/** The device that new tensors live on; the reference device until another is opened. */
+export function currentDevice(): Device {
+  return (current ??= fallback?.() ?? fail("device", "currentDevice", "no device is open", 'await open("wasm") first'))
+}
+/** Makes `device` the current one and returns it. */
+export function useDevice(device: Device): Device {
+  current = device
+  return device
+}
+/** Runs `fn` with `device` as the current one. */
+export function withDevice<T>(device: Device, fn: () => T): T {
+  const outer = current
+  current = device
+  try {
+    return fn()
+  } finally {
+    current = outer
+  }
+}
+/** Names the device to start with; core registers its reference device here. */
+export function defaultDevice(make: () => Device): void {
+  fallback = make
+}

@@ -1,0 +1,100 @@
+import { scalarOf, type DType, type Scalar } from "./dtype.ts"
+import { fail } from "./errors.ts"
+import { acc, add, constant, div, freshExprs, index, int, load, mul, rem, scalar, store, type Expr } from "./expr.ts"
+import type { Kernel, Load } from "./kernel.ts"
+import type { Group, Schedule } from "./schedule.ts"
+import { sizeOf, type Shape } from "./shape.ts"
+import type { Tensor } from "./tensor.ts"
+
+/** A kernel and what its parameters (after the output) and scalars stand for. */
+export interface Lowered { readonly kernel: Kernel; readonly inputs: readonly Tensor[]; readonly scalars: readonly Tensor[] }
+
+/** Row-major position of coordinates. */
+export function flatIndex(coords: readonly Expr[], shape: Shape): Expr {
+  let at = int(0)
+  for (let i = 0; i < shape.length; i++) at = add(mul(at, int(shape[i]!)), coords[i]!)
+  return at
+}
+/** Coordinates of a row-major position. */
+export function unflatten(at: Expr, shape: Shape): Expr[] {
+  const coords = new Array<Expr>(shape.length)
+  for (let i = shape.length - 1; i >= 0; i--) {
+    const n = shape[i]!
+    coords[i] = n <= 1 ? int(0) : i === 0 ? at : rem(at, int(n))
+    at = n <= 1 || i === 0 ? at : div(at, int(n))
+  }
+  return coords
+}
+/** The coordinates of a kernel over `shape`. */
+export const coordinates = (shape: Shape, first = 0): Expr[] => shape.map((n, i) => index(first + i, n))
+
+/** Turns a group into a kernel: one expression in the group's coordinates, loads where other groups' results are read. */
+export function lower(group: Group, { resolve }: Schedule, isStored: (t: Tensor) => boolean): Lowered {
+  return freshExprs(() => {
+    const { root, core } = group
+    const inputs: Tensor[] = [], scalars: Tensor[] = []
+    const parameters: DType[] = [root.dtype], scalarTypes: Scalar[] = []
+    const memo = new Map<Tensor, Map<string, Expr>>()
+
+    const slot = (list: Tensor[], t: Tensor, added: () => void): number => {
+      let i = list.indexOf(t)
+      if (i < 0) {
+        i = list.push(t) - 1
+        added()
+      }
+      return i
+    }
+    const at = (tensor: Tensor, coords: readonly Expr[]): Expr => {
+      const t = resolve(tensor)
+      if (t !== root && (t.storage !== undefined || isStored(t))) return read(t, coords)
+      if (t === core) return acc(scalarOf(t.dtype))
+      let key = ""
+      for (const c of coords) key += `${c.id},`
+      let known = memo.get(t)
+      if (known === undefined) memo.set(t, (known = new Map()))
+      let value = known.get(key)
+      if (value === undefined) known.set(key, (value = store(meaning(t, coords), t.dtype)))
+      return value
+    }
+    const read = (t: Tensor, coords: readonly Expr[]): Expr => {
+      const n = slot(inputs, t, () => parameters.push(t.dtype))
+      return load(n + 1, t.dtype, flatIndex(coords, t.shape))
+    }
+    const meaning = (t: Tensor, coords: readonly Expr[]): Expr => {
+      const m = t.op.meaning
+      if ("scalar" in m) return m.scalar(t.sources.map((s) => at(s, coords)), t, t.attrs)
+      if ("move" in m) return at(t.sources[0]!, m.move(coords, t, t.attrs))
+      if ("at" in m) return m.at((s, c) => at(t.sources[s]!, c), coords, t, t.attrs)
+      if ("leaf" in m && m.leaf === "scalar") return scalar(scalarOf(t.dtype), slot(scalars, t, () => scalarTypes.push(scalarOf(t.dtype))))
+      if ("leaf" in m && m.leaf === "input") return read(t, coords)
+      return fail("internal", t.op.name, "cannot stand inside another kernel")
+    }
+    const base = { dtype: root.dtype, parameters, scalars: scalarTypes }
+    // A kernel without elements runs nothing, and coordinates of an empty axis do not exist.
+    if (root.size === 0) return { kernel: { ...base, kind: "map", shape: [0], body: constant(scalarOf(root.dtype), 0) }, inputs, scalars }
+    if (core === undefined) {
+      const body = at(root, coordinates(root.shape))
+      return { kernel: { ...base, kind: "map", shape: root.shape, body }, inputs, scalars }
+    }
+    const m = core.op.meaning
+    const shape = core.shape
+    const own = coordinates(shape)
+    let result: { kernel: Kernel }
+    const finish = (): Expr => store(root === core ? acc(scalarOf(core.dtype)) : at(root, unflatten(flatIndex(own, shape), root.shape)), root.dtype)
+    if ("reduce" in m) {
+      const source = core.sources[0]!
+      const axes = m.axes(core.attrs)
+      const over = axes.map((a) => source.shape[a]!)
+      const coords = own.map((c, i) => (axes.includes(i) ? index(shape.length + axes.indexOf(i), source.shape[i]!) : c))
+      const body = source.size === 0 ? constant(scalarOf(source.dtype), 0) : at(source, coords)
+      result = { kernel: { ...base, kind: "reduce", shape, over, combine: m.reduce, body, epilogue: finish() } }
+    } else {
+      const template = core.op.template!
+      const loads: Record<string, Load> = {}
+      for (const [name, l] of Object.entries(template.loads(core, core.attrs)))
+        loads[name] = { shape: l.shape, body: sizeOf(l.shape) === 0 ? constant("f32", 0) : at(core.sources[l.source]!, l.coords(coordinates(l.shape))) }
+      result = { kernel: { ...base, kind: "template", name: core.op.name, shape, dims: template.dims(core, core.attrs), loads, epilogue: finish() } }
+    }
+    return { ...result, inputs, scalars }
+  })
+}

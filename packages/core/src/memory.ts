@@ -1,0 +1,86 @@
+import type { Storage, Tensor } from "./tensor.ts"
+
+/** Live tensor memory: what users hold, per device, and what the garbage collector had to release for them. */
+export interface MemoryReport {
+  /** Bytes and tensors alive now. */
+  readonly bytes: number
+  readonly tensors: number
+  /** Highest `bytes` since the start or the last {@link resetPeak}. */
+  readonly peakBytes: number
+  /** Tensors that were dropped without `dispose` or a scope; their memory came back late. */
+  readonly collected: number
+  readonly devices: Readonly<Record<string, { bytes: number; tensors: number }>>
+}
+
+const live = new Map<Storage, string>()
+let bytes = 0, peakBytes = 0, collected = 0
+let onLeak: ((storage: Storage, label: string) => void) | undefined
+
+const net = new FinalizationRegistry<Storage>((storage) => {
+  const label = live.get(storage)
+  if (label === undefined) return
+  collected++
+  onLeak?.(storage, label)
+  drop(storage)
+})
+
+function drop(storage: Storage): void {
+  if (!live.delete(storage)) return
+  bytes -= storage.bytes
+  storage.device.free(storage.buffer)
+}
+
+/** Calls back for every tensor whose memory only the garbage collector released, with its dtype and shape; undefined stops it. */
+export function onLeaked(fn: ((label: string, bytes: number) => void) | undefined): void {
+  onLeak = fn && ((storage, label) => fn(label, storage.bytes))
+}
+
+let scopes: Set<Tensor>[] = []
+
+/** @internal */
+export function track(t: Tensor): void {
+  const storage = t.storage!
+  live.set(storage, `${t.dtype}[${t.shape.join(", ")}]`)
+  bytes += storage.bytes
+  if (bytes > peakBytes) peakBytes = bytes
+  net.register(t, storage, storage)
+  scopes.at(-1)?.add(t)
+}
+
+/** @internal */
+export function release(t: Tensor): void {
+  const storage = t.storage!
+  t.storage = undefined
+  net.unregister(storage)
+  for (const s of scopes) s.delete(t)
+  drop(storage)
+}
+
+/** Live bytes, tensors, peak and leaks. Program temporaries are not counted; they live as long as their program. */
+export function memory(): MemoryReport {
+  const devices: Record<string, { bytes: number; tensors: number }> = {}
+  for (const s of live.keys()) {
+    const row = (devices[s.device.name] ??= { bytes: 0, tensors: 0 })
+    row.bytes += s.bytes
+    row.tensors++
+  }
+  return { bytes, tensors: live.size, peakBytes, collected, devices }
+}
+export function resetPeak(): void {
+  peakBytes = bytes
+}
+
+/** @internal Opens a scope; the returned function closes it and disposes what it tracked, except `keep`. */
+export function enterScope(): (keep: readonly Tensor[]) => void {
+  const mine = new Set<Tensor>()
+  scopes.push(mine)
+  return (keep) => {
+    scopes = scopes.filter((s) => s !== mine)
+    const outer = scopes.at(-1)
+    const kept = new Set(keep)
+    for (const t of [...mine]) {
+      if (kept.has(t)) outer?.add(t)
+      else t.dispose()
+    }
+  }
+}

@@ -1,0 +1,151 @@
+import type { Buffer, Call, Device, Executable } from "./device.ts"
+import { bytesOf, dtypes, type TypedArray } from "./dtype.ts"
+import { showKernel, type Kernel } from "./kernel.ts"
+import { lower } from "./lower.ts"
+import { schedule } from "./schedule.ts"
+import { sizeOf } from "./shape.ts"
+import type { Host, Tensor } from "./tensor.ts"
+
+/** Where a value of a program lives: memory bound from outside, an argument, a temporary's place, or an output. */
+export type Value =
+  | { readonly kind: "bound"; readonly buffer: Buffer }
+  | { readonly kind: "input"; readonly input: Tensor }
+  | { readonly kind: "temporary"; readonly place: number; readonly bytes: number }
+  | { readonly kind: "output"; readonly output: number; readonly bytes: number }
+
+export type Step =
+  | { readonly kind: "kernel"; readonly kernel: Kernel; readonly values: readonly number[]; readonly scalars: readonly Tensor[] }
+  | { readonly kind: "routine"; readonly node: Tensor; readonly values: readonly number[]; readonly sources: readonly Omit<Host, "data">[] }
+
+/** A scheduled graph: what runs, in which order, over which memory. Printable with {@link showProgram}. */
+export interface Program {
+  readonly steps: readonly Step[]
+  readonly values: readonly Value[]
+  /** Bytes of the memory shared by temporaries whose lives do not overlap. */
+  readonly places: readonly number[]
+}
+
+/** Schedules, lowers and plans memory. Outputs must be distinct and not stored yet. */
+export function buildProgram(outputs: readonly Tensor[], device: Device): Program {
+  const plan = schedule(outputs, device)
+  const number = new Map<Tensor, number>()
+  const values: Value[] = []
+  const outputOf = new Map(outputs.map((o, i) => [plan.resolve(o), i]))
+  const roots = new Set(plan.groups.map((g) => g.root))
+  const isStored = (t: Tensor): boolean => roots.has(t)
+  const steps: Step[] = []
+  for (const group of plan.groups) {
+    const t = group.root
+    if ("routine" in t.op.meaning) {
+      const sources = t.sources.map(plan.resolve)
+      steps.push({ kind: "routine", node: t, values: [t, ...sources].map(valueOf), sources: sources.map(({ shape, dtype }) => ({ shape, dtype })) })
+    } else {
+      const { kernel, inputs, scalars } = lower(group, plan, isStored)
+      steps.push({ kind: "kernel", kernel, values: [t, ...inputs].map(valueOf), scalars })
+    }
+  }
+  function valueOf(t: Tensor): number {
+    let n = number.get(t)
+    if (n !== undefined) return n
+    const bytes = t.size * bytesOf(t.dtype)
+    const output = outputOf.get(t)
+    n = values.push(
+      t.storage !== undefined ? { kind: "bound", buffer: t.storage.buffer }
+      : output !== undefined ? { kind: "output", output, bytes }
+      : roots.has(t) ? { kind: "temporary", place: -1, bytes }
+      : { kind: "input", input: t },
+    ) - 1
+    number.set(t, n)
+    return n
+  }
+  return planMemory(steps, values)
+}
+
+/** Gives temporaries with disjoint lives the same memory: best fit among the free places, in program order. */
+function planMemory(steps: readonly Step[], values: readonly Value[]): Program {
+  const last = new Map<number, number>()
+  steps.forEach((s, i) => s.values.forEach((v) => last.set(v, i)))
+  const places: number[] = []
+  const free: number[] = []
+  const placed = [...values]
+  steps.forEach((step, i) => {
+    const out = step.values[0]!
+    const value = placed[out]!
+    if (value.kind === "temporary") {
+      let best = -1
+      for (const p of free) if (places[p]! >= value.bytes && (best < 0 || places[p]! < places[best]!)) best = p
+      // A place far larger than needed stays free for what needs it.
+      if (best < 0 || places[best]! > 4 * value.bytes + 4096) best = places.push(value.bytes) - 1
+      else free.splice(free.indexOf(best), 1)
+      placed[out] = { ...value, place: best }
+    }
+    for (const v of new Set(step.values)) {
+      const ended = placed[v]!
+      if (ended.kind === "temporary" && last.get(v) === i) free.push(ended.place)
+    }
+  })
+  return { steps, values: placed, places }
+}
+
+/** A program ready to run on a device, with its temporaries allocated. */
+export interface Loaded { readonly program: Program; readonly device: Device; readonly executables: readonly (Executable | undefined)[]; readonly temporaries: readonly Buffer[] }
+
+export async function loadProgram(program: Program, device: Device): Promise<Loaded> {
+  const kernels = program.steps.flatMap((s) => (s.kind === "kernel" ? [s.kernel] : []))
+  const ready = await device.prepare(kernels)
+  let n = 0
+  const executables = program.steps.map((s) => (s.kind === "kernel" ? ready[n++] : undefined))
+  return { program, device, executables, temporaries: program.places.map((bytes) => device.alloc(bytes)) }
+}
+
+export function unloadProgram(loaded: Loaded): void {
+  for (const b of loaded.temporaries) loaded.device.free(b)
+}
+
+/** Runs a program. `input` finds the memory of arguments, `scalar` the value of run-time scalars. */
+export async function runProgram(loaded: Loaded, outputs: readonly Buffer[], input: (t: Tensor) => Buffer, scalar: (t: Tensor) => number): Promise<void> {
+  const { program, device, executables, temporaries } = loaded
+  const bufferOf = (n: number): Buffer => {
+    const v = program.values[n]!
+    return v.kind === "bound" ? v.buffer : v.kind === "input" ? input(v.input) : v.kind === "output" ? outputs[v.output]! : temporaries[v.place]!
+  }
+  let calls: Call[] = []
+  for (let i = 0; i < program.steps.length; i++) {
+    const step = program.steps[i]!
+    const buffers = step.values.map(bufferOf)
+    if (step.kind === "kernel") calls.push({ executable: executables[i]!, buffers, scalars: step.scalars.map(scalar) })
+    else {
+      device.run(calls)
+      calls = []
+      await runRoutine(step, buffers, device)
+    }
+  }
+  device.run(calls)
+}
+
+async function runRoutine(step: Step & { kind: "routine" }, buffers: readonly Buffer[], device: Device): Promise<void> {
+  const hosts: Host[] = []
+  for (let i = 0; i < step.sources.length; i++) {
+    const { shape, dtype } = step.sources[i]!
+    const size = sizeOf(shape)
+    const bytes = await device.read(buffers[i + 1]!, size * bytesOf(dtype))
+    hosts.push({ shape, dtype, data: new dtypes[dtype].array(bytes.buffer, bytes.byteOffset, size) })
+  }
+  const meaning = step.node.op.meaning as { routine(src: readonly Host[], node: Tensor, attrs: unknown): TypedArray }
+  const result = meaning.routine(hosts, step.node, step.node.attrs)
+  device.write(buffers[0]!, new Uint8Array(result.buffer, result.byteOffset, result.byteLength))
+}
+
+/** One line per step: the value it makes, its kernel, the values it reads. */
+export function showProgram({ steps, values, places }: Program): string {
+  const name = (n: number): string => {
+    const v = values[n]!
+    return v.kind === "temporary" ? `t${v.place}` : v.kind === "output" ? `out${v.output}` : v.kind === "input" ? `in${n}` : `b${n}`
+  }
+  const lines = steps.map((s) => {
+    const [out, ...rest] = s.values
+    const what = s.kind === "kernel" ? showKernel(s.kernel) : `routine ${s.node.op.name}`
+    return `${name(out!)} = ${what} (${rest.map(name).join(", ")})`
+  })
+  return [...lines, `places: ${places.join(" ") || "none"}`].join("\n")
+}

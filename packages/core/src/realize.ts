@@ -1,0 +1,87 @@
+import { currentDevice, type Device } from "./device.ts"
+import { fail, showShape } from "./errors.ts"
+import { buildProgram, loadProgram, runProgram, showProgram, unloadProgram } from "./program.ts"
+import { adopt, reader, type Storage, type Tensor } from "./tensor.ts"
+
+/** The device that computes a set of tensors: the one their stored operands live on, or the current one. */
+export function deviceOf(op: string, tensors: readonly Tensor[]): Device {
+  let device: Device | undefined
+  for (const t of tensors) {
+    if (t.device === undefined) continue
+    if (device !== undefined && device !== t.device) fail("device", op, `tensors live on ${device.name} and ${t.device.name}`, "realize them separately")
+    device = t.device
+  }
+  return device ?? currentDevice()
+}
+
+function pendingOf(op: string, tensors: readonly Tensor[]): Tensor[] {
+  for (const t of tensors) if (t.disposed) fail("disposed", op, `${t.dtype}${showShape(t.shape)} was disposed`)
+  return [...new Set(tensors)].filter((t) => t.storage === undefined)
+}
+
+/** Allocates memory for each tensor's value; nothing stays allocated if one allocation fails. */
+export function allocate(device: Device, sizes: readonly number[]): Storage[] {
+  const made: Storage[] = []
+  try {
+    for (const bytes of sizes) made.push({ device, bytes, buffer: device.alloc(bytes) })
+  } catch (e) {
+    for (const s of made) device.free(s.buffer)
+    throw e
+  }
+  return made
+}
+
+async function compute(tensors: readonly Tensor[]): Promise<void> {
+  const pending = pendingOf("realize", tensors)
+  if (pending.length === 0) return
+  const device = deviceOf("realize", pending)
+  checkOperands(pending)
+  const loaded = await loadProgram(buildProgram(pending, device), device)
+  try {
+    const storages = allocate(device, pending.map((t) => t.bytes))
+    try {
+      await runProgram(loaded, storages.map((s) => s.buffer),
+        (t) => fail("internal", "realize", `${t.op.name} has no value outside a compiled function`),
+        (t) => fail("internal", "realize", `${t.op.name} has no value outside a compiled function`))
+    } catch (e) {
+      for (const s of storages) device.free(s.buffer)
+      throw e
+    }
+    pending.forEach((t, i) => {
+      // Another reader may have computed it, or its owner dropped it, while kernels were being prepared.
+      if (t.storage !== undefined || t.disposed) device.free(storages[i]!.buffer)
+      else adopt(t, storages[i]!)
+    })
+  } finally {
+    unloadProgram(loaded)
+  }
+}
+reader.realize = compute
+
+/** @internal A disposed operand is an error of the call that needs it, wherever it hides in the graph. */
+export function checkOperands(outputs: readonly Tensor[]): void {
+  const seen = new Set<Tensor>()
+  const stack = [...outputs]
+  while (stack.length > 0) {
+    const t = stack.pop()!
+    if (seen.has(t)) continue
+    seen.add(t)
+    if (t.disposed) fail("disposed", "realize", `an operand, ${t.dtype}${showShape(t.shape)} made by ${t.op.name}, was disposed before it was used`, "realize results before disposing their operands")
+    if (t.storage === undefined) for (const s of t.sources) stack.push(s)
+  }
+}
+
+/**
+ * Computes tensors together, in one program, and cuts them from the graph they came from: afterwards they are plain
+ * values, and `grad` no longer sees through them. (`data()` computes without cutting.)
+ */
+export async function realize(...tensors: readonly Tensor[]): Promise<void> {
+  await compute(tensors)
+  for (const t of tensors) t.sources = []
+}
+
+/** The program that would compute these tensors, printed: one line per kernel, and the memory plan. */
+export function explain(...tensors: readonly Tensor[]): string {
+  const pending = pendingOf("explain", tensors)
+  return pending.length === 0 ? "nothing to compute" : showProgram(buildProgram(pending, deviceOf("explain", pending)))
+}

@@ -1,0 +1,165 @@
+import { bytesOf, decode, dtypes, type DType, type TypedArray } from "./dtype.ts"
+import type { Buffer, Device } from "./device.ts"
+import { fail, showShape } from "./errors.ts"
+import type { Expr } from "./expr.ts"
+import type { Combine } from "./kernel.ts"
+import { release, track } from "./memory.ts"
+import { sizeOf, type Shape } from "./shape.ts"
+
+/** What a routine gets for one source: its stored elements (bits for f16 and bf16). */
+export interface Host { readonly data: TypedArray; readonly shape: Shape; readonly dtype: DType }
+
+/**
+ * What an op means; exactly one of these.
+ * - `scalar`: one expression from the sources' values at the same coordinates (sources have the result's shape).
+ * - `move`: a coordinate map, output coordinates → source coordinates; no arithmetic.
+ * - `at`: the value at given output coordinates, reading sources wherever it likes (gather, pad, cat, decode, arange).
+ * - `reduce`: joins all values along `axes`; the result keeps those axes with size 1.
+ * - `expand`: a composite, defined by plainer ops.
+ * - `routine`: host code on whole arrays (sort, Cholesky); returns the stored elements of the result.
+ * - `leaf`: has a value from outside: a buffer, an argument of a compiled function, or a run-time scalar.
+ */
+export type Meaning<A> =
+  | { scalar(src: readonly Expr[], node: Tensor, attrs: A): Expr }
+  | { move(out: readonly Expr[], node: Tensor, attrs: A): Expr[] }
+  | { at(read: (source: number, coords: readonly Expr[]) => Expr, out: readonly Expr[], node: Tensor, attrs: A): Expr }
+  | { reduce: Combine; axes(attrs: A): readonly number[] }
+  | { expand(src: readonly Tensor[], attrs: A): Tensor }
+  | { routine(src: readonly Host[], node: Tensor, attrs: A): TypedArray }
+  | { leaf: "buffer" | "input" | "scalar" }
+
+/** How the operands of a composite's tuned kernel are addressed. */
+export interface Template<A> {
+  dims(node: Tensor, attrs: A): Record<string, number>
+  /** Operands by name: the source, the sizes of the kernel's coordinates for it, and their map to the source's. */
+  loads(node: Tensor, attrs: A): Record<string, { source: number; shape: Shape; coords(i: readonly Expr[]): Expr[] }>
+}
+
+export interface Op<A = unknown> {
+  readonly name: string
+  readonly meaning: Meaning<A>
+  /** Shape and dtype of the result; throws at the call. */
+  result(src: readonly Tensor[], attrs: A): { shape: Shape; dtype: DType }
+  /** Gradients of the sources from the gradient of the result. Composites without one are differentiated through their expansion. */
+  vjp?(dy: Tensor, out: Tensor, src: readonly Tensor[], attrs: A): (Tensor | null)[]
+  readonly template?: Template<A>
+  /** Costs next to nothing, so it may be computed again by every consumer instead of being stored (casts, decodes, constants). */
+  readonly cheap?: boolean
+  /** A movement that keeps every element's row-major position (reshape). */
+  readonly flat?: boolean
+}
+
+/** Device memory that holds a tensor's value. */
+export interface Storage { readonly device: Device; readonly buffer: Buffer; readonly bytes: number }
+
+let nextId = 0
+
+/**
+ * A value of known shape and dtype: either stored, or a node of a lazy graph that is computed when a value is read.
+ * Immutable. Methods are the functions of `ops` with the tensor as first argument.
+ */
+export class Tensor {
+  readonly id = nextId++
+  readonly op: Op
+  readonly attrs: unknown
+  readonly shape: Shape
+  readonly dtype: DType
+  /** Undefined for constants that no stored tensor ties to a device yet. */
+  readonly device: Device | undefined
+  /** @internal */ sources: readonly Tensor[]
+  /** @internal */ storage: Storage | undefined
+  /** @internal */ disposed = false
+  /** @internal Smallest and largest element, known for integers that came from the host; index checks use it. */
+  range: readonly [number, number] | undefined
+
+  constructor(op: Op, sources: readonly Tensor[], attrs: unknown, shape: Shape, dtype: DType, device: Device | undefined) {
+    this.op = op
+    this.sources = sources
+    this.attrs = attrs
+    this.shape = shape
+    this.dtype = dtype
+    this.device = device
+  }
+
+  get rank(): number { return this.shape.length }
+  get size(): number { return sizeOf(this.shape) }
+  get bytes(): number { return this.size * bytesOf(this.dtype) }
+
+  /** The elements in row-major order: f16 and bf16 as a Float32Array, bool as 0/1 in a Uint8Array. Computes them if needed. */
+  async data(): Promise<TypedArray> {
+    const raw = await this.raw()
+    if (this.dtype !== "f16" && this.dtype !== "bf16") return raw
+    return Float32Array.from(raw, (bits) => decode(this.dtype, bits))
+  }
+  /** The stored elements, without conversion (bits for f16 and bf16). */
+  async raw(): Promise<TypedArray> {
+    await reader.realize([this])
+    const { device, buffer } = this.storage!
+    const bytes = await device.read(buffer, this.bytes)
+    return new dtypes[this.dtype].array(bytes.buffer, bytes.byteOffset, this.size)
+  }
+  /** The value of a tensor with one element. */
+  async item(): Promise<number> {
+    if (this.size !== 1) fail("shape", "item", `needs one element, got ${showShape(this.shape)}`, "read data()")
+    return (await this.data())[0]!
+  }
+  /** The elements as nested arrays. */
+  async tolist(): Promise<Nested> {
+    const flat = await this.data()
+    const build = (axis: number, at: number, step: number): Nested => {
+      if (axis === this.rank) return this.dtype === "bool" ? flat[at] !== 0 : flat[at]!
+      const inner = step / this.shape[axis]!
+      return Array.from({ length: this.shape[axis]! }, (_, i) => build(axis + 1, at + i * inner, inner))
+    }
+    return build(0, 0, this.size)
+  }
+
+  /** Releases the memory. The tensor, and whatever is not yet computed from it, cannot be used afterwards. */
+  dispose(): void {
+    this.disposed = true
+    if (this.storage !== undefined) release(this)
+    this.sources = []
+  }
+  [Symbol.dispose](): void { this.dispose() }
+
+  toString(): string {
+    const state = this.disposed ? "disposed" : this.storage !== undefined ? "stored" : `= ${this.op.name}(${this.sources.map((s) => showShape(s.shape)).join(", ")})`
+    return `Tensor ${this.dtype}${showShape(this.shape)} on ${this.device?.name ?? "any device"} (${state})`
+  }
+  [Symbol.for("nodejs.util.inspect.custom")](): string { return this.toString() }
+}
+
+export type Nested = number | boolean | Nested[]
+
+/** Set by `realize.ts`; breaks the cycle between a tensor and the machinery that computes it. */
+export const reader: { realize(tensors: readonly Tensor[]): Promise<void> } = {
+  realize: () => fail("internal", "realize", "not installed"),
+}
+
+/** Makes the result node of `op`; shapes and dtypes are checked here, nothing is computed. */
+export function apply<A>(op: Op<A>, src: readonly Tensor[], attrs: A): Tensor {
+  let device: Device | undefined
+  for (const s of src) {
+    if (s.disposed) fail("disposed", op.name, `operand ${s.dtype}${showShape(s.shape)} was disposed`, "keep it until its last use, or return it from the scope")
+    if (s.device === undefined) continue
+    if (device === undefined) device = s.device
+    else if (device !== s.device) fail("device", op.name, `operands live on ${device.name} and ${s.device.name}`, "move one with .to(device)")
+  }
+  const { shape, dtype } = op.result(src, attrs)
+  return new Tensor(op as Op, src, attrs, shape, dtype, device)
+}
+
+const bufferOp: Op = { name: "buffer", meaning: { leaf: "buffer" }, result: () => fail("internal", "buffer", "has no sources") }
+
+/** A tensor over memory that already holds its value. */
+export function fromStorage(storage: Storage, shape: Shape, dtype: DType): Tensor {
+  const t = new Tensor(bufferOp, [], undefined, shape, dtype, storage.device)
+  adopt(t, storage)
+  return t
+}
+
+/** Gives a tensor its memory. */
+export function adopt(tensor: Tensor, storage: Storage): void {
+  tensor.storage = storage
+  track(tensor)
+}

@@ -1,0 +1,64 @@
+import { fail } from "./errors.ts"
+import { Tensor } from "./tensor.ts"
+
+/** Tensors in nested arrays and plain objects: parameters, optimizer states, batches. */
+export type Tree<Leaf = Tensor> = Leaf | readonly Tree<Leaf>[] | { readonly [key: string]: Tree<Leaf> }
+
+type Visit = (leaf: unknown, path: string) => unknown
+
+function walk(tree: unknown, path: string, visit: Visit): unknown {
+  if (Array.isArray(tree)) return tree.map((t, i) => walk(t, path === "" ? `${i}` : `${path}.${i}`, visit))
+  if (tree !== null && typeof tree === "object" && isPlain(tree)) {
+    const out: Record<string, unknown> = {}
+    for (const [k, t] of Object.entries(tree)) out[k] = walk(t, path === "" ? k : `${path}.${k}`, visit)
+    return out
+  }
+  return visit(tree, path)
+}
+const isPlain = (x: object): boolean => {
+  const p = Object.getPrototypeOf(x) as unknown
+  return p === Object.prototype || p === null
+}
+
+/** A tree of the same form with every tensor replaced; other leaves (numbers, functions, undefined) stay. */
+export function mapTree<T>(tree: T, fn: (t: Tensor, path: string) => unknown): T {
+  return walk(tree, "", (leaf, path) => (leaf instanceof Tensor ? fn(leaf, path) : leaf)) as T
+}
+
+/** Tensors of a tree by dotted path, in a fixed order. */
+export function leavesOf(tree: unknown): { path: string; tensor: Tensor }[] {
+  const out: { path: string; tensor: Tensor }[] = []
+  walk(tree, "", (leaf, path) => {
+    if (leaf instanceof Tensor) out.push({ path, tensor: leaf })
+    return leaf
+  })
+  return out
+}
+export const tensorsOf = (tree: unknown): Tensor[] => leavesOf(tree).map((l) => l.tensor)
+
+/** Dotted name → tensor, as checkpoints store a model. A tensor that stands at two places is named once. */
+export function stateDict(tree: unknown): Record<string, Tensor> {
+  const seen = new Set<Tensor>()
+  const out: Record<string, Tensor> = {}
+  for (const { path, tensor } of leavesOf(tree)) {
+    if (seen.has(tensor)) continue
+    seen.add(tensor)
+    out[path] = tensor
+  }
+  return out
+}
+
+/** The tree with its tensors taken from a state dict; missing, unknown and misshapen names are listed in one error. */
+export function loadState<T>(tree: T, state: Readonly<Record<string, Tensor>>): T {
+  const want = stateDict(tree)
+  const missing = Object.keys(want).filter((k) => !(k in state))
+  const unknown = Object.keys(state).filter((k) => !(k in want))
+  const unfit = Object.keys(want).filter((k) => k in state && String(want[k]!.shape) !== String(state[k]!.shape))
+  if (missing.length + unknown.length + unfit.length > 0) {
+    const part = (what: string, names: string[]): string => (names.length ? `${what}: ${names.join(", ")}` : "")
+    const shapes = unfit.map((k) => `${k} [${state[k]!.shape.join(", ")}] instead of [${want[k]!.shape.join(", ")}]`)
+    fail("value", "loadState", [part("missing", missing), part("unknown", unknown), part("wrong shape", shapes)].filter(Boolean).join("; "))
+  }
+  const byTensor = new Map(Object.entries(want).map(([k, t]) => [t, state[k]!]))
+  return mapTree(tree, (t) => byTensor.get(t)!)
+}
