@@ -1,0 +1,67 @@
+// A template is a hand-tuned loop nest with holes: it never knows where operands come from or where results go.
+// The expression emitter fills the holes, so that casts, decoding, bias, activation … are fused into the loops.
+import type { FunctionBuilder, Local } from "../emit/assembler.ts"
+
+/** Pushes code; used for addresses that only the caller knows. */
+export type Push = (f: FunctionBuilder) => void
+
+/** One operand along one axis, everything else fixed. */
+export interface Stream {
+  /**
+   * Pushes the f32 at `position + offset` (lanes 1), or the f32x4 of the four elements from there on (lanes 4).
+   * Four lanes are legal along any axis, but one `v128.load` only along the contiguous one. Never called past the
+   * axis's end.
+   */
+  value(lanes: 1 | 4, offset?: number): void
+}
+
+/** An input of a template: f32 values addressed by one coordinate per axis. */
+export interface Operand {
+  /** The axis whose neighbours are adjacent in memory, if any: the one to read four lanes along. */
+  readonly contiguous: number | undefined
+  /**
+   * Emits what does not depend on `axis` (the base address, scales …) at this place of the code, and returns a stream
+   * along it. `coords[axis]` is not read: `position` takes its place. The locals must keep their values while the
+   * stream is used; only `position` may move.
+   */
+  along(f: FunctionBuilder, axis: number, coords: readonly Local[], position: Local): Stream
+}
+
+/** Where the results go. */
+export interface Writer {
+  /**
+   * Applies the epilogue to the accumulator (a local of type f32 for one lane, v128 for four) and stores it at
+   * `position + offset` along the axis. The accumulator may be overwritten.
+   */
+  finish(lanes: 1 | 4, accumulator: Local, offset?: number): void
+}
+
+export interface Result {
+  along(f: FunctionBuilder, axis: number, coords: readonly Local[], position: Local): Writer
+}
+
+/**
+ * One parallel step: the body of a function that does units [begin, end). Any split of 0…units into ranges gives the
+ * same bits. Between two phases of a template all threads meet at a barrier.
+ */
+export interface Phase {
+  readonly units: number
+  emit(f: FunctionBuilder, begin: Local, end: Local): void
+}
+
+/** An emitted template. Scratch addresses must be multiples of 64. */
+export interface Template {
+  readonly phases: readonly Phase[]
+  /** Shared by all threads, alive from the first phase to the last. */
+  readonly scratchBytes: number
+  /** Private to each thread, alive within one call of one phase. */
+  readonly threadScratchBytes: number
+}
+
+/** What the engine offers; found by a probe. */
+export interface Features {
+  /** Relaxed SIMD: fused multiply-add. */
+  readonly relaxed: boolean
+  /** V8's revectorizer is on: adjacent pairs of 128-bit operations become 256-bit ones. */
+  readonly wide: boolean
+}
