@@ -1,0 +1,69 @@
+import { readFileSync } from "node:fs"
+import { fileURLToPath } from "node:url"
+import { join } from "node:path"
+import { sizeOf, tensor, type DType, type Tensor, type TypedArray } from "@thimble/core"
+
+/**
+ * Golden sets: values recorded from other implementations. A set is a folder with `manifest.json` and one little-endian
+ * file of row-major tensors; they lie in `fixtures/golden`, or in the folder that THIMBLE_GOLDEN names.
+ */
+export interface GoldenSet<M> {
+  readonly manifest: M
+  /** The stored elements of a tensor: bits for f16, bigints for i64. */
+  array(name: string): GoldenArray
+  /** A tensor on the current device; `as_strided` views are gathered on the host. */
+  tensor(reference: GoldenReference): Tensor
+}
+
+export type GoldenArray = TypedArray | BigInt64Array
+export interface GoldenEntry { readonly dtype: keyof typeof arrays; readonly shape: readonly number[]; readonly offset: number; readonly nbytes: number }
+export interface GoldenReference { readonly tensor: string; readonly as_strided?: Strided }
+/** Element (i₀, i₁, …) of the view is element offset + Σ i·stride of the flat stored one. */
+export interface Strided { readonly size: readonly number[]; readonly stride: readonly number[]; readonly offset: number }
+interface Manifest { readonly file: string; readonly tensors: Readonly<Record<string, GoldenEntry>> }
+
+const arrays = {
+  f32: Float32Array, f64: Float64Array, f16: Uint16Array, i64: BigInt64Array, i32: Int32Array, i16: Int16Array, i8: Int8Array,
+  u8: Uint8Array, u16: Uint16Array, u32: Uint32Array, bool: Uint8Array,
+} as const
+
+export const goldenFolder: string = process.env.THIMBLE_GOLDEN ?? fileURLToPath(new URL("../fixtures/golden", import.meta.url))
+
+/** Opens the set in the folder `name`, e.g. `ops`. M describes its manifest beyond the stored tensors. */
+export function openGolden<M>(name: string): GoldenSet<M & Manifest> {
+  const folder = join(goldenFolder, name)
+  const manifest = JSON.parse(readFileSync(join(folder, "manifest.json"), "utf8")) as M & Manifest
+  const bytes = new Uint8Array(readFileSync(join(folder, manifest.file))).buffer
+  const entry = (t: string): GoldenEntry => manifest.tensors[t] ?? fault(`no tensor '${t}' in golden set ${name}`)
+  const array = (t: string): GoldenArray => {
+    const { dtype, shape, offset } = entry(t)
+    return new arrays[dtype](bytes, offset, sizeOf(shape))
+  }
+  return {
+    manifest,
+    array,
+    tensor: ({ tensor: t, as_strided: view }) => {
+      const { dtype, shape } = entry(t)
+      if (dtype === "i64") fault(`${t} is i64`)
+      const stored = array(t) as TypedArray
+      return tensor(view === undefined ? stored : gather(stored, view), { dtype: dtype as DType, shape: view?.size ?? shape })
+    },
+  }
+}
+
+function gather(stored: TypedArray, { size, stride, offset }: Strided): TypedArray {
+  const n = sizeOf(size)
+  const out = stored.slice(0, 0).constructor as new (n: number) => TypedArray
+  return new out(n).map((_, flat) => {
+    let at = offset
+    for (let a = size.length - 1, rest = flat; a >= 0; a--) {
+      at += (rest % size[a]!) * stride[a]!
+      rest = Math.floor(rest / size[a]!)
+    }
+    return stored[at]!
+  })
+}
+
+function fault(message: string): never {
+  throw new Error(message)
+}
