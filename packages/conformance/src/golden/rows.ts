@@ -1,5 +1,6 @@
 import type { Row } from "./case.ts"
 import { elementwise } from "./elementwise.ts"
+import { indexing } from "./indexing.ts"
 
 /** Every golden op's spelling, by its name in the record. */
-export const rows: Readonly<Record<string, Row>> = { ...elementwise }
+export const rows: Readonly<Record<string, Row>> = { ...elementwise, ...indexing }
