@@ -38,15 +38,17 @@ export type Traced<T> = T extends number | bigint ? Tensor : T extends Tensor ? 
   : T extends readonly (infer U)[] ? Traced<U>[] : T extends object ? { [K in keyof T]: Traced<T[K]> } : T
 
 /**
- * Captures `fn` once per combination of argument shapes and replays it. Arguments are trees of tensors and numbers;
- * numbers (f32) and bigints (i32) are run-time scalars: `fn` sees them as 0-d tensors, and another value needs no new
- * capture. Everything else must be the same on every call, for `fn` is not run again. Results are stored tensors.
+ * Captures `fn` once per combination of argument shapes (and of which arguments are the same tensor) and replays it.
+ * Arguments are trees of tensors and numbers; numbers (f32) and bigints (i32) are run-time scalars: `fn` sees them as
+ * 0-d tensors, and another value needs no new capture. Everything else must be the same on every call, for `fn` is not
+ * run again. Results are stored tensors.
  */
 export function compile<A extends readonly unknown[], R>(fn: (...args: { [K in keyof A]: Traced<A[K]> }) => R, options: CompileOptions = {}): Compiled<A, R> {
   const cache = new Map<string, Promise<Captured<R>>>()
 
   const call = async (...args: A): Promise<R> => {
-    const tensors = tensorsOf(args)
+    // A tensor at two places (tied weights) is one argument, inside as outside.
+    const tensors = [...new Set(tensorsOf(args))]
     const numbers = numbersOf(args)
     for (const t of tensors) if (t.disposed) fail("disposed", "compile", `an argument, ${t.dtype}${showShape(t.shape)}, was disposed`)
     const unstored = tensors.filter((t) => t.storage === undefined)
@@ -79,11 +81,13 @@ export function compile<A extends readonly unknown[], R>(fn: (...args: { [K in k
   }
 
   async function capture(body: (...args: unknown[]) => R, args: A, device: Device): Promise<Captured<R>> {
-    const placeholders: Tensor[] = [], scalars: Tensor[] = []
+    const inputs = new Map<Tensor, Tensor>(), scalars: Tensor[] = []
     const traced = mapLeaves(args, (leaf) => {
       if (leaf instanceof Tensor) {
+        const known = inputs.get(leaf)
+        if (known !== undefined) return known
         const p = new Tensor(inputOp as Op, [], { of: { shape: leaf.shape, dtype: leaf.dtype } }, leaf.shape, leaf.dtype, device)
-        placeholders.push(p)
+        inputs.set(leaf, p)
         return p
       }
       if (typeof leaf !== "number" && typeof leaf !== "bigint") return leaf
@@ -97,7 +101,7 @@ export function compile<A extends readonly unknown[], R>(fn: (...args: { [K in k
     checkOperands(outputs)
     const program = buildProgram(outputs, device)
     shown.push(showProgram(program))
-    return { loaded: await loadProgram(program, device), placeholders, scalars, outputs, result }
+    return { loaded: await loadProgram(program, device), placeholders: [...inputs.values()], scalars, outputs, result }
   }
   return compiled
 }
@@ -120,9 +124,12 @@ function numbersOf(args: unknown): number[] {
 
 function signature(args: unknown, device: Device): string {
   let key = device.name
+  const seen = new Map<Tensor, number>()
   const go = (x: unknown): void => {
-    if (x instanceof Tensor) key += `${x.dtype}[${x.shape.join()}]`
-    else if (Array.isArray(x)) {
+    if (x instanceof Tensor) {
+      if (!seen.has(x)) seen.set(x, seen.size)
+      key += `${x.dtype}[${x.shape.join()}]#${seen.get(x)}`
+    } else if (Array.isArray(x)) {
       key += "("
       for (const y of x) go(y)
       key += ")"
