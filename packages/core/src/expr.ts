@@ -117,7 +117,23 @@ export function sumOf(e: Expr): Sum {
   return sum
 }
 
-function build(type: Scalar, { terms, rest }: Sum): Expr {
+/** n·(x div n) + (x rem n) is x again: what is left of a split coordinate once it is put together. */
+function rejoin(sum: Sum): void {
+  for (const [term, k] of sum.terms) {
+    if (term.op !== "div" || !isConst(term.src[1]!)) continue
+    const [x, d] = term.src as [Expr, Expr]
+    const other = table.get(`rem ${term.type} 0  ${x.id} ${d.id}`)
+    if (other === undefined || k % d.value !== 0 || sum.terms.get(other) !== k / d.value) continue
+    sum.terms.delete(term)
+    sum.terms.delete(other)
+    addInto(sum, x, k / d.value)
+    return rejoin(sum)
+  }
+}
+
+function build(type: Scalar, sum: Sum): Expr {
+  rejoin(sum)
+  const { terms, rest } = sum
   let out: Expr | undefined
   let low = rest, high = rest
   const sorted = [...terms].filter(([, k]) => k !== 0).sort((a, b) => a[0].id - b[0].id)

@@ -1,6 +1,6 @@
 import {
-  abs, add, and, atan, bitcast, cast, ceil, cos, div, eq, erf, exp, floor, le, load, log, lt, max, min, mul, neg, not, or, pow,
-  rem, round, select, shl, shr, sin, sqrt, store, sub, tanh, trunc, xor, type Expr, type ExprOp,
+  abs, acc, add, and, atan, bitcast, cast, ceil, constant, cos, div, eq, erf, exp, floor, index, le, load, log, lt, max, min, mul, neg, not, or, pow,
+  rem, round, scalar, select, shl, shr, sin, sqrt, store, sub, tanh, trunc, xor, type Expr, type ExprOp,
 } from "./expr.ts"
 
 /** Every expression below `roots`, sources first, each once. */
@@ -17,18 +17,17 @@ export function flatten(roots: readonly Expr[]): Expr[] {
   return out
 }
 
-/** Rebuilds an expression with some leaves replaced. */
-export function substitute(e: Expr, replace: (leaf: Expr) => Expr | undefined): Expr {
+/**
+ * Rebuilds expressions in the current {@link freshExprs} scope, sources first; `rule` may replace a node (which already
+ * has its rebuilt sources) by something else. What it returns is not visited again.
+ */
+export function rewrite(roots: readonly Expr[], rule: (e: Expr) => Expr | undefined = () => undefined): Expr[] {
   const memo = new Map<Expr, Expr>()
-  const go = (x: Expr): Expr => {
-    let y = memo.get(x)
-    if (y === undefined) {
-      y = replace(x) ?? (x.src.length === 0 ? x : rebuild(x, x.src.map(go)))
-      memo.set(x, y)
-    }
-    return y
+  for (const e of flatten(roots)) {
+    const copy = rebuild(e, e.src.map((s) => memo.get(s)!))
+    memo.set(e, rule(copy) ?? copy)
   }
-  return go(e)
+  return roots.map((r) => memo.get(r)!)
 }
 
 const constructors = {
@@ -36,10 +35,13 @@ const constructors = {
   add, sub, mul, div, rem, min, max, pow, and, or, xor, shl, shr, lt, le, eq, select,
 } satisfies Record<Exclude<ExprOp, "const" | "index" | "scalar" | "acc" | "load" | "cast" | "bitcast" | "store">, (...src: Expr[]) => Expr>
 
-/** The expression `e` with other sources. */
+/** The expression `e` with other sources, in the current scope. */
 export function rebuild(e: Expr, src: readonly Expr[]): Expr {
-  if (src.every((s, i) => s === e.src[i])) return e
   switch (e.op) {
+    case "const": return constant(e.type, e.value)
+    case "index": return index(e.value, e.high + 1)
+    case "scalar": return scalar(e.type, e.value)
+    case "acc": return acc(e.type)
     case "load": return load(e.value, e.dtype!, src[0]!)
     case "cast": return cast(src[0]!, e.type)
     case "bitcast": return bitcast(src[0]!, e.type)

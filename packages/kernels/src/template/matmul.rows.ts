@@ -17,7 +17,7 @@ export const rowsMaximum = 4
 /** Columns per unit of the dot form: enough units for any number of threads, few enough calls. */
 const dotColumns = 16
 /** Columns per unit of the axpy form: 1 KiB of each row of b in sequence, and sums that stay in the first-level cache. */
-const axpyColumns = 256
+const axpyColumns = 4096
 /** Rows of b per pass over the sums. */
 const axpyRows = 8
 

@@ -1,0 +1,304 @@
+// Turns expressions of the scalar alphabet into WebAssembly, one element or four at a time. Four lanes run along one
+// axis; whatever does not change along it is computed once, outside the loop.
+import { bytesOf, expr, flatten, type DType, type Expr } from "@thimble/core"
+import type { FunctionBuilder, FunctionRef, Local, ValueType } from "./assembler.ts"
+import { scalarSpelling, vectorSpelling } from "./spelling.ts"
+
+export type Lanes = 1 | 4
+
+/** What a kernel's expressions refer to, as locals and functions of the module. */
+export interface Environment {
+  /** Base addresses of the parameters. */
+  readonly parameters: readonly Local[]
+  readonly scalars: readonly Local[]
+  /** Host functions for what WebAssembly lacks: sin, cos, … on f64. */
+  readonly host: Readonly<Record<HostFunction, FunctionRef>>
+}
+export const hostFunctions = ["exp", "log", "sin", "cos", "atan", "tanh", "erf", "pow", "rem"] as const
+export type HostFunction = (typeof hostFunctions)[number]
+
+const valueType = (e: Expr): ValueType => (e.type === "f32" ? "f32" : e.type === "f64" ? "f64" : "i32")
+
+/**
+ * Values along one axis. `coords[a]` holds the coordinate of axis a, `position` that of the running one. Creating a
+ * stream emits the invariant part at this place; `value` emits the rest.
+ */
+export class ExpressionStream {
+  private readonly f: FunctionBuilder
+  private readonly env: Environment
+  private readonly axis: number
+  private readonly coords: readonly (Local | undefined)[]
+  private readonly position: Local
+  private accumulator: Local | undefined
+  private readonly hoisted = new Map<Expr, { scalar: Local; splat: Local | undefined }>()
+  private readonly bases = new Map<Expr, { base: Local; step: number }>()
+  private readonly varies = new Map<Expr, boolean>()
+  private readonly uses = new Map<Expr, number>()
+
+  /** `roots` are all the expressions that will be asked for; `accumulator` is what `acc` reads. */
+  constructor(f: FunctionBuilder, env: Environment, axis: number, coords: readonly (Local | undefined)[], position: Local, roots: readonly Expr[], accumulator?: Local) {
+    this.f = f
+    this.env = env
+    this.axis = axis
+    this.coords = coords
+    this.position = position
+    this.accumulator = accumulator
+    for (const e of flatten(roots)) for (const s of e.src) this.uses.set(s, (this.uses.get(s) ?? 0) + 1)
+    for (const e of flatten(roots)) this.varies.set(e, e.op === "acc" || (e.op === "index" && e.value === axis) || e.src.some((s) => this.varies.get(s)!))
+    const memo = new Map<Expr, Local>()
+    for (const root of roots) this.hoist(root, memo)
+  }
+
+  private hoist(e: Expr, memo: Map<Expr, Local>): void {
+    if (this.hoisted.has(e) || e.op === "const") return
+    if (!this.varies.get(e)) {
+      const scalar = this.f.local(valueType(e))
+      this.scalar(e, 0, memo, undefined)
+      this.f.set(scalar)
+      let splat: Local | undefined
+      if (e.type !== "f64") {
+        splat = this.f.local("v128")
+        this.f.get(scalar)
+        this.splat(e)
+        this.f.set(splat)
+      }
+      this.hoisted.set(e, { scalar, splat })
+      return
+    }
+    if (e.op === "load" && this.hoistAddress(e, memo)) return
+    for (const s of e.src) this.hoist(s, memo)
+  }
+
+  /** An index that is linear along the axis: the address of position 0, and elements per step. */
+  private hoistAddress(e: Expr, memo: Map<Expr, Local>): boolean {
+    const at = e.src[0]!
+    const sum = expr.sumOf(at)
+    let step = 0
+    for (const [term, k] of sum.terms) {
+      if (!this.varies.get(term)) continue
+      if (term.op !== "index") return false
+      step = k
+    }
+    const bytes = bytesOf(e.dtype!)
+    if (step < 0) return false
+    const { f } = this
+    const base = f.local("i32")
+    f.get(this.env.parameters[e.value]!)
+    for (const [term, k] of sum.terms) {
+      if (this.varies.get(term)) continue
+      this.scalar(term, 0, memo, undefined)
+      f.scale(k * bytes)
+      f.op("i32.add")
+    }
+    if (sum.rest !== 0) {
+      f.i32(sum.rest * bytes)
+      f.op("i32.add")
+    }
+    f.set(base)
+    this.bases.set(e, { base, step: step * bytes })
+    return true
+  }
+
+  private splat(e: Expr): void {
+    if (e.type === "f32") this.f.op("f32x4.splat")
+    else if (e.type === "bool") {
+      // A lane mask: all ones for true.
+      this.f.i32(0)
+      this.f.op("i32.ne", "i32x4.splat", "i32x4.neg")
+    } else this.f.op("i32x4.splat")
+  }
+
+  /** Pushes `root` at position + offset: a scalar, or a vector of four (masks for bool). */
+  value(root: Expr, lanes: Lanes, offset = 0): void {
+    const memo = new Map<Expr, Local>()
+    if (lanes === 1) this.scalar(root, offset, memo, undefined)
+    else this.vector(root, offset, memo)
+  }
+
+  /** Lets `acc` read another local from now on. */
+  accumulate(accumulator: Local): void {
+    this.accumulator = accumulator
+  }
+
+  // — one element —
+
+  /** `lane` is a local that stands for the running coordinate instead of position + offset. */
+  private scalar(e: Expr, offset: number, memo: Map<Expr, Local>, lane: Local | undefined): void {
+    const { f } = this
+    const hoisted = this.hoisted.get(e)
+    if (hoisted) return f.get(hoisted.scalar)
+    const known = memo.get(e)
+    if (known) return f.get(known)
+    this.scalarOf(e, offset, memo, lane)
+    if (e.src.length === 0 || (this.uses.get(e) ?? 0) < 2) return
+    const local = f.local(valueType(e))
+    f.tee(local)
+    memo.set(e, local)
+  }
+
+  private scalarOf(e: Expr, offset: number, memo: Map<Expr, Local>, lane: Local | undefined): void {
+    const { f, env } = this
+    const go = (s: Expr): void => this.scalar(s, offset, memo, lane)
+    switch (e.op) {
+      case "const":
+        if (e.type === "f32") f.f32(e.value)
+        else if (e.type === "f64") f.f64(e.value)
+        else f.i32(e.value)
+        return
+      case "index":
+        if (e.value !== this.axis) return f.get(this.coords[e.value]!)
+        if (lane) return f.get(lane)
+        return f.address(this.position, offset, 1)
+      case "scalar": return f.get(env.scalars[e.value]!)
+      case "acc": return f.get(this.accumulator!)
+      case "load": {
+        const base = this.bases.get(e)
+        if (base && !lane) {
+          f.get(base.base)
+          f.get(this.position)
+          f.scale(base.step)
+          f.op("i32.add")
+          return loadScalar(f, e.dtype!, offset * base.step)
+        }
+        f.get(env.parameters[e.value]!)
+        go(e.src[0]!)
+        f.scale(bytesOf(e.dtype!))
+        f.op("i32.add")
+        return loadScalar(f, e.dtype!, 0)
+      }
+      default: return scalarSpelling(f, env.host, e, go)
+    }
+  }
+
+  // — four elements —
+
+  private vector(e: Expr, offset: number, memo: Map<Expr, Local>): void {
+    const { f } = this
+    const hoisted = this.hoisted.get(e)
+    if (hoisted?.splat) return f.get(hoisted.splat)
+    const known = memo.get(e)
+    if (known) return f.get(known)
+    this.vectorOf(e, offset, memo)
+    if (e.src.length === 0 || (this.uses.get(e) ?? 0) < 2) return
+    const local = f.local("v128")
+    f.tee(local)
+    memo.set(e, local)
+  }
+
+  private vectorOf(e: Expr, offset: number, memo: Map<Expr, Local>): void {
+    const { f } = this
+    const go = (s: Expr): void => this.vector(s, offset, memo)
+    switch (e.op) {
+      case "const":
+        if (e.type === "f32") f.f32x4(e.value)
+        else f.i32x4(e.type === "bool" ? -e.value : e.value)
+        return
+      case "index":
+        f.address(this.position, offset, 1)
+        f.op("i32x4.splat")
+        f.i32x4(0, 1, 2, 3)
+        return f.op("i32x4.add")
+      case "acc": return f.get(this.accumulator!)
+      case "load": {
+        const base = this.bases.get(e)
+        if (base?.step === bytesOf(e.dtype!)) {
+          f.get(base.base)
+          f.get(this.position)
+          f.scale(base.step)
+          f.op("i32.add")
+          return loadVector(f, e.dtype!, offset * base.step)
+        }
+        return this.lanes(e, (lane) => {
+          if (base) {
+            f.get(base.base)
+            f.get(this.position)
+            f.scale(base.step)
+            f.op("i32.add")
+            return loadScalar(f, e.dtype!, (offset + lane) * base.step)
+          }
+          const at = f.local("i32")
+          f.address(this.position, offset + lane, 1)
+          f.set(at)
+          this.scalar(e, offset, new Map(), at)
+        })
+      }
+      default:
+        if (vectorSpelling(f, e, go)) return
+        // No vector instruction: operands lane by lane through the scalar one.
+        const operands = e.src.map((s) => {
+          const local = f.local("v128")
+          go(s)
+          f.set(local)
+          return local
+        })
+        this.lanes(e, (lane) => scalarSpelling(f, this.env.host, e, (s) => {
+          f.get(operands[e.src.indexOf(s)]!)
+          f.lane(s.type === "f32" ? "f32x4.extract_lane" : "i32x4.extract_lane", lane)
+          if (s.type === "bool") {
+            f.i32(1)
+            f.op("i32.and")
+          }
+        }))
+    }
+  }
+
+  /** Builds a vector from four scalars. */
+  private lanes(e: Expr, push: (lane: number) => void): void {
+    for (let lane = 0; lane < 4; lane++) {
+      push(lane)
+      if (lane === 0) this.splat(e)
+      else {
+        if (e.type === "bool") this.f.op("i32.eqz", "i32.eqz")
+        if (e.type === "bool") {
+          this.f.i32(-1)
+          this.f.op("i32.mul")
+        }
+        this.f.lane(e.type === "f32" ? "f32x4.replace_lane" : "i32x4.replace_lane", lane)
+      }
+    }
+  }
+}
+
+export function loadScalar(f: FunctionBuilder, dtype: DType, offset: number): void {
+  if (dtype === "f32") f.load("f32.load", offset)
+  else if (dtype === "f64") f.load("f64.load", offset)
+  else if (dtype === "i32" || dtype === "u32") f.load("i32.load", offset)
+  else if (dtype === "i16") f.load("i32.load16_s", offset)
+  else if (dtype === "i8") f.load("i32.load8_s", offset)
+  else f.load(bytesOf(dtype) === 2 ? "i32.load16_u" : "i32.load8_u", offset)
+}
+
+function loadVector(f: FunctionBuilder, dtype: DType, offset: number): void {
+  const bytes = bytesOf(dtype)
+  if (bytes === 4) return f.load("v128.load", offset, 0)
+  if (bytes === 2) return f.load(dtype === "i16" ? "v128.load16x4_s" : "v128.load16x4_u", offset, 0)
+  f.load("v128.load32_zero", offset, 0)
+  if (dtype === "i8") f.op("i16x8.extend_low_i8x16_s", "i32x4.extend_low_i16x8_s")
+  else f.op("i16x8.extend_low_i8x16_u", "i32x4.extend_low_i16x8_u")
+  if (dtype === "bool") {
+    f.i32x4(0)
+    f.op("i32x4.ne")
+  }
+}
+
+/** Stores a scalar: address and value are on the stack. f16 and bf16 come as their 16 bits. */
+export function storeScalar(f: FunctionBuilder, dtype: DType, offset = 0): void {
+  const bytes = bytesOf(dtype)
+  if (dtype === "f32") f.store("f32.store", offset)
+  else if (dtype === "f64") f.store("f64.store", offset)
+  else f.store(bytes === 4 ? "i32.store" : bytes === 2 ? "i32.store16" : "i32.store8", offset)
+}
+
+/** Stores four values: address and vector are on the stack. Narrow types keep the low bits of their lanes. */
+export function storeVector(f: FunctionBuilder, dtype: DType, offset = 0): void {
+  const bytes = bytesOf(dtype)
+  if (bytes === 4) return f.store("v128.store", offset, 0)
+  // Masks have all bits set; stored bools have one.
+  if (dtype === "bool") {
+    f.i32x4(1)
+    f.op("v128.and")
+  }
+  f.v128const(bytes === 2 ? [0, 1, 4, 5, 8, 9, 12, 13, 16, 16, 16, 16, 16, 16, 16, 16] : [0, 4, 8, 12, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16])
+  f.op("i8x16.swizzle")
+  f.laneMemory(bytes === 2 ? "v128.store64_lane" : "v128.store32_lane", 0, offset)
+}

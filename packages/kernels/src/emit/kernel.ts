@@ -1,0 +1,152 @@
+// Turns a kernel into phases: what the wasm device compiles and its threads share.
+import { bytesOf, expr, flatten, rewrite, sizeOf, type Expr, type Kernel, type Scalar, type TemplateKernel } from "@thimble/core"
+import type { FunctionBuilder, FunctionRef, Local } from "./assembler.ts"
+import { f32ToBf16, f32ToF16, spell } from "./approx.ts"
+import { ExpressionStream, storeScalar, storeVector, type Environment, type HostFunction } from "./expression.ts"
+import { emitMap, loadsOf, rowAddress, strideOf } from "./map.ts"
+import { emitReduce } from "./reduce.ts"
+import { templates } from "../template/index.ts"
+import type { Features, Operand, Phase, Push, Result, Template } from "../template/holes.ts"
+
+/** What templates need from their kernel: operands and result as holes, sizes, scratch. */
+export interface Holes {
+  readonly dims: Readonly<Record<string, number>>
+  readonly operands: Readonly<Record<string, Operand>>
+  readonly result: Result
+  readonly scratch: Push
+  readonly threadScratch: Push
+  readonly features: Features
+}
+
+export interface Emitted extends Template {
+  /** Rough count of scalar operations, to tell kernels worth sharing from those that are not. */
+  readonly work: number
+}
+
+/** Words of an argument block: parameters, scalars, then the address of the shared scratch. */
+export const argumentWords = (k: Kernel): number => k.parameters.length + k.scalars.length + 1
+
+export function emitKernel(kernel: Kernel, host: Readonly<Record<HostFunction, FunctionRef>>, features: Features): Emitted {
+  const environment = (f: FunctionBuilder): Environment => readArguments(f, kernel, host)
+  const scratch: Push = (f) => {
+    f.get(f.params[0]!)
+    f.load("i32.load", 4 * (argumentWords(kernel) - 1))
+  }
+  const threadScratch: Push = (f) => f.get(f.params[3]!)
+  return expr.freshExprs((): Emitted => {
+    if (kernel.kind === "map") {
+      const [body] = spell([asStored(kernel, kernel.body)])
+      return { phases: [emitMap(kernel.shape, kernel.dtype, body!, environment)], scratchBytes: 0, threadScratchBytes: 0, work: sizeOf(kernel.shape) * flatten([body!]).length }
+    }
+    if (kernel.kind === "reduce") {
+      const [body, epilogue] = spell([kernel.body, asStored(kernel, kernel.epilogue)])
+      const { phases, scratchBytes } = emitReduce(kernel, body!, epilogue!, environment, scratch)
+      return { phases, scratchBytes, threadScratchBytes: 0, work: sizeOf(kernel.shape) * sizeOf(kernel.over) * flatten([body!]).length }
+    }
+    return emitTemplate(kernel, environment, scratch, threadScratch, features)
+  })
+}
+
+function emitTemplate(kernel: TemplateKernel, environment: (f: FunctionBuilder) => Environment, scratch: Push, threadScratch: Push, features: Features): Emitted {
+  const names = Object.keys(kernel.loads)
+  const all = spell([...names.map((n) => kernel.loads[n]!.body), asStored(kernel, kernel.epilogue)])
+  const environments = new Map<FunctionBuilder, Environment>()
+  const env = (f: FunctionBuilder): Environment => {
+    let known = environments.get(f)
+    if (known === undefined) environments.set(f, (known = environment(f)))
+    return known
+  }
+  const operands: Record<string, Operand> = {}
+  names.forEach((name, i) => (operands[name] = operand(all[i]!, kernel.loads[name]!.shape, env)))
+  const holes: Holes = { dims: kernel.dims, operands, result: resultOf(kernel, all.at(-1)!, env), scratch, threadScratch, features }
+  const template = templates[kernel.name]!(holes)
+  // The arguments are read at the start of each phase, before any branch.
+  const phases = template.phases.map((p): Phase => ({ ...p, emit: (f, begin, end) => { env(f); p.emit(f, begin, end) } }))
+  const loads = names.map((n) => sizeOf(kernel.loads[n]!.shape))
+  return { ...template, phases, work: kernel.name === "matmul" ? kernel.dims.batch! * kernel.dims.m! * kernel.dims.n! * kernel.dims.k! : Math.max(...loads) * 16 }
+}
+
+function operand(body: Expr, shape: readonly number[], env: (f: FunctionBuilder) => Environment): Operand {
+  const loads = loadsOf(body)
+  const score = shape.map((n, axis) => (n === 1 ? -1 : loads.filter((l) => strideOf(l, axis) === 1).length))
+  const best = Math.max(...score, 0)
+  return {
+    contiguous: best > 0 ? score.lastIndexOf(best) : undefined,
+    along(f, axis, coords, position) {
+      const stream = new ExpressionStream(f, env(f), axis, coords, position, [body])
+      return { value: (lanes, offset = 0) => stream.value(body, lanes, offset) }
+    },
+  }
+}
+
+/** Results are written at the row-major position of their coordinates, whatever axes the template sees. */
+function resultOf(kernel: TemplateKernel, epilogue: Expr, env: (f: FunctionBuilder) => Environment): Result {
+  const { shape, dtype } = kernel
+  const bytes = bytesOf(dtype)
+  return {
+    along(f, axis, coords, position) {
+      const e = env(f)
+      const stream = new ExpressionStream(f, e, axis, coords, position, [epilogue])
+      const row = f.local("i32")
+      const stride = shape.slice(axis + 1).reduce((a, b) => a * b, 1)
+      if (axis === shape.length - 1) rowAddress(f, e.parameters[0]!, coords, shape, bytes, row)
+      else {
+        f.i32(0)
+        shape.forEach((n, i) => {
+          f.scale(n)
+          if (i === axis) return
+          f.get(coords[i]!)
+          f.op("i32.add")
+        })
+        f.scale(bytes)
+        f.get(e.parameters[0]!)
+        f.op("i32.add")
+        f.set(row)
+      }
+      return {
+        finish(lanes, accumulator, offset = 0) {
+          stream.accumulate(accumulator)
+          if (lanes === 4 && stride !== 1) {
+            // Neighbours along this axis are apart in memory: one store each.
+            const value = f.local("v128")
+            stream.value(epilogue, 4, offset)
+            f.set(value)
+            for (let lane = 0; lane < 4; lane++) {
+              f.address(row, position, stride * bytes)
+              f.get(value)
+              f.lane(dtype === "f32" ? "f32x4.extract_lane" : "i32x4.extract_lane", lane)
+              storeScalar(f, dtype, (offset + lane) * stride * bytes)
+            }
+            return
+          }
+          f.address(row, position, stride * bytes)
+          stream.value(epilogue, lanes, offset)
+          if (lanes === 4) storeVector(f, dtype, offset * bytes)
+          else storeScalar(f, dtype, offset * stride * bytes)
+        },
+      }
+    },
+  }
+}
+
+/** A kernel's value in the form its dtype is stored in: the bits of 16-bit floats. */
+function asStored(kernel: Kernel, value: Expr): Expr {
+  if (kernel.dtype !== "f16" && kernel.dtype !== "bf16") return value
+  const exact = value.op === "store" && value.dtype === kernel.dtype ? value.src[0]! : value
+  const [own] = rewrite([exact])
+  return kernel.dtype === "f16" ? f32ToF16(own!) : f32ToBf16(own!)
+}
+
+function readArguments(f: FunctionBuilder, kernel: Kernel, host: Environment["host"]): Environment {
+  const [args] = f.params
+  const word = (n: number, type: Scalar): Local => {
+    const local = f.local(type === "f32" ? "f32" : "i32")
+    f.get(args!)
+    f.load(type === "f32" ? "f32.load" : "i32.load", 4 * n)
+    f.set(local)
+    return local
+  }
+  const parameters = kernel.parameters.map((_, i) => word(i, "i32"))
+  const scalars = kernel.scalars.map((type, i) => word(kernel.parameters.length + i, type))
+  return { parameters, scalars, host }
+}

@@ -1,0 +1,79 @@
+// Elementwise kernels: one pass over the output, four (twice four) elements at a time along the last axis.
+import { bytesOf, expr, flatten, type DType, type Expr, type Shape } from "@thimble/core"
+import type { FunctionBuilder, Local } from "./assembler.ts"
+import { coalesce } from "./coalesce.ts"
+import { ExpressionStream, storeScalar, storeVector, type Environment } from "./expression.ts"
+import { i32s, minimum, split } from "../template/loops.ts"
+import type { Phase } from "../template/holes.ts"
+
+/** Elements per unit of work: enough to pay for its start, few enough to share. */
+const chunk = 4096
+
+export const isVectorizable = (e: Expr): boolean => flatten([e]).every((x) => x.type !== "f64")
+
+export function emitMap(shape: Shape, dtype: DType, body: Expr, environment: (f: FunctionBuilder) => Environment): Phase {
+  const loops = coalesce(shape, shape.length, [body])
+  const sizes = loops.shape.length === 0 ? [1] : loops.shape
+  const value = loops.bodies[0]!
+  const axis = sizes.length - 1, length = sizes[axis]!
+  const rows = sizes.slice(0, -1)
+  const chunks = Math.ceil(length / chunk)
+  const vector = isVectorizable(value)
+  return {
+    units: rows.reduce((a, b) => a * b, 1) * chunks,
+    emit(f, begin, end) {
+      const env = environment(f)
+      const coords = i32s(f, sizes.length)
+      const [unit, part, from, to, position, vectorEnd, out] = i32s(f, 7)
+      f.forRange(unit, begin, end, 1, () => {
+        split(f, unit, [...rows.map((n, i): [Local, number] => [coords[i]!, n]), [part, chunks]])
+        f.get(part); f.scale(chunk); f.set(from)
+        minimum(f, to, () => f.address(from, chunk, 1), length)
+        const stream = new ExpressionStream(f, env, axis, coords, position, [value])
+        rowAddress(f, env.parameters[0]!, coords, sizes, bytesOf(dtype), out)
+        const element = (lanes: 1 | 4, offset: number): void => {
+          f.address(out, position, bytesOf(dtype))
+          stream.value(value, lanes, offset)
+          if (lanes === 4) storeVector(f, dtype, offset * bytesOf(dtype))
+          else storeScalar(f, dtype, offset * bytesOf(dtype))
+        }
+        f.assign(position, from)
+        for (const step of vector ? [8, 4] : []) {
+          if (length < step) continue
+          f.address(to, 1 - step, 1)
+          f.set(vectorEnd)
+          f.forRange(position, position, vectorEnd, step, () => {
+            for (let offset = 0; offset < step; offset += 4) element(4, offset)
+          })
+        }
+        if (!vector || length % 4 !== 0) f.forRange(position, position, to, 1, () => element(1, 0))
+      })
+    },
+  }
+}
+
+/** to = base + bytes · (row-major position of the coordinates but the last). */
+export function rowAddress(f: FunctionBuilder, base: Local, coords: readonly Local[], sizes: readonly number[], bytes: number, to: Local): void {
+  f.i32(0)
+  for (let i = 0; i < sizes.length - 1; i++) {
+    f.scale(sizes[i]!)
+    f.get(coords[i]!)
+    f.op("i32.add")
+  }
+  f.scale(sizes.at(-1)! * bytes)
+  f.get(base)
+  f.op("i32.add")
+  f.set(to)
+}
+
+/** Elements between neighbours of a load along an axis: NaN when the index is not linear in it. */
+export function strideOf(load: Expr, axis: number): number {
+  const sum = expr.sumOf(load.src[0]!)
+  let stride = 0
+  for (const [term, k] of sum.terms) {
+    if (term.op === "index") stride = term.value === axis ? k : stride
+    else if (flatten([term]).some((e) => e.op === "index" && e.value === axis)) return NaN
+  }
+  return stride
+}
+export const loadsOf = (e: Expr): Expr[] => flatten([e]).filter((x) => x.op === "load")

@@ -1,0 +1,185 @@
+import { dtypes, fail, showKernel, ThimbleError, type Buffer, type Call, type Device, type Executable, type Kernel } from "@thimble/core"
+import { ModuleBuilder, type FunctionRef } from "../emit/assembler.ts"
+import { hostFunctions, type HostFunction } from "../emit/expression.ts"
+import { argumentWords, emitKernel, type Emitted } from "../emit/kernel.ts"
+import type { Features } from "../template/holes.ts"
+import { templates } from "../template/index.ts"
+import { Allocator } from "./allocator.ts"
+import { control, phaseSignature, runnerModule, step } from "./runner.ts"
+import { hostImports, Threads, type NewModule } from "./threads.ts"
+
+const pageBytes = 65536
+/** Kernels below this many scalar operations run on one thread: waking the others costs more. */
+const shareFrom = 40_000
+
+interface Memory extends Buffer { readonly at: number }
+interface Ready extends Executable {
+  /** Position of the first phase in the function table. */
+  readonly table: number
+  readonly emitted: Emitted
+  readonly units: readonly number[]
+}
+
+export interface WasmSetup { readonly threads: number; readonly shared: boolean; readonly features: Features; readonly maximumPages: number }
+
+/** Opens the CPU device: kernels become WebAssembly when first needed and run on `threads` threads over one memory. */
+export async function wasmDevice({ threads: threadCount, shared, features, maximumPages }: WasmSetup): Promise<Device & { readonly threads: number }> {
+  const memory = new WebAssembly.Memory({ initial: 16, maximum: maximumPages, shared })
+  const table = new WebAssembly.Table({ element: "anyfunc", initial: 64 })
+  const runner = new WebAssembly.Module(runnerModule(shared, maximumPages))
+  const run = new WebAssembly.Instance(runner, { env: { memory, table } }).exports.run as (list: number, count: number, thread: number, threads: number, mayWait: number, stride: number) => void
+  const workers = threadCount > 1 ? await Threads.start(threadCount - 1, memory, runner) : undefined
+  const mayWait = typeof process === "object" && process.versions?.node ? 1 : 0
+  const grow = (bytes: number): boolean => {
+    const missing = bytes - memory.buffer.byteLength
+    if (missing <= 0) return true
+    const pages = memory.buffer.byteLength / pageBytes
+    // A quarter more than needed, so that growing is rare.
+    const wanted = Math.min(Math.ceil(Math.max(missing, memory.buffer.byteLength / 4) / pageBytes), maximumPages - pages)
+    for (const extra of [wanted, Math.ceil(missing / pageBytes)]) {
+      if (extra * pageBytes < missing) continue
+      try {
+        memory.grow(extra)
+        return true
+      } catch { /* try the smaller step */ }
+    }
+    return false
+  }
+  const allocator = new Allocator(control.bytes, grow)
+  let bytes = new Uint8Array(memory.buffer), words = new Int32Array(memory.buffer), floats = new Float32Array(memory.buffer)
+  const refresh = (): void => {
+    if (bytes.byteLength === memory.buffer.byteLength) return
+    bytes = new Uint8Array(memory.buffer)
+    words = new Int32Array(memory.buffer)
+    floats = new Float32Array(memory.buffer)
+  }
+  const cache = new Map<string, Promise<Ready>>()
+  let nextFunction = 0
+  let list: Area = { at: 0, size: 0 }, scratch: Area = { at: 0, size: 0 }, threadScratch: Area = { at: 0, size: 0 }
+  let closed = false
+
+  const reserve = (area: Area, size: number): Area => {
+    if (size <= area.size) return area
+    if (area.size > 0) allocator.release(area.at)
+    const rounded = Math.ceil(size * 1.25 / 4096) * 4096
+    return { at: allocator.alloc(rounded), size: rounded }
+  }
+
+  const compile = async (kernels: readonly Kernel[]): Promise<Ready[]> => {
+    const m = new ModuleBuilder()
+    const host = {} as Record<HostFunction, FunctionRef>
+    for (const name of hostFunctions)
+      host[name] = m.importFunction("host", name, { params: name === "pow" || name === "rem" ? ["f64", "f64"] : ["f64"], results: ["f64"] })
+    m.importMemory("env", "memory", { initial: 1, maximum: maximumPages, shared })
+    let count = 0
+    const base = nextFunction
+    const ready = kernels.map((kernel): Ready => {
+      const emitted = emitKernel(kernel, host, features)
+      const first = base + count
+      for (const phase of emitted.phases)
+        m.function(phaseSignature.params, [], (f, _args, begin, end) => phase.emit(f, begin!, end!), `p${count++}`)
+      return { kernel, emitted, table: first, units: emitted.phases.map((p) => p.units) }
+    })
+    nextFunction += count
+    const module = new WebAssembly.Module(m.finish())
+    if (table.length < base + count) table.grow(Math.max(base + count - table.length, table.length))
+    const { exports } = new WebAssembly.Instance(module, { env: { memory }, host: hostImports })
+    for (let i = 0; i < count; i++) table.set(base + i, exports[`p${i}`] as () => void)
+    const added: NewModule = { module, at: base, count }
+    await workers?.install([added])
+    return ready
+  }
+
+  return {
+    name: "wasm",
+    threads: threadCount,
+    limits: { bufferBytes: maximumPages * pageBytes - control.bytes },
+    accepts: (name, _dims, dtype) => name in templates && dtypes[dtype].scalar === "f32",
+    alloc(size): Memory {
+      if (closed) fail("device", "alloc", "the wasm device was closed", "open it again")
+      const at = allocator.alloc(size)
+      refresh()
+      return { bytes: size, at }
+    },
+    free: (buffer) => allocator.release((buffer as Memory).at),
+    write(buffer, data, at = 0) {
+      refresh()
+      bytes.set(data, (buffer as Memory).at + at)
+    },
+    read(buffer, size = buffer.bytes) {
+      refresh()
+      const { at } = buffer as Memory
+      const copy = new Uint8Array(size)
+      copy.set(bytes.subarray(at, at + size))
+      return Promise.resolve(copy)
+    },
+    async prepare(kernels) {
+      const keys = kernels.map(showKernel)
+      const fresh = new Map<string, Kernel>()
+      keys.forEach((key, i) => {
+        if (!cache.has(key)) fresh.set(key, kernels[i]!)
+      })
+      if (fresh.size > 0) {
+        const compiled = compile([...fresh.values()])
+        ;[...fresh.keys()].forEach((key, i) => {
+          const one = compiled.then((all) => all[i]!)
+          one.catch(() => cache.delete(key))
+          cache.set(key, one)
+        })
+      }
+      return Promise.all(keys.map((key) => cache.get(key)!))
+    },
+    run(calls: readonly Call[]) {
+      if (calls.length === 0) return
+      if (closed) fail("device", "run", "the wasm device was closed", "open it again")
+      let steps = 0, argumentBytes = 0, shared = 0, own = 0, parallel = false
+      for (const { executable } of calls) {
+        const { emitted, kernel } = executable as Ready
+        steps += emitted.phases.length
+        argumentBytes += 4 * argumentWords(kernel)
+        if (emitted.scratchBytes > shared) shared = emitted.scratchBytes
+        if (emitted.threadScratchBytes > own) own = emitted.threadScratchBytes
+        parallel ||= emitted.work >= shareFrom
+      }
+      const used = parallel ? threadCount : 1
+      const stride = Math.ceil(own / 64) * 64
+      list = reserve(list, steps * step.bytes + argumentBytes)
+      scratch = reserve(scratch, shared)
+      threadScratch = reserve(threadScratch, stride * threadCount)
+      refresh()
+      let at = list.at / 4, args = (list.at + steps * step.bytes) / 4
+      for (const { executable, buffers, scalars } of calls) {
+        const { emitted, kernel, table: first, units } = executable as Ready
+        const block = args * 4
+        for (let i = 0; i < buffers.length; i++) words[args++] = (buffers[i] as Memory).at
+        for (let i = 0; i < scalars.length; i++) {
+          if (kernel.scalars[i] === "f32") floats[args++] = scalars[i]!
+          else words[args++] = scalars[i]!
+        }
+        words[args++] = scratch.at
+        for (let i = 0; i < units.length; i++) {
+          const n = units[i]!
+          words[at] = first + i
+          words[at + 1] = block
+          words[at + 2] = n
+          words[at + 3] = emitted.work < shareFrom || used === 1 ? n : Math.max(1, Math.ceil(n / (used * 8)))
+          words[at + 4] = 0
+          words[at + 5] = threadScratch.at
+          at += step.bytes / 4
+        }
+      }
+      if (used > 1) workers!.start(list.at, steps, stride)
+      try {
+        run(list.at, steps, 0, used, mayWait, stride)
+      } catch (e) {
+        throw new ThimbleError("internal", "run", `a kernel trapped (${String(e)})`, calls.map((c) => showKernel(c.executable.kernel)).join("\n").slice(0, 2000))
+      }
+    },
+    async close() {
+      closed = true
+      await workers?.stop()
+    },
+  }
+}
+
+interface Area { at: number; size: number }
