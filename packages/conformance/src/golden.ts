@@ -8,7 +8,7 @@ import { sizeOf, tensor, type DType, type Tensor, type TypedArray } from "@thimb
  * file of row-major tensors; they lie in `fixtures/golden`, or in the folder that THIMBLE_GOLDEN names.
  */
 export interface GoldenSet<M> {
-  readonly manifest: M
+  readonly manifest: M & GoldenManifest
   /** The stored elements of a tensor: bits for f16, bigints for i64. */
   array(name: string): GoldenArray
   /** A tensor on the current device; `as_strided` views are gathered on the host. */
@@ -20,7 +20,7 @@ export interface GoldenEntry { readonly dtype: keyof typeof arrays; readonly sha
 export interface GoldenReference { readonly tensor: string; readonly as_strided?: Strided }
 /** Element (i₀, i₁, …) of the view is element offset + Σ i·stride of the flat stored one. */
 export interface Strided { readonly size: readonly number[]; readonly stride: readonly number[]; readonly offset: number }
-interface Manifest { readonly file: string; readonly tensors: Readonly<Record<string, GoldenEntry>> }
+export interface GoldenManifest { readonly file: string; readonly tensors: Readonly<Record<string, GoldenEntry>> }
 
 const arrays = {
   f32: Float32Array, f64: Float64Array, f16: Uint16Array, i64: BigInt64Array, i32: Int32Array, i16: Int16Array, i8: Int8Array,
@@ -30,9 +30,9 @@ const arrays = {
 export const goldenFolder: string = process.env.THIMBLE_GOLDEN ?? fileURLToPath(new URL("../fixtures/golden", import.meta.url))
 
 /** Opens the set in the folder `name`, e.g. `ops`. M describes its manifest beyond the stored tensors. */
-export function openGolden<M>(name: string): GoldenSet<M & Manifest> {
+export function openGolden<M>(name: string): GoldenSet<M> {
   const folder = join(goldenFolder, name)
-  const manifest = JSON.parse(readFileSync(join(folder, "manifest.json"), "utf8")) as M & Manifest
+  const manifest = JSON.parse(readFileSync(join(folder, "manifest.json"), "utf8")) as M & GoldenManifest
   const bytes = new Uint8Array(readFileSync(join(folder, manifest.file))).buffer
   const entry = (t: string): GoldenEntry => manifest.tensors[t] ?? fault(`no tensor '${t}' in golden set ${name}`)
   const array = (t: string): GoldenArray => {

@@ -1,6 +1,6 @@
 // Worker threads over the shared memory. A worker sleeps on the control block's command word; new modules reach it as
 // messages, for which it goes back to its event loop.
-import { erf } from "@thimble/core"
+import { erfOfNumber as erf } from "@thimble/core"
 import { control } from "./runner.ts"
 
 /** What every instance imports besides memory and table. */
