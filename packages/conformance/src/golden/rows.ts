@@ -2,6 +2,7 @@ import type { Row } from "./case.ts"
 import { elementwise } from "./elementwise.ts"
 import { indexing } from "./indexing.ts"
 import { movement } from "./movement.ts"
+import { network } from "./network.ts"
 
 /** Every golden op's spelling, by its name in the record. */
-export const rows: Readonly<Record<string, Row>> = { ...elementwise, ...indexing, ...movement }
+export const rows: Readonly<Record<string, Row>> = { ...elementwise, ...indexing, ...movement, ...network }

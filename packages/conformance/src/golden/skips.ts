@@ -6,8 +6,8 @@ export const skips: Readonly<Record<string, string>> = {
   sum: todo, mean: todo, prod: todo, amax: todo, amin: todo, logsumexp: todo, sum_all: todo, mean_all: todo, prod_all: todo, max: todo, min: todo, argmax: todo, argmax_all: todo, argmin: todo, argmin_all: todo, var: todo, std: todo, norm: todo, all: todo, any: todo, count_nonzero: todo, cumsum: todo, cumprod: todo, cummax: todo, sort: todo, topk: todo,
   // movement, indexing, network, losses
   masked_select: todo, where: todo,
-  nonzero: todo, embedding: todo, matmul: todo, bmm: todo, addmm: todo,
-  linear: todo, outer: todo, einsum: todo, softmax: todo, log_softmax: todo, layer_norm: todo, rms_norm: todo,
+  nonzero: todo, embedding: todo, 
+  softmax: todo, log_softmax: todo, layer_norm: todo, rms_norm: todo,
   group_norm: todo, instance_norm: todo, batch_norm: todo, conv2d: todo, conv1d: todo, conv3d: todo,
   conv_transpose2d: todo, max_pool2d: todo, avg_pool2d: todo, adaptive_avg_pool2d: todo, interpolate: todo,
   rope_half: todo, rope_interleaved: todo, attention: todo, cross_entropy: todo, cross_entropy_prob: todo,
