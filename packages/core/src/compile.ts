@@ -3,7 +3,7 @@ import { fail, showShape } from "./errors.ts"
 import { buildProgram, loadProgram, runProgram, showProgram, unloadProgram, type Loaded } from "./program.ts"
 import { allocate, checkOperands, deviceOf, realize } from "./realize.ts"
 import { apply, fromStorage, Tensor, type Op } from "./tensor.ts"
-import { mapTree, tensorsOf } from "./tree.ts"
+import { mapTree, tensorsOf, walkTree } from "./tree.ts"
 
 const inputOp: Op<{ of: Tensor }> = {
   name: "input",
@@ -82,7 +82,7 @@ export function compile<A extends readonly unknown[], R>(fn: (...args: { [K in k
 
   async function capture(body: (...args: unknown[]) => R, args: A, device: Device): Promise<Captured<R>> {
     const inputs = new Map<Tensor, Tensor>(), scalars: Tensor[] = []
-    const traced = mapLeaves(args, (leaf) => {
+    const traced = walkTree(args, (leaf) => {
       if (leaf instanceof Tensor) {
         const known = inputs.get(leaf)
         if (known !== undefined) return known
@@ -106,44 +106,27 @@ export function compile<A extends readonly unknown[], R>(fn: (...args: { [K in k
   return compiled
 }
 
-function mapLeaves(tree: unknown, fn: (leaf: unknown) => unknown): unknown {
-  if (Array.isArray(tree)) return tree.map((t) => mapLeaves(t, fn))
-  if (tree !== null && typeof tree === "object" && !(tree instanceof Tensor) && Object.getPrototypeOf(tree) === Object.prototype)
-    return Object.fromEntries(Object.entries(tree).map(([k, t]) => [k, mapLeaves(t, fn)]))
-  return fn(tree)
-}
-
 function numbersOf(args: unknown): number[] {
   const out: number[] = []
-  mapLeaves(args, (leaf) => {
+  walkTree(args, (leaf) => {
     if (typeof leaf === "number" || typeof leaf === "bigint") out.push(Number(leaf))
     return leaf
   })
   return out
 }
 
+/** What must be equal for a captured program to fit: the tree's paths, shapes and dtypes, and all other leaves. */
 function signature(args: unknown, device: Device): string {
   let key = device.name
   const seen = new Map<Tensor, number>()
-  const go = (x: unknown): void => {
-    if (x instanceof Tensor) {
-      if (!seen.has(x)) seen.set(x, seen.size)
-      key += `${x.dtype}[${x.shape.join()}]#${seen.get(x)}`
-    } else if (Array.isArray(x)) {
-      key += "("
-      for (const y of x) go(y)
-      key += ")"
-    } else if (x !== null && typeof x === "object" && Object.getPrototypeOf(x) === Object.prototype) {
-      key += "{"
-      for (const [k, y] of Object.entries(x)) {
-        key += `${k}:`
-        go(y)
-      }
-      key += "}"
-    } else key += typeof x === "number" || typeof x === "bigint" ? typeof x : `${typeof x}${String(x)}`
-    key += ";"
-  }
-  go(args)
+  walkTree(args, (leaf, path) => {
+    key += `;${path}=`
+    if (leaf instanceof Tensor) {
+      if (!seen.has(leaf)) seen.set(leaf, seen.size)
+      key += `${leaf.dtype}[${leaf.shape.join()}]#${seen.get(leaf)}`
+    }
+    else key += typeof leaf === "number" || typeof leaf === "bigint" ? typeof leaf : `${typeof leaf} ${String(leaf)}`
+    return leaf
+  })
   return key
 }
-

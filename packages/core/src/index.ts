@@ -1,8 +1,10 @@
 /** @packageDocumentation The tensor engine: lazy tensors, gradients, compiled functions, and the reference device. */
 import { defaultDevice } from "./device.ts"
+import { installMethods } from "./methods.ts"
 import { referenceDevice } from "./reference.ts"
 
 defaultDevice(referenceDevice)
+installMethods()
 
 export * from "./dtype.ts"
 export * from "./errors.ts"
@@ -14,11 +16,17 @@ export type { Expr } from "./expr.ts"
 export { flatten, rebuild, rewrite, showExpr } from "./walk.ts"
 export { Tensor, type Op, type Meaning, type Template, type Storage, type Host, type Nested } from "./tensor.ts"
 export { apply, fromStorage } from "./tensor.ts"
+export type { Lifted, Named } from "./methods.ts"
 export * from "./tree.ts"
 export { memory, resetPeak, onLeaked, type MemoryReport } from "./memory.ts"
 export { realize, explain } from "./realize.ts"
 export { scope } from "./scope.ts"
 export * from "./compile.ts"
 export * from "./grad.ts"
-export { referenceDevice, erf as erfOfNumber } from "./reference.ts"
+export { referenceDevice, erf as erfOfNumber, roundHalfEven } from "./reference.ts"
 export * from "./ops/index.ts"
+export * as random from "./random/index.ts"
+export type { Key } from "./random/index.ts"
+export { dropout, rand, randn, type SeedOptions } from "./random/index.ts"
+export * from "./weight.ts"
+export * from "./format.ts"

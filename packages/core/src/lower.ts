@@ -91,8 +91,11 @@ export function lower(group: Group, { resolve }: Schedule, isStored: (t: Tensor)
     } else {
       const template = core.op.template!
       const loads: Record<string, Load> = {}
-      for (const [name, l] of Object.entries(template.loads(core, core.attrs)))
-        loads[name] = { shape: l.shape, body: sizeOf(l.shape) === 0 ? constant("f32", 0) : at(core.sources[l.source]!, l.coords(coordinates(l.shape))) }
+      for (const [name, l] of Object.entries(template.loads(core, core.attrs))) {
+        const i = coordinates(l.shape)
+        const value = (): Expr => ("source" in l ? at(core.sources[l.source]!, l.coords(i)) : l.at((s, c) => at(core.sources[s]!, c), i))
+        loads[name] = { shape: l.shape, body: sizeOf(l.shape) === 0 ? constant("f32", 0) : value() }
+      }
       result = { kernel: { ...base, kind: "template", name: core.op.name, shape, dims: template.dims(core, core.attrs), loads, epilogue: finish() } }
     }
     return { ...result, inputs, scalars }

@@ -106,7 +106,9 @@ export function schedule(outputs: readonly Tensor[], device: Device): Schedule {
 function readByCore(t: Tensor, group: Group, use: (t: Tensor, group: Group, frame: Frame) => void): void {
   if ("reduce" in t.op.meaning) use(t.sources[0]!, group, { size: t.sources[0]!.size })
   else if ("routine" in t.op.meaning) for (const s of t.sources) use(s, group, { size: s.size })
-  else for (const { source, shape } of Object.values(t.op.template!.loads(t, t.attrs))) use(t.sources[source]!, group, { size: sizeOf(shape) })
+  else
+    for (const l of Object.values(t.op.template!.loads(t, t.attrs)))
+      for (const s of "source" in l ? [l.source] : l.sources) use(t.sources[s]!, group, { size: sizeOf(l.shape) })
 }
 
 /** Single numbers made of constants and run-time scalars only: computing them again is cheaper than a kernel. */

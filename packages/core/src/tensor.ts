@@ -4,6 +4,7 @@ import { fail, showShape } from "./errors.ts"
 import type { Expr } from "./expr.ts"
 import type { Combine } from "./kernel.ts"
 import { release, track } from "./memory.ts"
+import type { Lifted, Named } from "./methods.ts"
 import { sizeOf, type Shape } from "./shape.ts"
 
 /** What a routine gets for one source: its stored elements (bits for f16 and bf16). */
@@ -31,9 +32,13 @@ export type Meaning<A> =
 /** How the operands of a composite's tuned kernel are addressed. */
 export interface Template<A> {
   dims(node: Tensor, attrs: A): Record<string, number>
-  /** Operands by name: the source, the sizes of the kernel's coordinates for it, and their map to the source's. */
-  loads(node: Tensor, attrs: A): Record<string, { source: number; shape: Shape; coords(i: readonly Expr[]): Expr[] }>
+  /** Operands by name. */
+  loads(node: Tensor, attrs: A): Record<string, TemplateLoad>
 }
+/** One operand of a tuned kernel: the sizes of its coordinates, and its value there, made of the sources' values. */
+export type TemplateLoad =
+  | { source: number; shape: Shape; coords(i: readonly Expr[]): Expr[] }
+  | { sources: readonly number[]; shape: Shape; at(read: (source: number, coords: readonly Expr[]) => Expr, i: readonly Expr[]): Expr }
 
 export interface Op<A = unknown> {
   readonly name: string
@@ -58,6 +63,7 @@ let nextId = 0
  * A value of known shape and dtype: either stored, or a node of a lazy graph that is computed when a value is read.
  * Immutable. Methods are the functions of `ops` with the tensor as first argument.
  */
+export interface Tensor extends Lifted, Named {}
 export class Tensor {
   readonly id = nextId++
   readonly op: Op

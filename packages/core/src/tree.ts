@@ -4,16 +4,21 @@ import { Tensor } from "./tensor.ts"
 /** Tensors in nested arrays and plain objects: parameters, optimizer states, batches. */
 export type Tree<Leaf = Tensor> = Leaf | readonly Tree<Leaf>[] | { readonly [key: string]: Tree<Leaf> }
 
-type Visit = (leaf: unknown, path: string) => unknown
+/** Anything made of named tensors that can be made again from others (weights) is a branch of a tree, too. */
+export interface Composed {
+  parts(): Readonly<Record<string, Tensor>>
+  withParts(parts: Readonly<Record<string, Tensor>>): this
+}
+const isComposed = (x: object): x is Composed => "parts" in x && "withParts" in x && typeof x.parts === "function"
 
-function walk(tree: unknown, path: string, visit: Visit): unknown {
-  if (Array.isArray(tree)) return tree.map((t, i) => walk(t, path === "" ? `${i}` : `${path}.${i}`, visit))
-  if (tree !== null && typeof tree === "object" && isPlain(tree)) {
-    const out: Record<string, unknown> = {}
-    for (const [k, t] of Object.entries(tree)) out[k] = walk(t, path === "" ? k : `${path}.${k}`, visit)
-    return out
-  }
-  return visit(tree, path)
+/** Rebuilds a tree leaf by leaf. A leaf is whatever is not an array, a plain object or {@link Composed}. */
+export function walkTree(tree: unknown, visit: (leaf: unknown, path: string) => unknown, path = ""): unknown {
+  const under = (key: string | number): string => (path === "" ? `${key}` : `${path}.${key}`)
+  if (Array.isArray(tree)) return tree.map((t, i) => walkTree(t, visit, under(i)))
+  if (tree === null || typeof tree !== "object") return visit(tree, path)
+  const fields = (of: object): Record<string, unknown> => Object.fromEntries(Object.entries(of).map(([k, t]) => [k, walkTree(t, visit, under(k))]))
+  if (isComposed(tree)) return tree.withParts(fields(tree.parts()) as Record<string, Tensor>)
+  return isPlain(tree) ? fields(tree) : visit(tree, path)
 }
 const isPlain = (x: object): boolean => {
   const p = Object.getPrototypeOf(x) as unknown
@@ -22,13 +27,13 @@ const isPlain = (x: object): boolean => {
 
 /** A tree of the same form with every tensor replaced; other leaves (numbers, functions, undefined) stay. */
 export function mapTree<T>(tree: T, fn: (t: Tensor, path: string) => unknown): T {
-  return walk(tree, "", (leaf, path) => (leaf instanceof Tensor ? fn(leaf, path) : leaf)) as T
+  return walkTree(tree, (leaf, path) => (leaf instanceof Tensor ? fn(leaf, path) : leaf)) as T
 }
 
 /** Tensors of a tree by dotted path, in a fixed order. */
 export function leavesOf(tree: unknown): { path: string; tensor: Tensor }[] {
   const out: { path: string; tensor: Tensor }[] = []
-  walk(tree, "", (leaf, path) => {
+  walkTree(tree, (leaf, path) => {
     if (leaf instanceof Tensor) out.push({ path, tensor: leaf })
     return leaf
   })

@@ -1,0 +1,73 @@
+import type { TypedArray } from "./dtype.ts"
+import { bytesOf, type DType } from "./dtype.ts"
+import { fail, showShape } from "./errors.ts"
+import { add, cast, mul, sub, type Expr } from "./expr.ts"
+import { fromBytes } from "./ops/create.ts"
+import { sizeOf, type Shape } from "./shape.ts"
+import { apply, type Op, type Tensor } from "./tensor.ts"
+
+/** Reads an element of a stored part at its coordinates. */
+export type PartReader = (part: string, ...coords: Expr[]) => Expr
+/** Stored elements of one part, as the host holds them. */
+export interface Part { readonly data: TypedArray; readonly shape: Shape; readonly dtype: DType }
+
+/**
+ * How the rows of a matrix are stored in few bits: one decode expression, ŵ = (code − zero) · scale + min, whose pieces
+ * are stated separately so that integer kernels can use the codes. Everything else (dequantize, fused products,
+ * embedding look-up, on every device) follows from it.
+ */
+export interface Format {
+  readonly name: string
+  /** Stored bits per weight, scales included, for long rows. */
+  readonly bits: number
+  /** Neighbours along a row that share a scale; Infinity for whole rows. */
+  readonly group: number
+  /** Stored parts of a row-major matrix. Normative: the same bytes everywhere. */
+  encode(values: Float32Array, shape: readonly [rows: number, columns: number]): Record<string, Part>
+  /** Integer code (i32) of an element. Its bounds, as the expression states them, choose the integer kernel. */
+  code(part: PartReader, row: Expr, column: Expr): Expr
+  /** What is subtracted from the code (i32); nothing unless given. */
+  zero?(part: PartReader, row: Expr, column: Expr): Expr
+  /** Step between codes (f32), constant within a group. */
+  scale(part: PartReader, row: Expr, column: Expr): Expr
+  /** Value added (f32), constant within a group. */
+  min?(part: PartReader, row: Expr, column: Expr): Expr
+}
+
+/** The decode expression of a format at one element. */
+export function decodeAt(format: Format, part: PartReader, row: Expr, column: Expr): Expr {
+  const code = format.code(part, row, column)
+  const steps = format.zero ? sub(code, format.zero(part, row, column)) : code
+  const value = mul(cast(steps, "f32"), format.scale(part, row, column))
+  return format.min ? add(value, format.min(part, row, column)) : value
+}
+
+export interface Encoded { readonly format: Format; readonly shape: readonly [number, number]; readonly names: readonly string[] }
+
+/** Turns reads of sources into reads of named parts. */
+export const partReader = (names: readonly string[], first: number, read: (source: number, coords: readonly Expr[]) => Expr): PartReader =>
+  (part, ...coords) => {
+    const i = names.indexOf(part)
+    return i < 0 ? fail("internal", "format", `no part '${part}' among ${names.join(", ")}`) : read(first + i, coords)
+  }
+
+const decodeOp: Op<Encoded> = {
+  name: "decode",
+  // Expanding weights to f32 would cost the memory that storing them in few bits saves.
+  cheap: true,
+  meaning: { at: (read, [row, column], _node, { format, names }) => decodeAt(format, partReader(names, 0, read), row!, column!) },
+  result: (_, { shape }) => ({ shape, dtype: "f32" }),
+  vjp: (_dy, _out, src) => src.map(() => null),
+}
+/** The matrix that stored parts stand for, lazily: read inside whatever kernel uses it. */
+export const decodeParts = (encoded: Encoded, parts: readonly Tensor[]): Tensor => apply(decodeOp, parts, encoded)
+
+/** Puts encoded parts on the current device. */
+export function uploadParts(parts: Readonly<Record<string, Part>>): Record<string, Tensor> {
+  return Object.fromEntries(Object.entries(parts).map(([name, { data, shape, dtype }]) => {
+    if (data.length !== sizeOf(shape)) fail("shape", "format", `part ${name} has ${data.length} elements for ${showShape(shape)}`)
+    return [name, fromBytes(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), shape, dtype)]
+  }))
+}
+
+export const partBytes = (parts: Readonly<Record<string, Tensor>>): number => Object.values(parts).reduce((n, t) => n + t.size * bytesOf(t.dtype), 0)
