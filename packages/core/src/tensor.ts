@@ -4,7 +4,7 @@ import { fail, showShape } from "./errors.ts"
 import type { Expr } from "./expr.ts"
 import type { Combine } from "./kernel.ts"
 import { release, track } from "./memory.ts"
-import type { Lifted, Named } from "./methods.ts"
+import type { Lifted, Shorthands } from "./methods.ts"
 import { sizeOf, type Shape } from "./shape.ts"
 
 /** What a routine gets for one source: its stored elements (bits for f16 and bf16). */
@@ -63,7 +63,8 @@ let nextId = 0
  * A value of known shape and dtype: either stored, or a node of a lazy graph that is computed when a value is read.
  * Immutable. Methods are the functions of `ops` with the tensor as first argument.
  */
-export interface Tensor extends Lifted, Named {}
+// oxlint-disable-next-line typescript/no-unsafe-declaration-merging -- methods.ts installs them, and its test compares
+export interface Tensor extends Lifted, Shorthands {}
 export class Tensor {
   readonly id = nextId++
   readonly op: Op

@@ -4,7 +4,8 @@ import type { Tensor } from "../tensor.ts"
 import { full } from "./create.ts"
 import { abs, add, castTo, clamp, div, gt, le, logicalAnd, lt, minimum, mul, neg, square, sub, where } from "./elementwise.ts"
 import { like, parametric, unary } from "./define.ts"
-import { erf, exp, expm1Of, log1pOf, tanh } from "./math.ts"
+import * as formula from "./formula.ts"
+import { erf, exp, tanh } from "./math.ts"
 
 // Activations: one expression each, so that they join the kernel that makes their operand, and a derivative in tensors.
 
@@ -13,16 +14,15 @@ const zero = (x: E): E => like(x, 0)
 const one = (x: E): E => like(x, 1)
 const times = (k: number, x: E): E => e.mul(x, like(x, k))
 const isPositive = (x: E): E => e.gt(x, zero(x))
-const sigmoidOf = (x: E): E => e.div(one(x), e.add(one(x), e.exp(e.neg(x))))
 const between = (x: E, min: number, max: number): E => e.min(e.max(x, like(x, min)), like(x, max))
 /** 1 where the condition holds, else 0. */
 const step = (condition: Tensor, x: Tensor): Tensor => castTo(condition, x.dtype)
 
 // ── Smooth steps ──
 
-export const sigmoid = unary("sigmoid", "float", sigmoidOf, (_x, y) => mul(y, sub(1, y)))
+export const sigmoid = unary("sigmoid", "float", formula.sigmoid, (_x, y) => mul(y, sub(1, y)))
 /** log(sigmoid(x)). */
-export const logSigmoid = unary("logSigmoid", "float", (x) => e.sub(e.min(x, zero(x)), log1pOf(e.exp(e.neg(e.abs(x))))), (x) => sigmoid(neg(x)))
+export const logSigmoid = unary("logSigmoid", "float", (x) => e.sub(e.min(x, zero(x)), formula.log1p(e.exp(e.neg(e.abs(x))))), (x) => sigmoid(neg(x)))
 /** x/(1 + |x|). */
 export const softsign = unary("softsign", "float", (x) => e.div(x, e.add(one(x), e.abs(x))), (x) => div(1, square(add(1, abs(x)))))
 /** A straight line from 0 at -3 to 1 at 3. */
@@ -52,7 +52,7 @@ export const leakyRelu = (x: Tensor, slope = 0.01): Tensor => leakyReluOp(x, slo
 /** scale·x above 0, scale·alpha·(exp(x/width) - 1) below: elu, selu and celu. */
 const exponentialUnit = (name: string): ((x: Tensor, attrs: { alpha: number; scale: number; width: number }) => Tensor) =>
   parametric(name, "float",
-    (x, { alpha, scale, width }) => e.select(isPositive(x), times(scale, x), times(scale * alpha, expm1Of(e.div(x, like(x, width))))),
+    (x, { alpha, scale, width }) => e.select(isPositive(x), times(scale, x), times(scale * alpha, formula.expm1(e.div(x, like(x, width))))),
     (x, _y, { alpha, scale, width }) => where(gt(x, 0), full([], scale, x.dtype), mul(scale * alpha / width, exp(div(minimum(x, 0), width)))))
 const eluOp = exponentialUnit("elu"), seluOp = exponentialUnit("selu"), celuOp = exponentialUnit("celu")
 /** x above 0, alpha·(exp(x) - 1) below. */
@@ -73,7 +73,7 @@ export interface SoftplusOptions {
 }
 const softplusOp = parametric<{ beta: number; threshold: number }>("softplus", "float", (x, { beta, threshold }) => {
   const z = times(beta, x)
-  return e.select(e.gt(z, like(x, threshold)), x, e.div(log1pOf(e.exp(z)), like(x, beta)))
+  return e.select(e.gt(z, like(x, threshold)), x, e.div(formula.log1p(e.exp(z)), like(x, beta)))
 }, (x, _y, { beta, threshold }) => where(gt(mul(x, beta), threshold), full([], 1, x.dtype), sigmoid(mul(x, beta))))
 /** log(1 + exp(beta·x))/beta. */
 export function softplus(x: Tensor, { beta = 1, threshold = 20 }: SoftplusOptions = {}): Tensor {

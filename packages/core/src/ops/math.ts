@@ -1,6 +1,7 @@
 import * as e from "../expr.ts"
 import { add, div, eq, ge, logicalAnd, mul, neg, reciprocal, square, sub, where } from "./elementwise.ts"
 import { binary, like, parametric, unary, type Input } from "./define.ts"
+import * as formula from "./formula.ts"
 import type { Tensor } from "../tensor.ts"
 
 // Functions of real numbers. Integers and bool are taken as f32. Near a root they keep their relative accuracy.
@@ -11,30 +12,12 @@ const times = (k: number, x: E): E => e.mul(x, like(x, k))
 
 // ── Exponential and logarithm ──
 
-/** 2·artanh(s) for |s| ≤ 0.2, by its series. */
-function twiceArtanh(s: E): E {
-  const s2 = e.mul(s, s)
-  let sum = like(s, 0)
-  for (let k = s.type === "f64" ? 23 : 11; k >= 1; k -= 2) sum = e.add(e.mul(sum, s2), like(s, 2 / k))
-  return e.mul(s, sum)
-}
-/** log(1+x) = 2·artanh(x/(2+x)), which does not round 1+x, between -1/3 and 1/2. */
-export function log1pOf(x: E): E {
-  const small = e.and(e.gt(x, like(x, -1 / 3)), e.lt(x, like(x, 0.5)))
-  return e.select(small, twiceArtanh(e.div(x, e.add(x, like(x, 2)))), e.log(e.add(x, one(x))))
-}
-/** exp(x) - 1 = 2t/(1-t) with t = tanh(x/2), which does not cancel, below 1/2 in size. */
-export function expm1Of(x: E): E {
-  const t = e.tanh(times(0.5, x))
-  return e.select(e.lt(e.abs(x), like(x, 0.5)), e.div(times(2, t), e.sub(one(x), t)), e.sub(e.exp(x), one(x)))
-}
-
 export const exp = unary("exp", "float", e.exp, (_x, y) => y)
 /** exp(x) - 1, accurate near 0. */
-export const expm1 = unary("expm1", "float", expm1Of, (_x, y) => add(y, 1))
+export const expm1 = unary("expm1", "float", formula.expm1, (_x, y) => add(y, 1))
 export const log = unary("log", "float", e.log, (x) => reciprocal(x))
 /** log(1 + x), accurate near 0. */
-export const log1p = unary("log1p", "float", log1pOf, (x) => reciprocal(add(x, 1)))
+export const log1p = unary("log1p", "float", formula.log1p, (x) => reciprocal(add(x, 1)))
 export const log2 = unary("log2", "float", (x) => e.div(e.log(x), like(x, Math.LN2)), (x) => reciprocal(mul(x, Math.LN2)))
 export const log10 = unary("log10", "float", (x) => e.div(e.log(x), like(x, Math.LN10)), (x) => reciprocal(mul(x, Math.LN10)))
 
@@ -90,7 +73,7 @@ export const atan2 = binary("atan2", "float", (y, x) => {
 // ── Hyperbolic functions ──
 
 export const sinh = unary("sinh", "float", (x) => {
-  const m = expm1Of(x)
+  const m = formula.expm1(x)
   // Halving the exponent first, because sinh of 89 is an f32 though exp of it is not.
   const up = e.exp(times(0.5, x)), down = e.exp(times(-0.5, x))
   return e.select(e.lt(e.abs(x), one(x)), times(0.5, e.add(m, e.div(m, e.add(m, one(x))))), e.sub(e.mul(times(0.5, up), up), e.mul(times(0.5, down), down)))
@@ -106,18 +89,18 @@ const huge = 2 ** 28
 /** Inverse of sinh. */
 export const asinh = unary("asinh", "float", (x) => {
   const a = e.abs(x), a2 = e.mul(a, a)
-  const near = log1pOf(e.add(a, e.div(a2, e.add(one(x), e.sqrt(e.add(a2, one(x)))))))
+  const near = formula.log1p(e.add(a, e.div(a2, e.add(one(x), e.sqrt(e.add(a2, one(x)))))))
   const size = e.select(e.lt(a, like(x, huge)), near, e.add(e.log(a), like(x, Math.LN2)))
   return e.select(e.lt(x, like(x, 0)), e.neg(size), size)
 }, (x) => rsqrt(add(square(x), 1)))
 /** Inverse of cosh, ≥ 0; NaN below 1. */
 export const acosh = unary("acosh", "float", (x) => {
   const t = e.sub(x, one(x))
-  const near = log1pOf(e.add(t, e.sqrt(e.mul(t, e.add(t, like(x, 2))))))
+  const near = formula.log1p(e.add(t, e.sqrt(e.mul(t, e.add(t, like(x, 2))))))
   return e.select(e.gt(x, like(x, huge)), e.add(e.log(x), like(x, Math.LN2)), near)
 }, (x) => mul(rsqrt(sub(x, 1)), rsqrt(add(x, 1))))
 /** Inverse of tanh; infinite at ±1, NaN outside. */
-export const atanh = unary("atanh", "float", (x) => times(0.5, e.select(e.lt(e.abs(x), like(x, 0.2)), twiceArtanh(x), e.log(e.div(e.add(one(x), x), e.sub(one(x), x))))), (x) => reciprocal(sub(1, square(x))))
+export const atanh = unary("atanh", "float", (x) => times(0.5, e.select(e.lt(e.abs(x), like(x, 0.2)), formula.twiceArtanh(x), e.log(e.div(e.add(one(x), x), e.sub(one(x), x))))), (x) => reciprocal(sub(1, square(x))))
 
 /** Error function, 2/√π ∫₀ˣ exp(-t²) dt. */
 export const erf = unary("erf", "float", e.erf, (x) => mul(2 / Math.sqrt(Math.PI), exp(neg(square(x)))))
