@@ -7,8 +7,7 @@ export const skips: Readonly<Record<string, string>> = {
   // movement, indexing, network, losses
   masked_select: todo, where: todo,
   nonzero: todo, embedding: todo, 
-  softmax: todo, log_softmax: todo, layer_norm: todo, rms_norm: todo,
-  group_norm: todo, instance_norm: todo, batch_norm: todo, conv2d: todo, conv1d: todo, conv3d: todo,
+  conv2d: todo, conv1d: todo, conv3d: todo,
   conv_transpose2d: todo, max_pool2d: todo, avg_pool2d: todo, adaptive_avg_pool2d: todo, interpolate: todo,
   rope_half: todo, rope_interleaved: todo, attention: todo, cross_entropy: todo, cross_entropy_prob: todo,
   nll_loss: todo, kl_div: todo, mse_loss: todo, l1_loss: todo, huber_loss: todo, smooth_l1_loss: todo,
