@@ -1,6 +1,7 @@
 // Turns a kernel into phases: what the wasm device compiles and its threads share.
 import { bytesOf, expr, flatten, rewrite, sizeOf, type Expr, type Kernel, type Scalar, type TemplateKernel } from "@thimble/core"
 import type { FunctionBuilder, FunctionRef, Local } from "./assembler.ts"
+import { byteOperand, type ByteOperand } from "./bytes16.ts"
 import { f32ToBf16, f32ToF16, spell } from "./approx.ts"
 import { ExpressionStream, storeScalar, storeVector, type Environment, type HostFunction } from "./expression.ts"
 import { emitMap, loadsOf, rowAddress, strideOf } from "./map.ts"
@@ -12,6 +13,8 @@ import type { Features, Operand, Phase, Push, Result, Template } from "../templa
 export interface Holes {
   readonly dims: Readonly<Record<string, number>>
   readonly operands: Readonly<Record<string, Operand>>
+  /** An operand of small integers in byte lanes. */
+  bytes(name: string): ByteOperand
   readonly result: Result
   readonly scratch: Push
   readonly threadScratch: Push
@@ -58,12 +61,13 @@ function emitTemplate(kernel: TemplateKernel, environment: (f: FunctionBuilder) 
   }
   const operands: Record<string, Operand> = {}
   names.forEach((name, i) => (operands[name] = operand(all[i]!, kernel.loads[name]!.shape, env)))
-  const holes: Holes = { dims: kernel.dims, operands, result: resultOf(kernel, all.at(-1)!, env), scratch, threadScratch, features }
-  const template = templates[kernel.name]!(holes)
+  const bytes = (name: string): ByteOperand => byteOperand(all[names.indexOf(name)]!, kernel.loads[name]!.shape, env)
+  const holes: Holes = { dims: kernel.dims, operands, bytes, result: resultOf(kernel, all.at(-1)!, env), scratch, threadScratch, features }
+  const template = templates[kernel.name]!.emit(holes)
   // The arguments are read at the start of each phase, before any branch.
   const phases = template.phases.map((p): Phase => ({ ...p, emit: (f, begin, end) => { env(f); p.emit(f, begin, end) } }))
   const loads = names.map((n) => sizeOf(kernel.loads[n]!.shape))
-  return { ...template, phases, work: kernel.name === "matmul" ? kernel.dims.batch! * kernel.dims.m! * kernel.dims.n! * kernel.dims.k! : Math.max(...loads) * 16 }
+  return { ...template, phases, work: Math.max(sizeOf(kernel.shape), ...loads) * 16 }
 }
 
 function operand(body: Expr, shape: readonly number[], env: (f: FunctionBuilder) => Environment): Operand {

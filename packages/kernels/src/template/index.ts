@@ -2,8 +2,18 @@
 import type { Holes } from "../emit/kernel.ts"
 import type { Template } from "./holes.ts"
 import { matmul } from "./matmul.ts"
+import { acceptsQuantized, quantizedMatmul } from "./quantized.ts"
 
-export const templates: Readonly<Record<string, (holes: Holes) => Template>> = {
-  matmul: ({ dims, operands, result, scratch, threadScratch, features }) =>
-    matmul(dims as { batch: number; m: number; k: number; n: number }, { a: operands.a!, b: operands.b!, result, scratch, threadScratch }, features),
+interface Row {
+  emit(holes: Holes): Template
+  /** Sizes it can do; all unless given. */
+  accepts?(dims: Readonly<Record<string, number>>): boolean
+}
+
+export const templates: Readonly<Record<string, Row>> = {
+  matmul: {
+    emit: ({ dims, operands, result, scratch, threadScratch, features }) =>
+      matmul(dims as { batch: number; m: number; k: number; n: number }, { a: operands.a!, b: operands.b!, result, scratch, threadScratch }, features),
+  },
+  quantizedMatmul: { emit: quantizedMatmul, accepts: acceptsQuantized },
 }

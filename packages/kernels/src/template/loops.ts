@@ -1,6 +1,10 @@
 // Small pieces of index arithmetic that the templates share.
 import type { FunctionBuilder, Index, Local } from "../emit/assembler.ts"
 
+export const ceilDiv = (a: number, b: number): number => Math.ceil(a / b)
+export const roundUp = (a: number, b: number): number => ceilDiv(a, b) * b
+
+export const v128s = (f: FunctionBuilder, count: number): Local[] => Array.from({ length: count }, () => f.local("v128"))
 export const i32s = (f: FunctionBuilder, count: number): Local[] => Array.from({ length: count }, () => f.local("i32"))
 
 /** Splits a unit number into coordinates, the last one fastest. */

@@ -4,7 +4,7 @@
 // stays in the second-level cache), adds up all blocks of k, and finishes its elements.
 import type { FunctionBuilder, Index, Local } from "../emit/assembler.ts"
 import type { Operand, Phase, Push, Result, Template, Features } from "./holes.ts"
-import { i32s, minimum, split } from "./loops.ts"
+import { ceilDiv, i32s, minimum, roundUp, split } from "./loops.ts"
 import { emitPack } from "./pack.ts"
 import { emitTile, tileShape } from "./tile.ts"
 import type { TileShape } from "./tile.ts"
@@ -26,16 +26,13 @@ export interface MatmulHoles {
   readonly threadScratch: Push
 }
 
-const ceilDiv = (a: number, b: number) => Math.ceil(a / b)
-const roundUp = (a: number, b: number) => ceilDiv(a, b) * b
-
-/** One row of each tile of a block of k, and a panel of b, stay in the first-level cache. */
-const kBlockMaximum = 256
-/** Rows of a that stay in the second-level cache (256 KiB with the block of k); a multiple of every tile height. */
-const rowBlock = 240
+/** Longer blocks touch the sums less often; a panel of b (64 KiB) streams from the second-level cache. */
+const kBlockMaximum = 1024
+/** Rows of a that stay in the second-level cache (240 KiB with the block of k); a multiple of every tile height. */
+const rowBlock = 60
 /** Rows per unit at most: bounds the private sums. */
 const unitRowsMaximum = 1024
-/** Columns per unit: b's block is then 64 KiB. */
+/** Columns per unit: b's block is at most 256 KiB. */
 const unitColumnsMaximum = 64
 const packRows = 32
 
@@ -128,7 +125,8 @@ function productPhase(dims: MatmulDims, holes: MatmulHoles, plan: Blocks, { rela
           f.assign(a, aFrom)
           f.assign(b, panelB)
           f.get(a); f.get(kBytes); f.op("i32.add"); f.set(aEnd)
-          emitTile(f, { rows, columns, relaxed, a, aStride: kBlock * 4, b, bStride: sumRowBytes, aEnd, sums: sum, sumStride: sumRowBytes })
+          emitTile(f, { rows, columns, relaxed, a, aStride: kBlock * 4, b, bStride: sumRowBytes, aEnd, sums: sum, sumStride: sumRowBytes,
+            fresh: plan.kBlocks === 1 })
           f.increment(aFrom, rows * kBlock * 4)
           f.increment(sum, rows * sumRowBytes)
         }
@@ -159,7 +157,7 @@ function productPhase(dims: MatmulDims, holes: MatmulHoles, plan: Blocks, { rela
         minimum(f, rowEnd, () => f.address(rowFrom, unitRows, 1), m)
         f.get(columnFrom); f.scale(unitColumns); f.set(columnFrom)
         minimum(f, columnEnd, () => f.address(columnFrom, unitColumns, 1), n)
-        f.get(sums); f.i32(0); f.i32(unitRows * unitColumns * 4); f.memoryFill()
+        if (plan.kBlocks > 1 || kSize === 0) { f.get(sums); f.i32(0); f.i32(unitRows * unitColumns * 4); f.memoryFill() }
 
         f.assign(block, 0)
         f.forRange(kFrom, 0, kSize, kBlock, () => {

@@ -1,17 +1,24 @@
 // The matmul template: picks a loop nest by the shape and layout alone, so that a result never depends on the threads.
 import type { Local } from "../emit/assembler.ts"
 import type { Features, Operand, Result, Template } from "./holes.ts"
+import { axpy } from "./matmul.axpy.ts"
+import { dots } from "./matmul.dots.ts"
 import { gemm } from "./matmul.gemm.ts"
 import type { MatmulDims, MatmulHoles } from "./matmul.gemm.ts"
-import { fewRows, rowsMaximum } from "./matmul.rows.ts"
 
 export type { MatmulDims, MatmulHoles } from "./matmul.gemm.ts"
 
+/** Rows up to which reading b as it is beats packing it. Measured by bench/kernels/matmul.ts. */
+const fewRows = { dots: 12, axpy: 4 }
+
 /** result[b, i, j] = epilogue(Σ_l a[b, i, l] · b[b, l, j]), accumulated in f32. */
 export function matmul(dims: MatmulDims, holes: MatmulHoles, features: Features): Template {
-  if (dims.m <= rowsMaximum) return fewRows(dims, holes, features)
-  if (dims.n <= rowsMaximum) return fewRows({ ...dims, m: dims.n, n: dims.m }, swapped(holes), features)
-  return gemm(dims, holes, features)
+  return few(dims, holes, features) ?? few({ ...dims, m: dims.n, n: dims.m }, swapped(holes), features) ?? gemm(dims, holes, features)
+}
+
+function few(dims: MatmulDims, holes: MatmulHoles, features: Features): Template | undefined {
+  if (holes.b.contiguous === 1) return dims.m <= fewRows.dots ? dots(dims, holes, features) : undefined
+  return dims.m <= fewRows.axpy ? axpy(dims, holes, features) : undefined
 }
 
 /** The same product read as bᵀ · aᵀ: few columns become few rows. */

@@ -26,9 +26,10 @@ export interface Tile extends TileShape {
   readonly bStride: number
   /** Address of a just behind the last k of row 0. */
   readonly aEnd: Local
-  /** Address of the sums of row 0, `sumStride` bytes between rows; read, added to, written. */
+  /** Address of the sums of row 0, `sumStride` bytes between rows; read (unless fresh: then they start at 0), written. */
   readonly sums: Local
   readonly sumStride: number
+  readonly fresh: boolean
 }
 
 /**
@@ -46,8 +47,8 @@ export function emitTile(f: FunctionBuilder, tile: Tile): void {
     accumulators.forEach((row, r) => row.forEach((accumulator, v) => body(accumulator, r * tile.sumStride + 16 * v)))
 
   eachSum((accumulator, offset) => {
-    f.get(sums)
-    f.load("v128.load", offset)
+    if (tile.fresh) f.f32x4(0)
+    else { f.get(sums); f.load("v128.load", offset) }
     f.set(accumulator)
   })
   f.block((end) => {

@@ -94,7 +94,7 @@ export async function wasmDevice({ threads: threadCount, shared, features, maxim
     name: "wasm",
     threads: threadCount,
     limits: { bufferBytes: maximumPages * pageBytes - control.bytes },
-    accepts: (name, _dims, dtype) => name in templates && dtypes[dtype].scalar === "f32",
+    accepts: (name, dims, dtype) => name in templates && dtypes[dtype].scalar === "f32" && (templates[name]!.accepts?.(dims) ?? true),
     alloc(size): Memory {
       if (closed) fail("device", "alloc", "the wasm device was closed", "open it again")
       const at = allocator.alloc(size)

@@ -1,0 +1,162 @@
+// Matrix product for few rows where k is contiguous in b (x·Wᵀ, decoding): every weight is read from memory once, in
+// long runs, unpacked. a, a few rows only, is copied to private scratch, so that its prologue runs once per thread and
+// not once per column.
+import type { FunctionBuilder, Local } from "../emit/assembler.ts"
+import type { Features, Phase, Template } from "./holes.ts"
+import { ceilDiv, i32s, minimum, roundUp, split, v128s } from "./loops.ts"
+import type { MatmulDims, MatmulHoles } from "./matmul.gemm.ts"
+import { emitPack, transpose4 } from "./pack.ts"
+import { multiplyAdd } from "./tile.ts"
+
+/** Columns per unit: enough units for any number of threads, few enough copies of a. */
+const unitColumns = 16
+/** Columns finished together: one vector of results. */
+const group = 4
+/** Floats per step in k: two vectors, which the revectorizer joins. */
+const step = 8
+
+/**
+ * Each element is eight interleaved partial sums, added up in one fixed order: the same bits whatever the tile. Tiles
+ * keep 8 accumulators of 256 bits (or of 128, without the revectorizer).
+ */
+const tileOf = (rows: number, wide: boolean) => {
+  const height = Math.min(rows, wide ? 4 : 2)
+  return { height, columns: height === 1 || (wide && height === 2) ? 4 : 2 }
+}
+
+export function dots(dims: MatmulDims, holes: MatmulHoles, features: Features): Template {
+  const aStride = roundUp(dims.k * 4, 64)
+  const unitsAcross = ceilDiv(dims.n, unitColumns)
+  const phase: Phase = {
+    units: dims.batch * unitsAcross,
+    emit(f, begin, end) {
+      const [unit, batch, packedBatch, column, columnFrom, columnEnd, vectorEnd, a, sums, k, row] = i32s(f, 11)
+      f.assign(a, () => holes.threadScratch(f))
+      f.address(a, dims.m, aStride)
+      f.set(sums)
+      f.assign(packedBatch, -1)
+      f.forRange(unit, begin, end, 1, () => {
+        split(f, unit, [[batch, dims.batch], [columnFrom, unitsAcross]])
+        f.get(columnFrom); f.scale(unitColumns); f.set(columnFrom)
+        minimum(f, columnEnd, () => f.address(columnFrom, unitColumns, 1), dims.n)
+        f.get(batch); f.get(packedBatch); f.op("i32.ne")
+        f.if(() => {
+          f.assign(packedBatch, batch)
+          emitPack(f, { operand: holes.a, coords: [batch, row, k], inner: 2, innerRange: [0, dims.k], group: 16, groupStride: 64,
+            outer: 1, outerRange: [0, dims.m], outerStride: aStride, to: a })
+        })
+        const u: Unit = { dims, holes, features, a, aStride, sums, batch, row, k, column }
+        f.address(columnEnd, 1 - group, 1)
+        f.set(vectorEnd)
+        f.forRange(column, columnFrom, vectorEnd, group, () => emitColumns(f, u, group))
+        if (dims.n % group > 0) f.forRange(column, column, columnEnd, 1, () => emitColumns(f, u, 1))
+      })
+    },
+  }
+  const sumBytes = tileOf(dims.m, features.wide).height * group * step * 4
+  return { phases: [phase], scratchBytes: 0, threadScratchBytes: dims.m * aStride + sumBytes }
+}
+
+interface Unit {
+  readonly dims: MatmulDims
+  readonly holes: MatmulHoles
+  readonly features: Features
+  /** Address of the copy of a, rows `aStride` bytes apart. */
+  readonly a: Local
+  readonly aStride: number
+  /** Address of the partial sums: [row][column of the group][8]. */
+  readonly sums: Local
+  readonly batch: Local
+  readonly row: Local
+  readonly k: Local
+  readonly column: Local
+}
+
+/** All rows of `count` columns from u.column on; count is 4, or 1 for what is left. */
+function emitColumns(f: FunctionBuilder, u: Unit, count: 1 | 4): void {
+  const { m } = u.dims
+  const { height } = tileOf(m, u.features.wide)
+  const [top, at] = i32s(f, 2)
+  const columns = Array.from({ length: count }, (_, c) => {
+    if (c === 0) return u.column
+    const position = f.local("i32")
+    f.address(u.column, c, 1); f.set(position)
+    return position
+  })
+  f.assign(at, u.a)
+  f.forRange(top, 0, m - (m % height), height, () => {
+    emitRows(f, u, columns, height, top, at)
+    f.increment(at, height * u.aStride)
+  })
+  if (m % height > 0) emitRows(f, u, columns, m % height, top, at)
+}
+
+/** `height` rows of the columns, from row `top` on; `at` is the address of their copy. */
+function emitRows(f: FunctionBuilder, u: Unit, columns: readonly Local[], height: number, top: Local, at: Local): void {
+  const { k: kSize } = u.dims
+  const relaxed = u.features.relaxed
+  const streams = columns.map((position) => u.holes.b.along(f, 1, [u.batch, u.k, position], u.k))
+  const kVectors = kSize - (kSize % step)
+  const [element] = i32s(f, 1)
+  const width = Math.min(columns.length, tileOf(height, u.features.wide).columns)
+  const place = (r: number, c: number) => (r * columns.length + c) * step * 4
+
+  for (let first = 0; first < columns.length; first += width) {
+    const tile = streams.slice(first, first + width)
+    const accumulators = Array.from({ length: height }, () => tile.map(() => v128s(f, 2)))
+    for (const accumulator of accumulators.flat(2)) { f.f32x4(0); f.set(accumulator) }
+    const weights = tile.map(() => v128s(f, 2))
+    const x = v128s(f, 2)
+    f.assign(element, at)
+    f.forRange(u.k, 0, kVectors, step, () => {
+      tile.forEach((stream, c) => weights[c]!.forEach((weight, half) => { stream.value(4, 4 * half); f.set(weight) }))
+      accumulators.forEach((row, r) => {
+        x.forEach((local, half) => { f.get(element); f.load("v128.load", r * u.aStride + 16 * half); f.set(local) })
+        row.forEach((pair, c) => pair.forEach((accumulator, half) =>
+          multiplyAdd(f, relaxed, () => f.get(x[half]!), () => f.get(weights[c]![half]!), accumulator)))
+      })
+      f.increment(element, 4 * step)
+    })
+    accumulators.forEach((row, r) => row.forEach((pair, c) => pair.forEach((accumulator, half) => {
+      f.get(u.sums); f.get(accumulator); f.store("v128.store", place(r, first + c) + 16 * half)
+    })))
+  }
+
+  const quad = v128s(f, 4)
+  const [weight, total] = v128s(f, 2) as [Local, Local]
+  const scalar = f.local("f32")
+  for (let r = 0; r < height; r++) {
+    columns.forEach((_, c) => {
+      for (const half of [0, 16]) { f.get(u.sums); f.load("v128.load", place(r, c) + half) }
+      f.op("f32x4.add")
+      f.set(quad[c]!)
+    })
+    transpose4(f, quad)
+    f.get(quad[0]!); f.get(quad[1]!); f.op("f32x4.add")
+    f.get(quad[2]!); f.get(quad[3]!); f.op("f32x4.add", "f32x4.add")
+    f.set(total)
+    if (kVectors < kSize) {
+      f.address(at, kVectors, 4)
+      f.set(element)
+      f.forRange(u.k, kVectors, kSize, 1, () => {
+        streams.forEach((stream, c) => {
+          if (c > 0) f.get(weight)
+          stream.value(1)
+          if (c > 0) f.lane("f32x4.replace_lane", c)
+          else f.op("f32x4.splat")
+          f.set(weight)
+        })
+        multiplyAdd(f, relaxed, () => { f.get(element); f.load("v128.load32_splat", r * u.aStride) }, () => f.get(weight), total)
+        f.increment(element, 4)
+      })
+    }
+    f.address(top, r, 1)
+    f.set(u.row)
+    const writer = u.holes.result.along(f, 2, [u.batch, u.row, u.column], u.column)
+    if (columns.length === 4) writer.finish(4, total)
+    else {
+      f.get(total); f.lane("f32x4.extract_lane", 0); f.set(scalar)
+      writer.finish(1, scalar)
+    }
+  }
+}

@@ -1,0 +1,200 @@
+// Few rows times a weight stored in integer codes: activations are rounded to int8 in groups of 32, products are taken
+// on integers and only the sum of each group meets its scales. W is read once, from its packed bytes.
+import type { FunctionBuilder, Local } from "../emit/assembler.ts"
+import type { Holes } from "../emit/kernel.ts"
+import type { Stream, Template } from "./holes.ts"
+import { i32s, minimum, split } from "./loops.ts"
+
+/** Neighbours that share an activation scale; as in core's definition of quantizedMatmul. */
+const block = 32
+/** Rows of W per unit, and rows that are worked on side by side (they share the loads of x). */
+const unitRows = 16, rowsTogether = 4
+
+export function acceptsQuantized({ m, k, group }: Readonly<Record<string, number>>): boolean {
+  return m! <= 8 && k! % block === 0 && group! % block === 0
+}
+
+/** Scratch: codes i8 [m, k], then per block the scale f32 [m, k/32] and scale · Σ codes f32 [m, k/32]. */
+export function quantizedMatmul({ dims, operands, bytes, result, scratch, features }: Holes): Template {
+  const { m, n, k, group } = dims as { m: number; n: number; k: number; group: number }
+  const blocks = k / block
+  const scaleAt = Math.ceil((m * k) / 64) * 64, sumAt = scaleAt + Math.ceil((m * blocks * 4) / 64) * 64
+  const address = (f: FunctionBuilder, offset: number, row: Local, stride: number): void => {
+    scratch(f)
+    f.i32(offset)
+    f.op("i32.add")
+    f.get(row); f.scale(stride)
+    f.op("i32.add")
+  }
+  const code = bytes("code")
+  const perGroup = group / block
+  const corrected = operands.zero !== undefined || operands.min !== undefined
+
+  const round = { units: m * blocks, emit(f: FunctionBuilder, begin: Local, end: Local): void {
+    const [unit, row, b, position, at] = i32s(f, 5)
+    const [largest, inverse] = [f.local("v128"), f.local("v128")]
+    const [scale, sum] = [f.local("f32"), f.local("v128")]
+    const x = Array.from({ length: 8 }, () => f.local("v128"))
+    f.forRange(unit!, begin, end, 1, () => {
+      split(f, unit!, [[row!, m], [b!, blocks]])
+      f.get(b!); f.scale(block); f.set(position!)
+      const stream = operands.x!.along(f, 1, [row!, position!], position!)
+      x.forEach((v, i) => {
+        stream.value(4, 4 * i)
+        f.tee(v)
+        f.op("f32x4.abs")
+        if (i > 0) { f.get(largest); f.op("f32x4.max") }
+        f.set(largest)
+      })
+      for (const lanes of [[2, 3, 0, 1], [1, 0, 3, 2]] as const) {
+        f.get(largest); f.get(largest); f.get(largest); f.shuffle32(lanes[0], lanes[1], lanes[2], lanes[3])
+        f.op("f32x4.max"); f.set(largest)
+      }
+      f.get(largest); f.lane("f32x4.extract_lane", 0); f.f32(127); f.op("f32.div"); f.set(scale)
+      // 127/amax, and 0 where amax is 0.
+      f.f32x4(127); f.get(largest); f.op("f32x4.div")
+      f.get(largest); f.f32x4(0); f.op("f32x4.ne", "v128.and"); f.set(inverse)
+      for (const v of x) {
+        f.get(v); f.get(inverse); f.op("f32x4.mul", "f32x4.nearest", "i32x4.trunc_sat_f32x4_s"); f.set(v)
+      }
+      f.get(x[0]!)
+      for (const v of x.slice(1)) { f.get(v); f.op("i32x4.add") }
+      f.set(sum)
+      address(f, 0, row!, k); f.get(position!); f.op("i32.add"); f.set(at!)
+      for (const half of [0, 1]) {
+        const [a, b2, c, d] = x.slice(4 * half) as [Local, Local, Local, Local]
+        f.get(at!)
+        f.get(a); f.get(b2); f.op("i16x8.narrow_i32x4_s")
+        f.get(c); f.get(d); f.op("i16x8.narrow_i32x4_s", "i8x16.narrow_i16x8_s")
+        f.store("v128.store", 16 * half)
+      }
+      address(f, scaleAt, row!, blocks * 4); f.get(b!); f.scale(4); f.op("i32.add"); f.get(scale); f.store("f32.store")
+      address(f, sumAt, row!, blocks * 4); f.get(b!); f.scale(4); f.op("i32.add")
+      for (let lane = 0; lane < 4; lane++) {
+        f.get(sum); f.lane("i32x4.extract_lane", lane)
+        if (lane > 0) f.op("i32.add")
+      }
+      f.op("f32.convert_i32_s"); f.get(scale); f.op("f32.mul"); f.store("f32.store")
+    })
+  } }
+
+  const multiply = { units: Math.ceil(n / unitRows), emit(f: FunctionBuilder, begin: Local, end: Local): void {
+    const [unit, row, rowEnd, full, i, b, xs, scales, sums, g] = i32s(f, 10)
+    const [x0, x1] = [f.local("v128"), f.local("v128")]
+
+    /** `rows` rows of W from `row` on, with row i of x. */
+    const rowsOf = (rows: number): void => {
+      const own = Array.from({ length: rows }, () => f.local("i32"))
+      own.forEach((local, r) => { f.address(row!, r, 1); f.set(local) })
+      const codes = own.map((r) => code.along(f, 1, [r, b!], b!))
+      const stream = (name: "scale" | "zero" | "min", r: Local): Stream | undefined => operands[name]?.along(f, 1, [r, g!], g!)
+      const streams = own.map((r) => ({ scale: stream("scale", r)!, zero: stream("zero", r), min: stream("min", r) }))
+      const totals = own.map(() => f.local("v128"))
+      const factors = own.map(() => f.local("v128"))
+      for (const t of totals) { f.f32x4(0); f.set(t) }
+
+      /** Pushes a per-group value for `count` blocks from b on, as a vector. */
+      const perBlock = (s: Stream, integer: boolean, count: number): void => {
+        if (perGroup === 1 && count === 4) {
+          s.value(4)
+          if (integer) f.op("f32x4.convert_i32x4_s")
+          return
+        }
+        const one = (lane: number): void => {
+          if (perGroup !== 1) { f.address(b!, lane, 1); f.i32(perGroup); f.op("i32.div_u"); f.set(g!) }
+          s.value(1, perGroup === 1 ? lane : 0)
+          if (integer) f.op("f32.convert_i32_s")
+        }
+        one(0)
+        f.op("f32x4.splat")
+        if (perGroup % 4 !== 0 || count === 1)
+          for (let lane = 1; lane < count; lane++) { one(lane); f.lane("f32x4.replace_lane", lane) }
+      }
+      const step = (count: 1 | 4): void => {
+        if (perGroup === 1) f.assign(g!, b!)
+        streams.forEach((s, r) => {
+          perBlock(s.scale, false, count)
+          f.set(factors[r]!)
+          if (corrected) {
+            // (min − zero · scale) · activation scale · Σ q
+            if (s.min) perBlock(s.min, false, count)
+            else f.f32x4(0)
+            if (s.zero) { perBlock(s.zero, true, count); f.get(factors[r]!); f.op("f32x4.mul", "f32x4.sub") }
+            f.get(sums!); f.get(b!); f.scale(4); f.op("i32.add")
+            f.load(count === 4 ? "v128.load" : "v128.load32_zero", 0, 0)
+            f.op("f32x4.mul"); f.get(totals[r]!); f.op("f32x4.add"); f.set(totals[r]!)
+          }
+          f.get(factors[r]!)
+          f.get(scales!); f.get(b!); f.scale(4); f.op("i32.add")
+          f.load(count === 4 ? "v128.load" : "v128.load32_zero", 0, 0)
+          f.op("f32x4.mul"); f.set(factors[r]!)
+        })
+        for (let lane = 0; lane < count; lane++) {
+          f.get(xs!); f.get(b!); f.scale(block); f.op("i32.add"); f.load("v128.load", 0, 0); f.set(x0)
+          f.get(xs!); f.get(b!); f.scale(block); f.op("i32.add"); f.load("v128.load", 16, 0); f.set(x1)
+          codes.forEach((c, r) => {
+            dot(f, x0, () => c.value(0), code.low >= 0 && code.high <= 127, undefined, features.relaxed)
+            dot(f, x1, () => c.value(1), code.low >= 0 && code.high <= 127, "sum", features.relaxed)
+            f.op("f32x4.convert_i32x4_s")
+            f.get(factors[r]!); f.get(factors[r]!); f.shuffle32(lane, lane, lane, lane)
+            if (features.relaxed) { f.get(totals[r]!); f.op("f32x4.relaxed_madd") }
+            else { f.op("f32x4.mul"); f.get(totals[r]!); f.op("f32x4.add") }
+            f.set(totals[r]!)
+          })
+          f.increment(b!, 1)
+        }
+      }
+      f.assign(b!, 0)
+      f.forRange(b!, 0, blocks - 3, 0, () => step(4))
+      if (blocks % 4 !== 0) f.forRange(b!, blocks - (blocks % 4), blocks, 0, () => step(1))
+      own.forEach((r, at) => {
+        const total = f.local("f32")
+        for (let lane = 0; lane < 4; lane++) {
+          f.get(totals[at]!); f.lane("f32x4.extract_lane", lane)
+          if (lane > 0) f.op("f32.add")
+        }
+        f.set(total)
+        result.along(f, 1, [i!, r], r).finish(1, total)
+      })
+    }
+    f.forRange(unit!, begin, end, 1, () => {
+      f.get(unit!); f.scale(unitRows); f.set(row!)
+      minimum(f, rowEnd!, () => f.address(row!, unitRows, 1), n)
+      f.get(rowEnd!); f.i32(rowsTogether - 1); f.op("i32.sub"); f.set(full!)
+      const inputs = (rows: number): void => f.forRange(i!, 0, m, 1, () => {
+        address(f, 0, i!, k); f.set(xs!)
+        address(f, scaleAt, i!, blocks * 4); f.set(scales!)
+        address(f, sumAt, i!, blocks * 4); f.set(sums!)
+        rowsOf(rows)
+      })
+      f.forRange(row!, row!, full!, rowsTogether, () => inputs(rowsTogether))
+      if (n % rowsTogether !== 0) f.forRange(row!, row!, rowEnd!, 1, () => inputs(1))
+    })
+  } }
+  return { phases: [round, multiply], scratchBytes: sumAt + m * blocks * 4, threadScratchBytes: 0 }
+}
+
+/** Pushes x · code as four partial sums, added to the vector on the stack if `onto` is given. x is in ±127. */
+function dot(f: FunctionBuilder, x: Local, pushCode: () => void, small: boolean, onto: "sum" | undefined, relaxed: boolean): void {
+  const code = f.local("v128"), before = f.local("v128")
+  if (onto) f.set(before)
+  pushCode()
+  f.set(code)
+  if (relaxed) {
+    f.get(x)
+    if (!small) {
+      // The second factor must fit in seven bits: its sign goes to x.
+      const sign = f.local("v128")
+      f.get(code); f.i32(7); f.op("i8x16.shr_s"); f.tee(sign)
+      f.op("v128.xor"); f.get(sign); f.op("i8x16.sub")
+      f.get(code); f.op("i8x16.abs")
+    } else f.get(code)
+    if (onto) f.get(before)
+    else f.i32x4(0)
+    f.op("i32x4.relaxed_dot_i8x16_i7x16_add_s")
+    return
+  }
+  f.get(x); f.get(code); f.op("i16x8.extmul_low_i8x16_s", "i32x4.extadd_pairwise_i16x8_s")
+  f.get(x); f.get(code); f.op("i16x8.extmul_high_i8x16_s", "i32x4.extadd_pairwise_i16x8_s", "i32x4.add")
+  if (onto) { f.get(before); f.op("i32x4.add") }
+}
