@@ -1,0 +1,10 @@
+/** Optimizers, gradient clipping and accumulation. */
+export type { Optimizer, OptimizerOptions, OptimizerState, Rate } from "./optimizer.ts"
+export { sgd, type SgdOptions } from "./sgd.ts"
+export { adam, adamW, type AdamOptions, type AdamState } from "./adam.ts"
+export { lion, type LionOptions } from "./lion.ts"
+export { adafactor, type AdafactorOptions, type AdafactorState } from "./adafactor.ts"
+export { rmsprop, type RmspropOptions } from "./rmsprop.ts"
+export { adadelta, adagrad, type AdadeltaOptions, type AdagradOptions } from "./adagrad.ts"
+export { clipGradNorm, clipGradValue, globalNorm } from "./clip.ts"
+export { accumulate } from "./accumulate.ts"
