@@ -120,13 +120,14 @@ export function sumOf(e: Expr): Sum {
 /** n·(x div n) + (x rem n) is x again: what is left of a split coordinate once it is put together. */
 function rejoin(sum: Sum): void {
   for (const [term, k] of sum.terms) {
-    if (term.op !== "div" || !isConst(term.src[1]!)) continue
+    if (term.op !== "rem" || !isConst(term.src[1]!)) continue
     const [x, d] = term.src as [Expr, Expr]
-    const other = table.get(`rem ${term.type} 0  ${x.id} ${d.id}`)
-    if (other === undefined || k % d.value !== 0 || sum.terms.get(other) !== k / d.value) continue
+    // A quotient of a quotient is one division, which is how it stands in the sum.
+    const quotient = integerDiv(x, d), times = k * d.value
+    if (quotient.op !== "div" || sum.terms.get(quotient) !== times) continue
     sum.terms.delete(term)
-    sum.terms.delete(other)
-    addInto(sum, x, k / d.value)
+    sum.terms.delete(quotient)
+    addInto(sum, x, k)
     return rejoin(sum)
   }
 }

@@ -1,10 +1,12 @@
 import {
-  addmm, batchNorm, bmm, einsum, groupNorm, instanceNorm, layerNorm, linear, logSoftmax, matmul, outer, rmsNorm, softmax, type AddmmOptions,
-  type BatchNormOptions, type NormOptions,
+  adaptiveAvgPool2d, addmm, avgPool2d, batchNorm, bmm, conv1d, conv2d, conv3d, convTranspose2d, einsum, groupNorm, instanceNorm, interpolate, layerNorm,
+  linear, logSoftmax, matmul, maxPool2d, outer, rmsNorm, softmax, type AddmmOptions, type BatchNormOptions, type ConvolutionOptions,
+  type InterpolateOptions, type NormOptions, type Spatial, type TransposedOptions,
 } from "@thimble/core"
 import type { Row } from "./case.ts"
 
 interface Axis { readonly dim: number }
+interface Pool { readonly kernel: Spatial; readonly stride: Spatial; readonly padding: Spatial; readonly dilation?: Spatial; readonly ceil_mode: boolean; readonly count_include_pad?: boolean }
 
 export const network = {
   matmul: ({ a, b }) => matmul(a!, b!),
@@ -23,4 +25,15 @@ export const network = {
     const { output, mean, variance } = batchNorm(x!, rm!, rv!, w, b, options)
     return [output, mean, variance]
   },
+  conv1d: ({ x, w, b }, options: ConvolutionOptions) => conv1d(x!, w!, b, options),
+  conv2d: ({ x, w, b }, options: ConvolutionOptions) => conv2d(x!, w!, b, options),
+  conv3d: ({ x, w }, options: ConvolutionOptions) => conv3d(x!, w!, undefined, options),
+  conv_transpose2d: ({ x, w, b }, { output_padding: outputPadding, ...options }: TransposedOptions & { output_padding: Spatial }) => convTranspose2d(x!, w!, b, { ...options, outputPadding }),
+  max_pool2d: ({ x }, { kernel, stride, padding, dilation, ceil_mode: ceilMode }: Pool) => {
+    const { values, indices } = maxPool2d(x!, kernel, { stride, padding, dilation, ceilMode })
+    return [values, indices]
+  },
+  avg_pool2d: ({ x }, { kernel, stride, padding, ceil_mode: ceilMode, count_include_pad: countPadding }: Pool) => avgPool2d(x!, kernel, { stride, padding, ceilMode, countPadding }),
+  adaptive_avg_pool2d: ({ x }, { out }: { out: [number, number] }) => adaptiveAvgPool2d(x!, out),
+  interpolate: ({ x }, { size, mode, align_corners: corners }: { size: [number, number]; mode: InterpolateOptions["mode"]; align_corners: boolean | null }) => interpolate(x!, size, { mode, alignCorners: corners ?? false }),
 } satisfies Record<string, Row>

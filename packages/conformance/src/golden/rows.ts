@@ -3,6 +3,7 @@ import { elementwise } from "./elementwise.ts"
 import { indexing } from "./indexing.ts"
 import { movement } from "./movement.ts"
 import { network } from "./network.ts"
+import { reduce } from "./reduce.ts"
 
 /** Every golden op's spelling, by its name in the record. */
-export const rows: Readonly<Record<string, Row>> = { ...elementwise, ...indexing, ...movement, ...network }
+export const rows: Readonly<Record<string, Row>> = { ...elementwise, ...indexing, ...movement, ...network, ...reduce }
