@@ -70,6 +70,11 @@ export function reducedShape(shape: Shape, axes: readonly number[], keepDims: bo
   return out
 }
 
+/** How many elements one result of a reduction over `axis` joins. */
+export function reducedCount(op: string, shape: Shape, axis: number | readonly number[] | undefined): number {
+  return axesOf(op, axis, shape.length).reduce((n, a) => n * shape[a]!, 1)
+}
+
 /** Resolves one -1 in a target shape. */
 export function resolveShape(op: string, shape: Shape, size: number): number[] {
   const at = shape.indexOf(-1)

@@ -2,7 +2,7 @@ import {
   abs, add, asin, atan, atan2, bitwiseAnd, bitwiseNot, bitwiseOr, bitwiseXor, ceil, celu, clamp, cos, div, elu, eq, erf, exp, expm1, floor, floorDivide,
   fmod, ge, gelu, geluTanh, gt, hardsigmoid, hardswish, hardtanh, isFinite, isNaN, le, leakyRelu, leftShift, log, log1p, log2, logSigmoid, lt, maximum,
   minimum, mish, mul, ne, neg, pow, reciprocal, relu, relu6, remainder, rightShift, round, rsqrt, selu, sigmoid, sign, silu, sin, sinh, softplus, softsign,
-  sqrt, square, sub, tan, tanh, trunc, truncDivide, type Tensor,
+  sqrt, square, sub, tan, tanh, trunc, truncDivide, where, type Tensor,
 } from "@thimble/core"
 import type { Inputs, Row } from "./case.ts"
 
@@ -20,6 +20,7 @@ export const elementwise = {
   left_shift: two(leftShift), right_shift: two(rightShift),
 
   eq: two(eq), ne: two(ne), lt: two(lt), le: two(le), gt: two(gt), ge: two(ge), isnan: one(isNaN), isfinite: one(isFinite),
+  where: ({ c, a, b }) => where(c, a, b),
 
   neg: one(neg), abs: one(abs), sign: one(sign), reciprocal: one(reciprocal), square: one(square), sqrt: one(sqrt), rsqrt: one(rsqrt),
   exp: one(exp), expm1: one(expm1), log: one(log), log1p: one(log1p), log2: one(log2), erf: one(erf),

@@ -1,11 +1,12 @@
-import { isFloat, type DType } from "../dtype.ts"
-import { fail } from "../errors.ts"
-import { axesOf, reducedShape } from "../shape.ts"
+import { isFloat } from "../dtype.ts"
+import { fail, showShape } from "../errors.ts"
+import { axesOf, reducedCount, reducedShape } from "../shape.ts"
 import { apply, type Op, type Tensor } from "../tensor.ts"
 import type { Combine } from "../kernel.ts"
 import { castTo, div, eq, mul, neg, not, where } from "./elementwise.ts"
 import { expand, reshape } from "./movement.ts"
 import { zerosLike } from "./create.ts"
+import { wideFloat, widen } from "./wide.ts"
 
 export interface ReduceOptions {
   /** Axis or axes to reduce; all of them unless given. */
@@ -43,27 +44,18 @@ function reduce(op: Op<readonly number[]>, x: Tensor, { axis, keepDims = false }
   const y = axes.length === 0 ? x : apply(op, [x], axes)
   return keepDims ? y : reshape(y, reducedShape(x.shape, axes, false))
 }
-/** Small integers and bool are summed in i32. */
-const wide = (x: Tensor): Tensor => {
-  const to: Partial<Record<DType, DType>> = { bool: "i32", i8: "i32", i16: "i32", u8: "i32", u16: "i32" }
-  return castTo(x, to[x.dtype] ?? x.dtype)
-}
-
 /** Sum over axes; an empty sum is 0. Small integers and bool add up in i32. */
-export const sum = (x: Tensor, options: ReduceOptions = {}): Tensor => reduce(sumOp, wide(x), options)
+export const sum = (x: Tensor, options: ReduceOptions = {}): Tensor => reduce(sumOp, widen(x), options)
 /** Product over axes; an empty product is 1. */
-export const prod = (x: Tensor, options: ReduceOptions = {}): Tensor => reduce(prodOp, wide(x), options)
-/** Mean over axes, of floats; an empty mean is NaN. */
+export const prod = (x: Tensor, options: ReduceOptions = {}): Tensor => reduce(prodOp, widen(x), options)
+/** Mean over axes, of floats; an empty mean is NaN. f16 and bf16 are added up in f32. */
 export function mean(x: Tensor, options: ReduceOptions = {}): Tensor {
-  if (!isFloat(x.dtype)) fail("dtype", "mean", `needs floats, got ${x.dtype}`, "cast to f32 first")
-  const y = sum(x, options)
-  return div(y, countOf(x, options))
+  const total = sum(wideFloat("mean", x), options)
+  return castTo(div(total, reducedCount("mean", x.shape, options.axis)), x.dtype)
 }
-export const countOf = (x: Tensor, { axis }: ReduceOptions): number => axesOf("mean", axis, x.rank).reduce((n, a) => n * x.shape[a]!, 1)
 
-function checkNotEmpty(op: string, x: Tensor, options: ReduceOptions): void {
-  if (countOf(x, options) === 0 && x.size === 0)
-    fail("value", op, `nothing to reduce in [${x.shape.join(", ")}]`, "an empty reduction has no identity")
+function checkNotEmpty(op: string, x: Tensor, { axis }: ReduceOptions): void {
+  if (reducedCount(op, x.shape, axis) === 0) fail("value", op, `nothing to reduce in ${showShape(x.shape)}`, "an empty reduction has no identity")
 }
 /** Largest value over axes; NaN wins; ties share the gradient. */
 export function amax(x: Tensor, options: ReduceOptions = {}): Tensor {
@@ -76,3 +68,10 @@ export function amin(x: Tensor, options: ReduceOptions = {}): Tensor {
   const flip = isFloat(x.dtype) ? neg : not
   return flip(reduce(maxOp, flip(x), options))
 }
+
+/** Whether some element over axes is not 0; false of nothing. The result is bool. */
+export const any = (x: Tensor, options: ReduceOptions = {}): Tensor => reduce(maxOp, castTo(x, "bool"), options)
+/** Whether no element over axes is 0; true of nothing. The result is bool. */
+export const all = (x: Tensor, options: ReduceOptions = {}): Tensor => not(any(not(castTo(x, "bool")), options))
+/** How many elements over axes are not 0, as i32. */
+export const countNonzero = (x: Tensor, options: ReduceOptions = {}): Tensor => sum(castTo(x, "bool"), options)
