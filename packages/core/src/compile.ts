@@ -3,7 +3,7 @@ import { fail, showShape } from "./errors.ts"
 import { buildProgram, loadProgram, runProgram, showProgram, unloadProgram, type Loaded } from "./program.ts"
 import { allocate, checkOperands, deviceOf, realize } from "./realize.ts"
 import { apply, fromStorage, Tensor, type Op } from "./tensor.ts"
-import { mapTree, tensorsOf, walkTree } from "./tree.ts"
+import { mapTree, tensorsOf, walkTree, type Composed } from "./tree.ts"
 
 const inputOp: Op<{ of: Tensor }> = {
   name: "input",
@@ -35,7 +35,7 @@ export interface Compiled<A extends readonly unknown[], R> {
 type Captured<R> = { loaded: Loaded; placeholders: Tensor[]; scalars: Tensor[]; outputs: Tensor[]; result: R }
 /** What a compiled function's body sees: numbers and bigints arrive as 0-d tensors. */
 export type Traced<T> = T extends number | bigint ? Tensor : T extends Tensor ? Tensor
-  : T extends readonly (infer U)[] ? Traced<U>[] : T extends object ? { [K in keyof T]: Traced<T[K]> } : T
+  : T extends Composed | ((...args: never[]) => unknown) ? T : T extends readonly (infer U)[] ? Traced<U>[] : T extends object ? { [K in keyof T]: Traced<T[K]> } : T
 
 /**
  * Captures `fn` once per combination of argument shapes (and of which arguments are the same tensor) and replays it.
@@ -115,7 +115,7 @@ function numbersOf(args: unknown): number[] {
   return out
 }
 
-/** What must be equal for a captured program to fit: the tree's paths, shapes and dtypes, and all other leaves. */
+/** What must be equal for a captured program to fit: the tree's paths, forms, shapes and dtypes, and all other leaves. */
 function signature(args: unknown, device: Device): string {
   let key = device.name
   const seen = new Map<Tensor, number>()
@@ -127,6 +127,6 @@ function signature(args: unknown, device: Device): string {
     }
     else key += typeof leaf === "number" || typeof leaf === "bigint" ? typeof leaf : `${typeof leaf} ${String(leaf)}`
     return leaf
-  })
+  }, "", ({ form }, path) => (key += `;${path}:${form}`))
   return key
 }

@@ -6,18 +6,23 @@ export type Tree<Leaf = Tensor> = Leaf | readonly Tree<Leaf>[] | { readonly [key
 
 /** Anything made of named tensors that can be made again from others (weights) is a branch of a tree, too. */
 export interface Composed {
+  /** What, besides its parts, decides what it computes; compiled functions keep programs of different forms apart. */
+  readonly form: string
   parts(): Readonly<Record<string, Tensor>>
   withParts(parts: Readonly<Record<string, Tensor>>): this
 }
 const isComposed = (x: object): x is Composed => "parts" in x && "withParts" in x && typeof x.parts === "function"
 
-/** Rebuilds a tree leaf by leaf. A leaf is whatever is not an array, a plain object or {@link Composed}. */
-export function walkTree(tree: unknown, visit: (leaf: unknown, path: string) => unknown, path = ""): unknown {
+/** Rebuilds a tree leaf by leaf. A leaf is whatever is not an array, a plain object or {@link Composed}; `enter` sees those. */
+export function walkTree(tree: unknown, visit: (leaf: unknown, path: string) => unknown, path = "", enter?: (branch: Composed, path: string) => void): unknown {
   const under = (key: string | number): string => (path === "" ? `${key}` : `${path}.${key}`)
-  if (Array.isArray(tree)) return tree.map((t, i) => walkTree(t, visit, under(i)))
+  if (Array.isArray(tree)) return tree.map((t, i) => walkTree(t, visit, under(i), enter))
   if (tree === null || typeof tree !== "object") return visit(tree, path)
-  const fields = (of: object): Record<string, unknown> => Object.fromEntries(Object.entries(of).map(([k, t]) => [k, walkTree(t, visit, under(k))]))
-  if (isComposed(tree)) return tree.withParts(fields(tree.parts()) as Record<string, Tensor>)
+  const fields = (of: object): Record<string, unknown> => Object.fromEntries(Object.entries(of).map(([k, t]) => [k, walkTree(t, visit, under(k), enter)]))
+  if (isComposed(tree)) {
+    enter?.(tree, path)
+    return tree.withParts(fields(tree.parts()) as Record<string, Tensor>)
+  }
   return isPlain(tree) ? fields(tree) : visit(tree, path)
 }
 const isPlain = (x: object): boolean => {

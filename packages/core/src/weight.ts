@@ -28,6 +28,7 @@ export interface Weight extends Composed {
 export function denseWeight(values: Tensor): Weight {
   if (values.rank !== 2) fail("shape", "denseWeight", `needs two axes [out, in], got ${showShape(values.shape)}`)
   return {
+    form: "dense",
     shape: values.shape as [number, number],
     bytes: values.bytes,
     apply: (x) => linear(x, values),
@@ -58,6 +59,7 @@ export function quantizedWeight(format: Format, shape: readonly [number, number]
   const tensors = Object.values(parts)
   const dense = (): Tensor => decodeParts(encoded, tensors)
   return {
+    form: `${format.name}[${shape.join()}] ${options.activations ?? "f32"}`,
     shape,
     bytes: partBytes(parts),
     apply: (x) => (options.activations === "int8" ? quantizedMatmul(x, tensors, encoded) : linear(x, dense())),
