@@ -1,4 +1,5 @@
 import { referenceDevice, type Device } from "@thimble/core"
+import { open } from "@thimble/kernels"
 
 /** A device that the conformance suite runs on. What it cannot do is a skip with its reason. */
 export interface DeviceRow {
@@ -10,4 +11,6 @@ export interface DeviceRow {
 
 export const devices: readonly DeviceRow[] = [
   { name: "reference", open: () => referenceDevice() },
+  { name: "wasm", open: () => open("wasm", { threads: 2 }) },
+  { name: "wasm, one thread, no revectorizer", open: () => open("wasm", { threads: 1, revectorize: false }) },
 ]

@@ -25,7 +25,8 @@ export function rewrite(roots: readonly Expr[], rule: (e: Expr) => Expr | undefi
   const memo = new Map<Expr, Expr>()
   for (const e of flatten(roots)) {
     const copy = rebuild(e, e.src.map((s) => memo.get(s)!))
-    memo.set(e, rule(copy) ?? copy)
+    // A node that simplification turned into something else is already rewritten.
+    memo.set(e, (copy.op === e.op ? rule(copy) : undefined) ?? copy)
   }
   return roots.map((r) => memo.get(r)!)
 }

@@ -34,6 +34,7 @@ export class ExpressionStream {
   private readonly bases = new Map<Expr, { base: Local; step: number }>()
   private readonly varies = new Map<Expr, boolean>()
   private readonly uses = new Map<Expr, number>()
+  private readonly seen = new Set<Expr>()
 
   /** `roots` are all the expressions that will be asked for; `accumulator` is what `acc` reads. */
   constructor(f: FunctionBuilder, env: Environment, axis: number, coords: readonly (Local | undefined)[], position: Local, roots: readonly Expr[], accumulator?: Local) {
@@ -50,7 +51,8 @@ export class ExpressionStream {
   }
 
   private hoist(e: Expr, memo: Map<Expr, Local>): void {
-    if (this.hoisted.has(e) || e.op === "const") return
+    if (this.seen.has(e) || e.op === "const") return
+    this.seen.add(e)
     if (!this.varies.get(e)) {
       const scalar = this.f.local(valueType(e))
       this.scalar(e, 0, memo, undefined)

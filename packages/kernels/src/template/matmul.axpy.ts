@@ -10,15 +10,16 @@ import { multiplyAdd } from "./tile.ts"
 
 /** 16 KiB of sums per row of a. */
 const columnsMaximum = 4096
-/** Rows of b per pass over the sums. */
-const pass = 8
+/** Rows of b per pass over the sums: what fits the registers beside them. */
+const passOf = (m: number) => (m > 2 ? 4 : 8)
 /** Units to aim at, and least rows of b in each. */
-const unitsWanted = 32
+const unitsWanted = 16
 const slabRows = 64
 /** Columns per unit of the second phase. */
 const finishColumns = 256
 
 interface Plan {
+  readonly pass: number
   readonly columns: number
   readonly columnBlocks: number
   readonly slabs: number
@@ -27,12 +28,13 @@ interface Plan {
   readonly rowBytes: number
 }
 
-function planOf({ batch, k, n }: MatmulDims): Plan {
+function planOf({ batch, m, k, n }: MatmulDims): Plan {
+  const pass = passOf(m)
   const columnBlocks = Math.max(1, ceilDiv(n, columnsMaximum))
   const columns = roundUp(ceilDiv(n, columnBlocks), 8)
   const wanted = Math.max(1, Math.min(ceilDiv(unitsWanted, batch * columnBlocks), Math.floor(k / slabRows)))
   const slab = Math.max(pass, roundUp(ceilDiv(k, wanted), pass))
-  return { columns, columnBlocks, slabs: Math.max(1, ceilDiv(k, slab)), slab, rowBytes: roundUp(n * 4, 64) }
+  return { pass, columns, columnBlocks, slabs: Math.max(1, ceilDiv(k, slab)), slab, rowBytes: roundUp(n * 4, 64) }
 }
 
 export function axpy(dims: MatmulDims, holes: MatmulHoles, features: Features): Template {
@@ -46,6 +48,7 @@ export function axpy(dims: MatmulDims, holes: MatmulHoles, features: Features): 
 
 function sumPhase(dims: MatmulDims, holes: MatmulHoles, plan: Plan, { relaxed }: Features): Phase {
   const { batch: batches, m, k: kSize, n } = dims
+  const { pass } = plan
   const aStride = roundUp(plan.slab * 4, 64)
   return {
     units: batches * plan.slabs * plan.columnBlocks,
