@@ -40,6 +40,7 @@ const argOf = (name: string, best: typeof amax) => (x: Tensor, { axis, keepDims 
     const a = axisOf(name, axis, x.rank)
     return without(firstBest(name, best, x, a), a, keepDims)
   }
+  if (x.size === 0) fail("value", name, `nothing to choose from in ${showShape(x.shape)}`)
   return reshape(firstBest(name, best, reshape(x, [x.size]), 0), keepDims ? x.shape.map(() => 1) : [])
 }
 /** Position of the largest element, i32; the first of equal ones; NaN wins. */
