@@ -1,7 +1,7 @@
 // Operands and results as plain arrays with strides: what the templates are tested and timed with.
 import { ModuleBuilder } from "../src/emit/assembler.ts"
 import type { FunctionBuilder, Local } from "../src/emit/assembler.ts"
-import type { Operand, Result, Template } from "../src/template/holes.ts"
+import type { Operand, Push, Result, Template } from "../src/template/holes.ts"
 
 /** An array in memory: byte address, strides in elements per axis. */
 export interface Strided {
@@ -83,12 +83,13 @@ export function result(array: Strided, epilogue?: { readonly bias: Strided; read
 }
 
 /** One exported function `phase0`, `phase1` … (scratch, threadScratch, begin, end) per phase, over a shared memory. */
-export function phaseModule(pages: number, make: (scratch: (f: FunctionBuilder) => void, threadScratch: (f: FunctionBuilder) => void) => Template):
+export function phaseModule(pages: number, make: (scratch: Push, threadScratch: Push) => Template, name = "template"):
   { readonly bytes: Uint8Array<ArrayBuffer>; readonly template: Template } {
   const m = new ModuleBuilder()
   m.importMemory("env", "memory", { initial: pages, maximum: pages, shared: true })
   const template = make((f) => f.get(f.params[0]!), (f) => f.get(f.params[1]!))
   template.phases.forEach((phase, i) =>
     m.function(["i32", "i32", "i32", "i32"], [], (f, _scratch, _threadScratch, begin, end) => phase.emit(f, begin, end), `phase${i}`))
+  m.export(name, m.global("i32", 0, false))
   return { bytes: m.finish(), template }
 }
