@@ -34,7 +34,7 @@ function backward(out: Tensor, seed: Tensor, targets: readonly Tensor[]): Map<Te
   for (let i = order.length - 1; i >= 0; i--) {
     const t = order[i]!
     const dy = grads.get(t)
-    if (dy === undefined || t.sources.length === 0) continue
+    if (dy === undefined || !t.sources.some((s) => live.has(s))) continue
     const { op } = t
     if (op.vjp !== undefined) op.vjp(dy, t, t.sources, t.attrs).forEach((g, k) => live.has(t.sources[k]!) && give(t.sources[k]!, g, op))
     else if ("expand" in op.meaning) {

@@ -1,14 +1,15 @@
 import type { Buffer, Call, Device, Executable } from "./device.ts"
 import { bytesOf, dtypes, type TypedArray } from "./dtype.ts"
+import { fail, showShape } from "./errors.ts"
 import { showKernel, type Kernel } from "./kernel.ts"
 import { lower } from "./lower.ts"
 import { schedule } from "./schedule.ts"
 import { sizeOf } from "./shape.ts"
-import type { Host, Tensor } from "./tensor.ts"
+import { Tensor, type Host } from "./tensor.ts"
 
-/** Where a value of a program lives: memory bound from outside, an argument, a temporary's place, or an output. */
+/** Where a value of a program lives: a stored tensor it reads, an argument, a temporary's place, or an output. */
 export type Value =
-  | { readonly kind: "bound"; readonly buffer: Buffer }
+  | { readonly kind: "leaf"; readonly leaf: number }
   | { readonly kind: "input"; readonly input: Tensor }
   | { readonly kind: "temporary"; readonly place: number; readonly bytes: number }
   | { readonly kind: "output"; readonly output: number; readonly bytes: number }
@@ -25,12 +26,13 @@ export interface Program {
   readonly places: readonly number[]
 }
 
-/** Schedules, lowers and plans memory. Outputs must be distinct and not stored yet. */
-export function buildProgram(outputs: readonly Tensor[], device: Device): Program {
+/** Schedules, lowers and plans memory. Outputs must be distinct and not stored yet. `leaves` are the stored tensors it reads. */
+export function buildProgram(outputs: readonly Tensor[], device: Device): { program: Program; leaves: Tensor[] } {
+  const leaves: Tensor[] = []
   const plan = schedule(outputs, device)
   const number = new Map<Tensor, number>()
   const values: Value[] = []
-  const outputOf = new Map(outputs.map((o, i) => [plan.resolve(o), i]))
+  const outputOf = new Map(plan.outputs.map((o, i) => [o, i]))
   const roots = new Set(plan.groups.map((g) => g.root))
   const isStored = (t: Tensor): boolean => roots.has(t)
   const steps: Step[] = []
@@ -38,7 +40,7 @@ export function buildProgram(outputs: readonly Tensor[], device: Device): Progra
     const t = group.root
     if ("routine" in t.op.meaning) {
       const sources = t.sources.map(plan.resolve)
-      steps.push({ kind: "routine", node: t, values: [t, ...sources].map(valueOf), sources: sources.map(({ shape, dtype }) => ({ shape, dtype })) })
+      steps.push({ kind: "routine", node: withoutSources(t), values: [t, ...sources].map(valueOf), sources: sources.map(({ shape, dtype }) => ({ shape, dtype })) })
     } else {
       const { kernel, inputs, scalars } = lower(group, plan, isStored)
       steps.push({ kind: "kernel", kernel, values: [t, ...inputs].map(valueOf), scalars })
@@ -50,7 +52,7 @@ export function buildProgram(outputs: readonly Tensor[], device: Device): Progra
     const bytes = t.size * bytesOf(t.dtype)
     const output = outputOf.get(t)
     n = values.push(
-      t.storage !== undefined ? { kind: "bound", buffer: t.storage.buffer }
+      t.storage !== undefined ? { kind: "leaf", leaf: leaves.push(t) - 1 }
       : output !== undefined ? { kind: "output", output, bytes }
       : roots.has(t) ? { kind: "temporary", place: -1, bytes }
       : { kind: "input", input: t },
@@ -58,8 +60,11 @@ export function buildProgram(outputs: readonly Tensor[], device: Device): Progra
     number.set(t, n)
     return n
   }
-  return planMemory(steps, values)
+  return { program: planMemory(steps, values), leaves }
 }
+
+/** What a routine needs to know of its node; programs outlive the graphs they were made from. */
+const withoutSources = (t: Tensor): Tensor => new Tensor(t.op, [], t.attrs, t.shape, t.dtype, t.device)
 
 /** Gives temporaries with disjoint lives the same memory: best fit among the free places, in program order. */
 function planMemory(steps: readonly Step[], values: readonly Value[]): Program {
@@ -102,12 +107,23 @@ export function unloadProgram(loaded: Loaded): void {
   for (const b of loaded.temporaries) loaded.device.free(b)
 }
 
-/** Runs a program. `input` finds the memory of arguments, `scalar` the value of run-time scalars. */
-export async function runProgram(loaded: Loaded, outputs: readonly Buffer[], input: (t: Tensor) => Buffer, scalar: (t: Tensor) => number): Promise<void> {
+/** What a program is run with. */
+export interface Bindings {
+  readonly outputs: readonly Buffer[]
+  readonly leaves: readonly Tensor[]
+  /** Memory of an argument. */
+  input(t: Tensor): Buffer
+  /** Value of a run-time scalar. */
+  scalar(t: Tensor): number
+}
+
+export async function runProgram(loaded: Loaded, { outputs, leaves, input, scalar }: Bindings): Promise<void> {
   const { program, device, executables, temporaries } = loaded
+  const leaf = (n: number): Buffer =>
+    leaves[n]!.storage?.buffer ?? fail("disposed", "run", `${leaves[n]!.dtype}${showShape(leaves[n]!.shape)}, which this program reads, was disposed`, "keep what a compiled function captures, or pass it as an argument")
   const bufferOf = (n: number): Buffer => {
     const v = program.values[n]!
-    return v.kind === "bound" ? v.buffer : v.kind === "input" ? input(v.input) : v.kind === "output" ? outputs[v.output]! : temporaries[v.place]!
+    return v.kind === "leaf" ? leaf(v.leaf) : v.kind === "input" ? input(v.input) : v.kind === "output" ? outputs[v.output]! : temporaries[v.place]!
   }
   let calls: Call[] = []
   for (let i = 0; i < program.steps.length; i++) {

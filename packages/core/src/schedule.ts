@@ -17,6 +17,8 @@ const copyOp: Op<undefined> = {
 export interface Schedule {
   /** Kernels in an order in which every source comes first. */
   readonly groups: readonly Group[]
+  /** What holds the value of each output, in the order of the outputs: all distinct, and none is an operand's memory. */
+  readonly outputs: readonly Tensor[]
   /** What a tensor is computed as: itself, or the expansion of a composite the device has no kernel for. */
   resolve(t: Tensor): Tensor
 }
@@ -44,19 +46,16 @@ export function schedule(outputs: readonly Tensor[], device: Device): Schedule {
     return r
   }
   // Every output gets memory of its own, also when it turns out to be an operand or another output.
-  const seen = new Set<Tensor>()
+  const held = new Set<Tensor>()
   for (const o of outputs) {
-    let r = resolve(o)
-    if (r.storage !== undefined || ("leaf" in r.op.meaning && r.op.meaning.leaf !== "scalar") || seen.has(r)) r = apply(copyOp, [r], undefined)
-    seen.add(r)
-    expanded.set(o, r)
-    if (r !== o) expanded.set(r, r)
+    const r = resolve(o)
+    const borrowed = r.storage !== undefined || ("leaf" in r.op.meaning && r.op.meaning.leaf !== "scalar") || held.has(r)
+    held.add(borrowed ? apply(copyOp, [r], undefined) : r)
   }
-  const order = topological(outputs.map(resolve), resolve)
+  const order = topological([...held], resolve)
   const constants = constantScalars(order, resolve)
   const uses = new Map<Tensor, Use[]>()
-  const stored = new Set<Tensor>()
-  for (const o of outputs) stored.add(resolve(o))
+  const stored = new Set<Tensor>(held)
   for (const t of order)
     if (t.storage === undefined && "routine" in t.op.meaning) for (const s of t.sources) stored.add(resolve(s))
 
@@ -99,7 +98,7 @@ export function schedule(outputs: readonly Tensor[], device: Device): Schedule {
     for (const { group, frame } of reads)
       for (const s of t.sources) use(s, group, sameFrame ? frame : { size: frame.size })
   }
-  return { groups: groups.reverse(), resolve }
+  return { groups: groups.reverse(), outputs: [...held], resolve }
 }
 
 /** A reduction reads its source once per element, a template each operand at its own coordinates, a routine whole arrays. */
