@@ -18,6 +18,7 @@ export { Tensor, type Op, type Meaning, type Template, type Storage, type Host, 
 export { apply, fromStorage } from "./tensor.ts"
 export type { Lifted, Shorthands } from "./methods.ts"
 export * from "./tree.ts"
+export * from "./module.ts"
 export { memory, resetPeak, onLeaked, type MemoryReport } from "./memory.ts"
 export { realize, explain } from "./realize.ts"
 export { scope } from "./scope.ts"

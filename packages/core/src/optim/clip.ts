@@ -1,11 +1,12 @@
 import { isFloat } from "../dtype.ts"
 import { fail, showShape } from "../errors.ts"
+import { mul } from "../expr.ts"
 import { full } from "../ops/create.ts"
-import { add, castTo, clamp, div, minimum, mul, square } from "../ops/elementwise.ts"
+import { add, castTo, clamp, div, minimum, mul as times, square } from "../ops/elementwise.ts"
 import { sqrt } from "../ops/math.ts"
-import { stack } from "../ops/movement.ts"
+import { expand, stack } from "../ops/movement.ts"
 import { sum } from "../ops/reduce.ts"
-import { Tensor } from "../tensor.ts"
+import { apply, Tensor, type Op } from "../tensor.ts"
 import { mapTree, tensorsOf } from "../tree.ts"
 
 /** Operands of one kernel that adds up per-tensor sums; devices bind few buffers at a time. */
@@ -27,6 +28,16 @@ export function globalNorm(tree: unknown): Tensor {
   return sqrt(total(list.map((t) => castTo(sum(square(t.dtype === "f64" ? t : castTo(t, "f32"))), dtype))))
 }
 
+/** A product that its readers compute again: storing scaled gradients would cost more than multiplying them twice. */
+const scaleOp: Op<undefined> = {
+  name: "scale",
+  cheap: true,
+  meaning: { scalar: ([x, share]) => mul(x!, share!) },
+  result: ([x]) => ({ shape: x!.shape, dtype: x!.dtype }),
+  vjp: (dy, _out, [x, share]) => [times(dy, share!), times(dy, x!)],
+}
+const scale = (x: Tensor, share: Tensor): Tensor => apply(scaleOp, [x, expand(castTo(share, x.dtype), x.shape)], undefined)
+
 /**
  * Scales gradients together so that their common norm is at most `maxNorm` (Pascanu et al. 2013), by
  * min(1, maxNorm/(norm + 1e-6)) as in torch. `norm` is the norm before; if it is not finite, neither are the gradients.
@@ -35,7 +46,7 @@ export function clipGradNorm<T>(grads: T, maxNorm: number | Tensor): { grads: T;
   checkBound("clipGradNorm", "maxNorm", maxNorm)
   const norm = globalNorm(grads)
   const share = minimum(div(maxNorm, add(norm, 1e-6)), 1)
-  return { grads: mapFloats(grads, (g) => castTo(mul(g, share), g.dtype)), norm }
+  return { grads: mapFloats(grads, (g) => (g.dtype === "f64" ? scale(g, share) : castTo(scale(castTo(g, "f32"), share), g.dtype))), norm }
 }
 
 /** Holds every element of the gradients within −maxValue … maxValue. */
