@@ -32,7 +32,7 @@ export interface Compiled<A extends readonly unknown[], R> {
   dispose(): void
 }
 
-type Captured<R> = { loaded: Loaded; placeholders: Tensor[]; scalars: Tensor[]; outputs: Tensor[]; result: R }
+type Captured<R> = { loaded: Loaded; leaves: Tensor[]; placeholders: Tensor[]; scalars: Tensor[]; outputs: Tensor[]; result: R }
 /** What a compiled function's body sees: numbers and bigints arrive as 0-d tensors. */
 export type Traced<T> = T extends number | bigint ? Tensor : T extends Tensor ? Tensor
   : T extends Composed | ((...args: never[]) => unknown) ? T : T extends readonly (infer U)[] ? Traced<U>[] : T extends object ? { [K in keyof T]: Traced<T[K]> } : T
@@ -65,7 +65,12 @@ export function compile<A extends readonly unknown[], R>(fn: (...args: { [K in k
     const bound = new Map<Tensor, Buffer>(c.placeholders.map((p, i) => [p, tensors[i]!.storage!.buffer]))
     const values = new Map<Tensor, number>(c.scalars.map((s, i) => [s, numbers[i]!]))
     const storages = allocate(device, c.outputs.map((o) => o.bytes))
-    await runProgram(c.loaded, storages.map((s) => s.buffer), (t) => bound.get(t)!, (t) => values.get(t)!)
+    try {
+      await runProgram(c.loaded, { outputs: storages.map((s) => s.buffer), leaves: c.leaves, input: (t) => bound.get(t)!, scalar: (t) => values.get(t)! })
+    } catch (e) {
+      for (const s of storages) device.free(s.buffer)
+      throw e
+    }
     const made = new Map(c.outputs.map((o, i) => [o, fromStorage(storages[i]!, o.shape, o.dtype)]))
     for (const i of options.donate ?? []) for (const t of tensorsOf(args[i])) t.dispose()
     return mapTree(c.result, (t) => made.get(t) ?? t)
@@ -99,9 +104,9 @@ export function compile<A extends readonly unknown[], R>(fn: (...args: { [K in k
     if (result instanceof Promise) fail("value", "compile", "the function must not be async", "nothing is computed while it is captured")
     const outputs = [...new Set(tensorsOf(result))].filter((t) => t.storage === undefined)
     checkOperands(outputs)
-    const program = buildProgram(outputs, device)
+    const { program, leaves } = buildProgram(outputs, device)
     shown.push(showProgram(program))
-    return { loaded: await loadProgram(program, device), placeholders: [...inputs.values()], scalars, outputs, result }
+    return { loaded: await loadProgram(program, device), leaves, placeholders: [...inputs.values()], scalars, outputs, result }
   }
   return compiled
 }

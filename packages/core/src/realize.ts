@@ -1,6 +1,7 @@
 import { currentDevice, type Device } from "./device.ts"
 import { fail, showShape } from "./errors.ts"
-import { buildProgram, loadProgram, runProgram, showProgram, unloadProgram } from "./program.ts"
+import { programFor } from "./cache.ts"
+import { loadProgram, runProgram, showProgram, unloadProgram } from "./program.ts"
 import { adopt, reader, type Storage, type Tensor } from "./tensor.ts"
 
 /** The device that computes a set of tensors: the one their stored operands live on, or the current one. */
@@ -36,13 +37,13 @@ async function compute(tensors: readonly Tensor[]): Promise<void> {
   if (pending.length === 0) return
   const device = deviceOf("realize", pending)
   checkOperands(pending)
-  const loaded = await loadProgram(buildProgram(pending, device), device)
+  const { program, leaves } = programFor(pending, device)
+  const loaded = await loadProgram(program, device)
   try {
     const storages = allocate(device, pending.map((t) => t.bytes))
     try {
-      await runProgram(loaded, storages.map((s) => s.buffer),
-        (t) => fail("internal", "realize", `${t.op.name} has no value outside a compiled function`),
-        (t) => fail("internal", "realize", `${t.op.name} has no value outside a compiled function`))
+      const outside = (t: Tensor): never => fail("internal", "realize", `${t.op.name} has no value outside a compiled function`)
+      await runProgram(loaded, { outputs: storages.map((s) => s.buffer), leaves, input: outside, scalar: outside })
     } catch (e) {
       for (const s of storages) device.free(s.buffer)
       throw e
@@ -83,5 +84,5 @@ export async function realize(...tensors: readonly Tensor[]): Promise<void> {
 /** The program that would compute these tensors, printed: one line per kernel, and the memory plan. */
 export function explain(...tensors: readonly Tensor[]): string {
   const pending = pendingOf("explain", tensors)
-  return pending.length === 0 ? "nothing to compute" : showProgram(buildProgram(pending, deviceOf("explain", pending)))
+  return pending.length === 0 ? "nothing to compute" : showProgram(programFor(pending, deviceOf("explain", pending)).program)
 }
