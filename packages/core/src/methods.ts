@@ -3,7 +3,7 @@ import { Tensor } from "./tensor.ts"
 import type { DType } from "./dtype.ts"
 
 /** Functions that do not take a tensor first, and so are no methods. A test fails to compile while one is missing here. */
-const functionsOnly = ["tensor", "fromBytes", "full", "zeros", "ones", "arange", "linspace", "cat", "stack", "meshgrid", "einsum"] as const
+const functionsOnly = ["tensor", "fromBytes", "full", "zeros", "ones", "arange", "linspace", "cat", "stack", "meshgrid", "einsum", "rotation"] as const
 
 type Ops = typeof ops
 type FunctionsOnly = (typeof functionsOnly)[number]

@@ -1,4 +1,4 @@
-import { gather, indexAdd, indexTensor, maskedFill, oneHot, scatter, scatterAddTo, take, takeAlong } from "@thimble/core"
+import { embedding, gather, indexAdd, indexTensor, maskedFill, oneHot, scatter, scatterAddTo, take, takeAlong } from "@thimble/core"
 import type { Row } from "./case.ts"
 
 interface Axis { readonly dim: number }
@@ -13,4 +13,5 @@ export const indexing = {
   masked_fill: ({ x, mask }, { value }: { value: number }) => maskedFill(x!, mask!, value),
   one_hot: ({ x }, { n }: { n: number }) => oneHot(x!, n),
   take_along_dim: ({ x, index }, { dim }: Axis) => takeAlong(x!, index!, dim),
+  embedding: ({ w, idx }, { padding_idx: padding }: { padding_idx: number | null }) => embedding(w!, idx!, padding === null ? {} : { paddingIndex: padding }),
 } satisfies Record<string, Row>

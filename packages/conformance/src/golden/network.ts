@@ -1,7 +1,7 @@
 import {
-  adaptiveAvgPool2d, addmm, avgPool2d, batchNorm, bmm, conv1d, conv2d, conv3d, convTranspose2d, einsum, groupNorm, instanceNorm, interpolate, layerNorm,
-  linear, logSoftmax, matmul, maxPool2d, outer, rmsNorm, softmax, type AddmmOptions, type BatchNormOptions, type ConvolutionOptions,
-  type InterpolateOptions, type NormOptions, type Spatial, type TransposedOptions,
+  adaptiveAvgPool2d, addmm, attention, avgPool2d, batchNorm, bmm, conv1d, conv2d, conv3d, convTranspose2d, einsum, groupNorm, instanceNorm, interpolate, layerNorm,
+  linear, logSoftmax, matmul, maxPool2d, outer, rmsNorm, rope, softmax, type AddmmOptions, type BatchNormOptions, type ConvolutionOptions,
+  type InterpolateOptions, type NormOptions, type RotationOptions, type Spatial, type TransposedOptions,
 } from "@thimble/core"
 import type { Row } from "./case.ts"
 
@@ -36,4 +36,7 @@ export const network = {
   avg_pool2d: ({ x }, { kernel, stride, padding, ceil_mode: ceilMode, count_include_pad: countPadding }: Pool) => avgPool2d(x!, kernel, { stride, padding, ceilMode, countPadding }),
   adaptive_avg_pool2d: ({ x }, { out }: { out: [number, number] }) => adaptiveAvgPool2d(x!, out),
   interpolate: ({ x }, { size, mode, align_corners: corners }: { size: [number, number]; mode: InterpolateOptions["mode"]; align_corners: boolean | null }) => interpolate(x!, size, { mode, alignCorners: corners ?? false }),
+  rope_half: ({ x }, options: RotationOptions) => rope(x!, options),
+  rope_interleaved: ({ x }, options: RotationOptions) => rope(x!, { ...options, layout: "interleaved" }),
+  attention: ({ q, k, v, mask }, { causal, q_offset: qOffset, scale }: { causal: boolean; q_offset: number; scale: number | null }) => attention(q!, k!, v!, { causal, qOffset, mask, ...(scale !== null && { scale }) }),
 } satisfies Record<string, Row>
