@@ -27,7 +27,7 @@ export function tensor(values: Nested | readonly Nested[] | TypedArray, options:
     const own = ownDType(values as TypedArray)
     dtype = checkDType("tensor", options.dtype ?? own)
     shape = [(values as TypedArray).length]
-    const bits = dtypes[dtype].array === (values as TypedArray).constructor
+    const bits = dtypes[dtype].array.name === kindOf(values as TypedArray)
     data = bits ? (values as TypedArray) : encodeAll(values as TypedArray, dtype)
   } else {
     shape = shapeOfNested(values as Nested, flat)
@@ -39,8 +39,11 @@ export function tensor(values: Nested | readonly Nested[] | TypedArray, options:
   return fromBytes(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), options.shape ?? shape, dtype, options.device, rangeOf(data, dtype))
 }
 
+/** What kind of typed array it is, also of a subclass (Node's Buffer) or from another realm. */
+const kindOf = (values: TypedArray): string => values[Symbol.toStringTag]
+
 function ownDType(values: TypedArray): DType {
-  const found = Object.entries(dtypes).find(([d, row]) => d !== "f16" && d !== "bf16" && d !== "bool" && row.array === values.constructor)
+  const found = Object.entries(dtypes).find(([d, row]) => d !== "f16" && d !== "bf16" && d !== "bool" && row.array.name === kindOf(values))
   return found ? (found[0] as DType) : fail("dtype", "tensor", `cannot take a ${values.constructor.name}`)
 }
 
