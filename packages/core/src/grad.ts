@@ -14,6 +14,7 @@ export function grad(loss: Tensor, tensors: readonly Tensor[], seed?: Tensor): T
   if (seed === undefined && loss.size !== 1) fail("shape", "grad", `the loss must have one element, got ${showShape(loss.shape)}`, "sum or average it, or pass a seed")
   if (seed !== undefined && !sameShape(seed.shape, loss.shape)) fail("shape", "grad", `seed ${showShape(seed.shape)} does not fit loss ${showShape(loss.shape)}`)
   if (!isFloat(loss.dtype)) fail("dtype", "grad", `the loss must be a float, got ${loss.dtype}`)
+  if (seed !== undefined && seed.dtype !== loss.dtype) fail("dtype", "grad", `the seed is ${seed.dtype}, the loss ${loss.dtype}`, `cast the seed to ${loss.dtype}`)
   for (const t of tensors) if (!isFloat(t.dtype)) fail("dtype", "grad", `cannot differentiate by a tensor of ${t.dtype}`)
   const found = backward(loss, seed ?? onesLike(loss), tensors)
   return tensors.map((t) => found.get(t) ?? zerosLike(t))
@@ -26,7 +27,8 @@ function backward(out: Tensor, seed: Tensor, targets: readonly Tensor[]): Map<Te
   if (order.length > 0) grads.set(out, seed)
   const give = (t: Tensor, g: Tensor | null | undefined, from: Op): void => {
     if (g === null || g === undefined || !isFloat(t.dtype)) return
-    if (!sameShape(g.shape, t.shape)) fail("internal", from.name, `gradient ${showShape(g.shape)} of operand ${showShape(t.shape)}`)
+    if (!sameShape(g.shape, t.shape) || g.dtype !== t.dtype)
+      fail("internal", from.name, `gradient ${g.dtype}${showShape(g.shape)} of operand ${t.dtype}${showShape(t.shape)}`)
     const before = grads.get(t)
     grads.set(t, before === undefined ? g : add(before, g))
   }
@@ -103,6 +105,11 @@ const customOp: Op<Rule> = {
   vjp: (dy, out, src, rule) => {
     const grads = rule.backward(dy, out, ...src)
     if (grads.length !== src.length) fail("grad", "customVjp", `the backward rule gave ${grads.length} gradients for ${src.length} operands`)
+    grads.forEach((g, i) => {
+      const x = src[i]!
+      if (g !== null && isFloat(x.dtype) && (!sameShape(g.shape, x.shape) || g.dtype !== x.dtype))
+        fail("grad", "customVjp", `the backward rule gave ${g.dtype}${showShape(g.shape)} for operand ${i}, ${x.dtype}${showShape(x.shape)}`)
+    })
     return grads
   },
 }
