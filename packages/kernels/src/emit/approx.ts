@@ -73,12 +73,13 @@ function polynomial2(x: Expr, lead: Expr, coefficients: readonly number[]): Expr
 
 /** f16 bits (u32) → f32: shift into place and rescale the exponent, which also handles subnormals; inf and NaN apart. */
 export function f16ToF32(bits: Expr): Expr {
-  const u = (n: number): Expr => constant("u32", n)
-  const sign = shl(and(bits, u(0x8000)), u(16))
-  const magnitude = shl(and(bits, u(0x7fff)), u(13))
-  const scaled = bitcast(mul(bitcast(magnitude, "f32"), f(2 ** 112)), "u32")
-  const finite = lt(magnitude, u(0x0f800000))
-  return bitcast(or(sign, select(finite, scaled, or(magnitude, u(0x7f800000)))), "f32")
+  // Signed, because machines compare signed lanes in one instruction.
+  const h = cast(bits, "i32")
+  const sign = shl(and(h, int(0x8000)), int(16))
+  const magnitude = shl(and(h, int(0x7fff)), int(13))
+  const scaled = bitcast(mul(bitcast(magnitude, "f32"), f(2 ** 112)), "i32")
+  const finite = lt(magnitude, int(0x0f800000))
+  return bitcast(or(sign, select(finite, scaled, or(magnitude, int(0x7f800000)))), "f32")
 }
 
 /** f32 → the nearest f16 (ties to even), as f32 bits kept in f16's 16-bit form (u32). */

@@ -74,12 +74,19 @@ class ByteStream {
   private readonly f: FunctionBuilder
   private readonly root: Expr
   private readonly block: Local
+  private readonly masks = new Map<number, Local>()
   private readonly bases = new Map<Expr, { base: Local; step: number; offset: number }>()
 
   constructor(f: FunctionBuilder, env: Environment, root: Expr, coords: readonly Local[], block: Local) {
     this.f = f
     this.root = root
     this.block = block
+    // Every byte constant the expression may need, loaded before the loop.
+    for (const e of flatten([root])) {
+      const [, b] = e.src
+      const byte = e.op === "const" ? e.value & 255 : e.op === "rem" ? b!.value - 1 : e.op === "div" ? 255 / b!.value | 0 : e.op === "shr" ? 255 >> b!.value : -1
+      if (byte >= 0 && e.type !== "f32" && !this.masks.has(byte)) this.masks.set(byte, env.constants.bytes(f, byte))
+    }
     for (const load of flatten([root]).filter((e) => e.op === "load")) {
       const sum = expr.sumOf(load.src[0]!)
       const base = f.local("i32"), none = f.local("i32")
@@ -107,7 +114,7 @@ class ByteStream {
   private emit(e: Expr): void {
     const { f } = this
     if (e.op === "const") {
-      f.v128const(new Uint8Array(16).fill(e.value & 255))
+      f.get(this.masks.get(e.value & 255)!)
       return
     }
     if (e.op === "load") {
@@ -120,17 +127,24 @@ class ByteStream {
     }
     const [a, b] = e.src as [Expr, Expr]
     this.emit(a)
-    const shift = (op: "i8x16.shl" | "i8x16.shr_s" | "i8x16.shr_u", by: number): void => {
+    const shift = (op: "i8x16.shl" | "i8x16.shr_s", by: number): void => {
       f.i32(by)
       f.op(op)
+    }
+    // Machines shift words, not bytes: shift those and mask what came from the neighbour.
+    const shiftDown = (by: number): void => {
+      f.i32(by)
+      f.op("i16x8.shr_u")
+      f.get(this.masks.get(255 >> by)!)
+      f.op("v128.and")
     }
     switch (e.op) {
       case "cast": return
       case "shl": return shift("i8x16.shl", b.value)
-      case "shr": return shift(a.low < 0 ? "i8x16.shr_s" : "i8x16.shr_u", b.value)
-      case "div": return b.value === 1 ? undefined : shift("i8x16.shr_u", Math.log2(b.value))
+      case "shr": return a.low < 0 ? shift("i8x16.shr_s", b.value) : shiftDown(b.value)
+      case "div": return b.value === 1 ? undefined : shiftDown(Math.log2(b.value))
       case "rem":
-        f.v128const(new Uint8Array(16).fill(b.value - 1))
+        f.get(this.masks.get(b.value - 1)!)
         return f.op("v128.and")
       default:
         this.emit(b)

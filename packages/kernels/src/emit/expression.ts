@@ -1,6 +1,7 @@
 // Turns expressions of the scalar alphabet into WebAssembly, one element or four at a time. Four lanes run along one
 // axis; whatever does not change along it is computed once, outside the loop.
-import { bytesOf, expr, flatten, type DType, type Expr } from "@thimble/core"
+import { bytesOf, expr, f32Bits, flatten, type DType, type Expr } from "@thimble/core"
+import type { ConstantPool } from "./constants.ts"
 import type { FunctionBuilder, FunctionRef, Local, ValueType } from "./assembler.ts"
 import { scalarSpelling, vectorSpelling } from "./spelling.ts"
 
@@ -13,6 +14,7 @@ export interface Environment {
   readonly scalars: readonly Local[]
   /** Host functions for what WebAssembly lacks: sin, cos, … on f64. */
   readonly host: Readonly<Record<HostFunction, FunctionRef>>
+  readonly constants: ConstantPool
 }
 export const hostFunctions = ["exp", "log", "sin", "cos", "atan", "tanh", "erf", "pow", "rem"] as const
 export type HostFunction = (typeof hostFunctions)[number]
@@ -30,7 +32,7 @@ export class ExpressionStream {
   private readonly coords: readonly (Local | undefined)[]
   private readonly position: Local
   private accumulator: Local | undefined
-  private readonly hoisted = new Map<Expr, { scalar: Local; splat: Local | undefined }>()
+  private readonly hoisted = new Map<Expr, { scalar: Local | undefined; splat: Local | undefined }>()
   private readonly bases = new Map<Expr, { base: Local; step: number }>()
   private readonly varies = new Map<Expr, boolean>()
   private readonly uses = new Map<Expr, number>()
@@ -51,8 +53,14 @@ export class ExpressionStream {
   }
 
   private hoist(e: Expr, memo: Map<Expr, Local>): void {
-    if (this.seen.has(e) || e.op === "const") return
+    if (this.seen.has(e)) return
     this.seen.add(e)
+    if (e.op === "const") {
+      // Without a running axis nothing is computed on vectors.
+      if (this.axis >= 0 && e.type !== "f64" && e.type !== "bool")
+        this.hoisted.set(e, { scalar: undefined, splat: this.env.constants.load(this.f, e.type === "f32" ? f32Bits(e.value) : e.value) })
+      return
+    }
     if (!this.varies.get(e)) {
       const scalar = this.f.local(valueType(e))
       this.scalar(e, 0, memo, undefined)
@@ -128,7 +136,7 @@ export class ExpressionStream {
   private scalar(e: Expr, offset: number, memo: Map<Expr, Local>, lane: Local | undefined): void {
     const { f } = this
     const hoisted = this.hoisted.get(e)
-    if (hoisted) return f.get(hoisted.scalar)
+    if (hoisted?.scalar) return f.get(hoisted.scalar)
     const known = memo.get(e)
     if (known) return f.get(known)
     this.scalarOf(e, offset, memo, lane)

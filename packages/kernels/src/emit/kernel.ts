@@ -2,6 +2,7 @@
 import { bytesOf, expr, flatten, rewrite, sizeOf, type Expr, type Kernel, type Scalar, type TemplateKernel } from "@thimble/core"
 import type { FunctionBuilder, FunctionRef, Local } from "./assembler.ts"
 import { byteOperand, type ByteOperand } from "./bytes16.ts"
+import type { ConstantPool } from "./constants.ts"
 import { f32ToBf16, f32ToF16, spell } from "./approx.ts"
 import { ExpressionStream, storeScalar, storeVector, type Environment, type HostFunction } from "./expression.ts"
 import { emitMap, loadsOf, rowAddress, strideOf } from "./map.ts"
@@ -19,6 +20,14 @@ export interface Holes {
   readonly scratch: Push
   readonly threadScratch: Push
   readonly features: Features
+  readonly constants: ConstantPool
+}
+
+/** What all kernels of a device share. */
+export interface EmitContext {
+  readonly host: Readonly<Record<HostFunction, FunctionRef>>
+  readonly constants: ConstantPool
+  readonly features: Features
 }
 
 export interface Emitted extends Template {
@@ -29,8 +38,8 @@ export interface Emitted extends Template {
 /** Words of an argument block: parameters, scalars, then the address of the shared scratch. */
 export const argumentWords = (k: Kernel): number => k.parameters.length + k.scalars.length + 1
 
-export function emitKernel(kernel: Kernel, host: Readonly<Record<HostFunction, FunctionRef>>, features: Features): Emitted {
-  const environment = (f: FunctionBuilder): Environment => readArguments(f, kernel, host)
+export function emitKernel(kernel: Kernel, { host, constants, features }: EmitContext): Emitted {
+  const environment = (f: FunctionBuilder): Environment => readArguments(f, kernel, host, constants)
   const scratch: Push = (f) => {
     f.get(f.params[0]!)
     f.load("i32.load", 4 * (argumentWords(kernel) - 1))
@@ -46,11 +55,11 @@ export function emitKernel(kernel: Kernel, host: Readonly<Record<HostFunction, F
       const { phases, scratchBytes } = emitReduce(kernel, body!, epilogue!, environment, scratch)
       return { phases, scratchBytes, threadScratchBytes: 0, work: sizeOf(kernel.shape) * sizeOf(kernel.over) * flatten([body!]).length }
     }
-    return emitTemplate(kernel, environment, scratch, threadScratch, features)
+    return emitTemplate(kernel, environment, { scratch, threadScratch, features, constants })
   })
 }
 
-function emitTemplate(kernel: TemplateKernel, environment: (f: FunctionBuilder) => Environment, scratch: Push, threadScratch: Push, features: Features): Emitted {
+function emitTemplate(kernel: TemplateKernel, environment: (f: FunctionBuilder) => Environment, shared: Pick<Holes, "scratch" | "threadScratch" | "features" | "constants">): Emitted {
   const names = Object.keys(kernel.loads)
   const all = spell([...names.map((n) => kernel.loads[n]!.body), asStored(kernel, kernel.epilogue)])
   const environments = new Map<FunctionBuilder, Environment>()
@@ -62,7 +71,7 @@ function emitTemplate(kernel: TemplateKernel, environment: (f: FunctionBuilder) 
   const operands: Record<string, Operand> = {}
   names.forEach((name, i) => (operands[name] = operand(all[i]!, kernel.loads[name]!.shape, env)))
   const bytes = (name: string): ByteOperand => byteOperand(all[names.indexOf(name)]!, kernel.loads[name]!.shape, env)
-  const holes: Holes = { dims: kernel.dims, operands, bytes, result: resultOf(kernel, all.at(-1)!, env), scratch, threadScratch, features }
+  const holes: Holes = { dims: kernel.dims, operands, bytes, result: resultOf(kernel, all.at(-1)!, env), ...shared }
   const template = templates[kernel.name]!.emit(holes)
   // The arguments are read at the start of each phase, before any branch.
   const phases = template.phases.map((p): Phase => ({ ...p, emit: (f, begin, end) => { env(f); p.emit(f, begin, end) } }))
@@ -141,7 +150,7 @@ function asStored(kernel: Kernel, value: Expr): Expr {
   return kernel.dtype === "f16" ? f32ToF16(own!) : f32ToBf16(own!)
 }
 
-function readArguments(f: FunctionBuilder, kernel: Kernel, host: Environment["host"]): Environment {
+function readArguments(f: FunctionBuilder, kernel: Kernel, host: Environment["host"], constants: ConstantPool): Environment {
   const [args] = f.params
   const word = (n: number, type: Scalar): Local => {
     const local = f.local(type === "f32" ? "f32" : "i32")
@@ -152,5 +161,5 @@ function readArguments(f: FunctionBuilder, kernel: Kernel, host: Environment["ho
   }
   const parameters = kernel.parameters.map((_, i) => word(i, "i32"))
   const scalars = kernel.scalars.map((type, i) => word(kernel.parameters.length + i, type))
-  return { parameters, scalars, host }
+  return { parameters, scalars, host, constants }
 }

@@ -2,13 +2,14 @@
 // on integers and only the sum of each group meets its scales. W is read once, from its packed bytes.
 import type { FunctionBuilder, Local } from "../emit/assembler.ts"
 import type { Holes } from "../emit/kernel.ts"
+import type { ByteOperand } from "../emit/bytes16.ts"
 import type { Stream, Template } from "./holes.ts"
 import { i32s, minimum, split } from "./loops.ts"
 
 /** Neighbours that share an activation scale; as in core's definition of quantizedMatmul. */
 const block = 32
 /** Rows of W per unit, and rows that are worked on side by side (they share the loads of x). */
-const unitRows = 16, rowsTogether = 4
+const unitRows = 16, rowsTogether = 1
 
 export function acceptsQuantized({ m, k, group }: Readonly<Record<string, number>>): boolean {
   return m! <= 8 && k! % block === 0 && group! % block === 0
@@ -118,8 +119,11 @@ export function quantizedMatmul({ dims, operands, bytes, result, scratch, featur
           if (corrected) {
             // (min − zero · scale) · activation scale · Σ q
             if (s.min) perBlock(s.min, false, count)
-            else f.f32x4(0)
-            if (s.zero) { perBlock(s.zero, true, count); f.get(factors[r]!); f.op("f32x4.mul", "f32x4.sub") }
+            if (s.zero) {
+              perBlock(s.zero, true, count)
+              f.get(factors[r]!); f.op("f32x4.mul")
+              f.op(s.min ? "f32x4.sub" : "f32x4.neg")
+            }
             f.get(sums!); f.get(b!); f.scale(4); f.op("i32.add")
             f.load(count === 4 ? "v128.load" : "v128.load32_zero", 0, 0)
             f.op("f32x4.mul"); f.get(totals[r]!); f.op("f32x4.add"); f.set(totals[r]!)
@@ -133,8 +137,7 @@ export function quantizedMatmul({ dims, operands, bytes, result, scratch, featur
           f.get(xs!); f.get(b!); f.scale(block); f.op("i32.add"); f.load("v128.load", 0, 0); f.set(x0)
           f.get(xs!); f.get(b!); f.scale(block); f.op("i32.add"); f.load("v128.load", 16, 0); f.set(x1)
           codes.forEach((c, r) => {
-            dot(f, x0, () => c.value(0), code.low >= 0 && code.high <= 127, undefined, features.relaxed)
-            dot(f, x1, () => c.value(1), code.low >= 0 && code.high <= 127, "sum", features.relaxed)
+            dot(f, [x0, x1], c, code, features.relaxed)
             f.op("f32x4.convert_i32x4_s")
             f.get(factors[r]!); f.get(factors[r]!); f.shuffle32(lane, lane, lane, lane)
             if (features.relaxed) { f.get(totals[r]!); f.op("f32x4.relaxed_madd") }
@@ -174,27 +177,38 @@ export function quantizedMatmul({ dims, operands, bytes, result, scratch, featur
   return { phases: [round, multiply], scratchBytes: sumAt + m * blocks * 4, threadScratchBytes: 0 }
 }
 
-/** Pushes x · code as four partial sums, added to the vector on the stack if `onto` is given. x is in ±127. */
-function dot(f: FunctionBuilder, x: Local, pushCode: () => void, small: boolean, onto: "sum" | undefined, relaxed: boolean): void {
-  const code = f.local("v128"), before = f.local("v128")
-  if (onto) f.set(before)
-  pushCode()
-  f.set(code)
-  if (relaxed) {
-    f.get(x)
-    if (!small) {
+/** Pushes Σ x · code of a block of 32 as four partial sums (i32x4). x is in ±127. */
+function dot(f: FunctionBuilder, x: readonly [Local, Local], codes: { value(half: 0 | 1): void }, { low, high }: ByteOperand, relaxed: boolean): void {
+  if (relaxed && low >= 0 && high * 127 * 4 <= 32767) {
+    // Four products fit in 16 bits: both halves are added there and widened once.
+    for (const half of [0, 1] as const) {
+      f.get(x[half])
+      codes.value(half)
+      f.op("i16x8.relaxed_dot_i8x16_i7x16_s")
+    }
+    f.op("i16x8.add", "i32x4.extadd_pairwise_i16x8_s")
+    return
+  }
+  const code = f.local("v128")
+  for (const half of [0, 1] as const) {
+    codes.value(half)
+    f.set(code)
+    f.get(x[half])
+    if (!relaxed) {
+      f.get(code); f.op("i16x8.extmul_low_i8x16_s", "i32x4.extadd_pairwise_i16x8_s")
+      f.get(x[half]); f.get(code); f.op("i16x8.extmul_high_i8x16_s", "i32x4.extadd_pairwise_i16x8_s", "i32x4.add")
+      if (half === 1) f.op("i32x4.add")
+      continue
+    }
+    if (low < 0) {
       // The second factor must fit in seven bits: its sign goes to x.
       const sign = f.local("v128")
-      f.get(code); f.i32(7); f.op("i8x16.shr_s"); f.tee(sign)
+      f.i32x4(0); f.get(code); f.op("i8x16.gt_s"); f.tee(sign)
       f.op("v128.xor"); f.get(sign); f.op("i8x16.sub")
       f.get(code); f.op("i8x16.abs")
     } else f.get(code)
-    if (onto) f.get(before)
-    else f.i32x4(0)
-    f.op("i32x4.relaxed_dot_i8x16_i7x16_add_s")
-    return
+    // Two products of 127 · 127 fit in 16 bits; more are added in 32.
+    f.op("i16x8.relaxed_dot_i8x16_i7x16_s", "i32x4.extadd_pairwise_i16x8_s")
+    if (half === 1) f.op("i32x4.add")
   }
-  f.get(x); f.get(code); f.op("i16x8.extmul_low_i8x16_s", "i32x4.extadd_pairwise_i16x8_s")
-  f.get(x); f.get(code); f.op("i16x8.extmul_high_i8x16_s", "i32x4.extadd_pairwise_i16x8_s", "i32x4.add")
-  if (onto) { f.get(before); f.op("i32x4.add") }
 }

@@ -1,4 +1,5 @@
 import { dtypes, fail, showKernel, ThimbleError, type Buffer, type Call, type Device, type Executable, type Kernel } from "@thimble/core"
+import { ConstantPool, poolBytes } from "../emit/constants.ts"
 import { ModuleBuilder, type FunctionRef } from "../emit/assembler.ts"
 import { hostFunctions, type HostFunction } from "../emit/expression.ts"
 import { argumentWords, emitKernel, type Emitted } from "../emit/kernel.ts"
@@ -45,7 +46,7 @@ export async function wasmDevice({ threads: threadCount, shared, features, maxim
     }
     return false
   }
-  const allocator = new Allocator(control.bytes, grow)
+  const allocator = new Allocator(control.bytes + poolBytes, grow)
   let bytes = new Uint8Array(memory.buffer), words = new Int32Array(memory.buffer), floats = new Float32Array(memory.buffer)
   const refresh = (): void => {
     if (bytes.byteLength === memory.buffer.byteLength) return
@@ -53,6 +54,9 @@ export async function wasmDevice({ threads: threadCount, shared, features, maxim
     words = new Int32Array(memory.buffer)
     floats = new Float32Array(memory.buffer)
   }
+  const constants = new ConstantPool(control.bytes, (at, word) => {
+    words[at / 4] = word
+  })
   const cache = new Map<string, Promise<Ready>>()
   let nextFunction = 0
   let list: Area = { at: 0, size: 0 }, scratch: Area = { at: 0, size: 0 }, threadScratch: Area = { at: 0, size: 0 }
@@ -74,7 +78,7 @@ export async function wasmDevice({ threads: threadCount, shared, features, maxim
     let count = 0
     const base = nextFunction
     const ready = kernels.map((kernel): Ready => {
-      const emitted = emitKernel(kernel, host, features)
+      const emitted = emitKernel(kernel, { host, constants, features })
       const first = base + count
       for (const phase of emitted.phases)
         m.function(phaseSignature.params, [], (f, _args, begin, end) => phase.emit(f, begin!, end!), `p${count++}`)
@@ -93,7 +97,7 @@ export async function wasmDevice({ threads: threadCount, shared, features, maxim
   return {
     name: "wasm",
     threads: threadCount,
-    limits: { bufferBytes: maximumPages * pageBytes - control.bytes },
+    limits: { bufferBytes: maximumPages * pageBytes - control.bytes - poolBytes },
     accepts: (name, dims, dtype) => name in templates && dtypes[dtype].scalar === "f32" && (templates[name]!.accepts?.(dims) ?? true),
     alloc(size): Memory {
       if (closed) fail("device", "alloc", "the wasm device was closed", "open it again")

@@ -1,0 +1,46 @@
+import { f32Bits } from "@thimble/core"
+import type { FunctionBuilder, Local } from "./assembler.ts"
+
+/** Bytes set aside for constants, right after the control block. */
+export const poolBytes = 16384
+
+/**
+ * Vector constants in memory. V8 rebuilds a constant from three instructions wherever it is used; one that was loaded
+ * before the loop stays in a register, or is one load away.
+ */
+export class ConstantPool {
+  private readonly places = new Map<number, number>()
+  private readonly start: number
+  private readonly write: (at: number, word: number) => void
+
+  constructor(start: number, write: (at: number, word: number) => void) {
+    this.start = start
+    this.write = write
+  }
+
+  /** A local that holds `word` (32 bits) four times, loaded at this place of the code. */
+  load(f: FunctionBuilder, word: number): Local {
+    const local = f.local("v128")
+    const key = word | 0
+    let at = this.places.get(key)
+    if (at === undefined && this.places.size * 4 < poolBytes) {
+      at = this.start + 4 * this.places.size
+      this.places.set(key, at)
+      this.write(at, key)
+    }
+    if (at === undefined) f.i32x4(key)
+    else {
+      f.i32(at)
+      f.load("v128.load32_splat")
+    }
+    f.set(local)
+    return local
+  }
+  float(f: FunctionBuilder, value: number): Local {
+    return this.load(f, f32Bits(value))
+  }
+  /** Sixteen times the same byte. */
+  bytes(f: FunctionBuilder, byte: number): Local {
+    return this.load(f, (byte & 255) * 0x01010101)
+  }
+}
