@@ -56,6 +56,12 @@ export function promote(a: DType, b: DType): DType {
   return dtypes[unsigned].bytes === 1 ? "i16" : "i32"
 }
 
+/** Smallest and largest value of an integer type. */
+export function limitsOf(dtype: DType): readonly [low: number, high: number] {
+  const bits = 8 * bytesOf(dtype)
+  return dtypes[dtype].kind === "uint" ? [0, 2 ** bits - 1] : [-(2 ** (bits - 1)), 2 ** (bits - 1) - 1]
+}
+
 export function checkDType(op: string, dtype: string): DType {
   return dtype in dtypes ? (dtype as DType) : fail("dtype", op, `unknown dtype '${dtype}'`, `one of ${Object.keys(dtypes).join(", ")}`)
 }

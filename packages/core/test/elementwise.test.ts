@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest"
 import {
   abs, acos, acosh, add, asin, asinh, atan, atan2, atanh, bitwiseNot, celu, clamp, cos, cosh, elu, erf, exp, expm1, explain, floorDivide, fmod, gelu, geluTanh, grad,
-  hardsigmoid, hardswish, hardtanh, isFinite, isInf, isNaN, leakyRelu, leftShift, lerp, log, log10, log1p, log2, logicalAnd, logicalNot, logicalOr, logicalXor, logSigmoid,
+  hardsigmoid, hardswish, hardtanh, isFinite, isInf, isNaN, leakyRelu, leftShift, lerp, log, log10, log1p, log2, logicalAnd, logicalNot, logicalOr, logicalXor, logSigmoid, lt,
   maximum, minimum, mish, mul, neg, pow, reciprocal, relu, relu6, remainder, rightShift, round, rsqrt, selu, sigmoid, sign, silu, sin, sinh, softplus, softsign, sqrt,
   square, sum, tan, tanh, tensor, truncDivide, type DType, type Tensor,
 } from "../src/index.ts"
@@ -156,6 +156,16 @@ describe("integer division and bits", () => {
     expect(await bitwiseNot(tensor([0, 5], { dtype: "i32" })).tolist()).toEqual([-1, -6])
     expect(await bitwiseNot(tensor(Uint8Array.of(0xf0))).tolist()).toEqual([0x0f])
     expect(await bitwiseNot(tensor([true, false])).tolist()).toEqual([false, true])
+  })
+})
+
+describe("numbers beside tensors", () => {
+  test("take the type of their partner if they fit in it, and a wider one if not", async () => {
+    const u8 = tensor([1, 200], { dtype: "u8" })
+    expect([add(u8, 3).dtype, add(u8, 300).dtype, add(u8, -1).dtype, add(u8, 0.5).dtype, add(tensor([true]), 1).dtype]).toEqual(["u8", "i32", "i32", "f32", "i32"])
+    expect(await lt(u8, -1).tolist()).toEqual([false, false])
+    expect(await lt(tensor([-100, 100], { dtype: "i8" }), 200).tolist()).toEqual([true, true])
+    expect([add(tensor([1], { dtype: "f16" }), 0.5).dtype, add(tensor([1], { dtype: "f64" }), 1).dtype]).toEqual(["f16", "f64"])
   })
 })
 

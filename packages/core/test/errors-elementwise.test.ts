@@ -8,6 +8,7 @@ const f = tensor([1, 2]), i = tensor([1, 2], { dtype: "i32" }), b = tensor([true
 const refused: readonly [ErrorCode, string, () => unknown][] = [
   ["shape", "add: shapes do not broadcast, [2] with [3] (axis -1: 2 ≠ 3); sizes must be equal or 1", () => add(f, tensor([1, 2, 3]))],
   ["value", "add: needs a tensor or a number, got string", () => add(f, "1" as unknown as number)],
+  ["value", "add: 3000000000 does not fit i32; cast the tensor to f32 or f64", () => add(i, 3e9)],
   ["dtype", "cast: unknown dtype 'f8'; one of f64, f32, f16, bf16, i32, u32, i16, u16, i8, u8, bool", () => castTo(f, "f8" as "f32")],
   ["dtype", "where: the condition must be bool, got f32; compare it with something", () => where(f, 1, f)],
   ["dtype", "not: does not take f32; compare it, or cast it to an integer type", () => not(f)],

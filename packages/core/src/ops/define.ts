@@ -1,5 +1,5 @@
 import * as e from "../expr.ts"
-import { isFloat, isInteger, promote, type DType } from "../dtype.ts"
+import { isFloat, isInteger, limitsOf, promote, type DType } from "../dtype.ts"
 import { fail } from "../errors.ts"
 import { broadcastShapes } from "../shape.ts"
 import { apply, type Op, type Tensor } from "../tensor.ts"
@@ -9,15 +9,19 @@ import { expand } from "./movement.ts"
 
 // How elementwise functions are made; the functions themselves are in elementwise, math, activation and integer.
 
-/** Operands of elementwise functions; a number takes the dtype of its partner (f32 if a fraction meets integers). */
+/** Operands of elementwise functions; a number takes the dtype of its partner, or a wider one if it does not fit (f32 for fractions). */
 export type Input = Tensor | number | boolean
 
 export function asTensor(op: string, x: Input, partner: Tensor | undefined): Tensor {
   if (typeof x === "object") return x
   if (typeof x !== "number" && typeof x !== "boolean") fail("value", op, `needs a tensor or a number, got ${typeof x}`)
-  if (partner === undefined) return full([], Number(x), typeof x === "boolean" ? "bool" : "f32")
-  const fits = typeof x === "boolean" ? partner.dtype : isFloat(partner.dtype) || (Number.isInteger(x) && partner.dtype !== "bool") ? partner.dtype : Number.isInteger(x) ? "i32" : "f32"
-  return full([], Number(x), fits)
+  return full([], Number(x), typeof x === "boolean" ? (partner?.dtype ?? "bool") : typeBeside(op, x, partner?.dtype ?? "f32"))
+}
+function typeBeside(op: string, x: number, partner: DType): DType {
+  if (isFloat(partner)) return partner
+  if (!Number.isInteger(x)) return "f32"
+  const fits = (dtype: DType): boolean => isInteger(dtype) && x >= limitsOf(dtype)[0] && x <= limitsOf(dtype)[1]
+  return fits(partner) ? partner : fits("i32") ? "i32" : fail("value", op, `${x} does not fit ${partner}`, "cast the tensor to f32 or f64")
 }
 
 /** Brings operands to one dtype (unless told otherwise) and one shape. */

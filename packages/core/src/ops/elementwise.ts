@@ -1,5 +1,5 @@
 import * as e from "../expr.ts"
-import { bytesOf, checkDType, dtypes, isFloat, isInteger, promote, type DType } from "../dtype.ts"
+import { checkDType, isFloat, isInteger, limitsOf, promote, type DType } from "../dtype.ts"
 import { fail } from "../errors.ts"
 import { apply, type Op, type Tensor } from "../tensor.ts"
 import { asTensor, binary, like, match, parametric, unary, type Input } from "./define.ts"
@@ -110,11 +110,6 @@ const clampOp = parametric<{ min: number; max: number }>("clamp", "number",
     return max < Infinity ? e.min(low, like(x, max)) : low
   },
   (x, _y, { min, max }) => castTo(logicalAnd(ge(x, min), le(x, max)), x.dtype))
-/** Smallest and largest value of an integer type. */
-const limits = (dtype: DType): readonly [number, number] => {
-  const bits = 8 * bytesOf(dtype)
-  return dtypes[dtype].kind === "uint" ? [0, 2 ** bits - 1] : [-(2 ** (bits - 1)), 2 ** (bits - 1) - 1]
-}
 /**
  * Holds x between two numbers; leave one out (undefined) for no bound on its side. NaN stays NaN. The gradient passes at
  * the bounds themselves. With min above max everything becomes max.
@@ -125,7 +120,7 @@ export function clamp(x: Tensor, min = -Infinity, max = Infinity): Tensor {
     if (isInteger(x.dtype) && Number.isFinite(bound) && !Number.isInteger(bound)) fail("value", "clamp", `bound ${bound} is not a whole number, and x is ${x.dtype}`, "round it, or cast x to f32")
   }
   if (!isInteger(x.dtype)) return clampOp(x, { min, max })
-  const [low, high] = limits(x.dtype)
+  const [low, high] = limitsOf(x.dtype)
   return clampOp(x, { min: min <= low ? -Infinity : Math.min(min, high), max: max >= high ? Infinity : Math.max(max, low) })
 }
 

@@ -1,7 +1,7 @@
 import * as e from "../expr.ts"
 import type { Tensor } from "../tensor.ts"
 import { floor, mul, neg, trunc, div } from "./elementwise.ts"
-import { binary, like } from "./define.ts"
+import { binary, like, unary } from "./define.ts"
 
 // Division with remainder, and bits. Whole numbers divided by zero give 0, floats what IEEE division gives.
 
@@ -37,7 +37,7 @@ export const floorDivide = binary("floorDivide", "number", (a, b) => {
 export const bitwiseAnd = binary("bitwiseAnd", "bits", e.and)
 export const bitwiseOr = binary("bitwiseOr", "bits", e.or)
 export const bitwiseXor = binary("bitwiseXor", "bits", e.xor)
-export const bitwiseNot = (x: Tensor): Tensor => bitwiseXor(x, x.dtype === "bool" ? true : -1)
+export const bitwiseNot = unary("bitwiseNot", "bits", e.not)
 /** a·2ᵇ without overflow checks; only the low five bits of b count. */
 export const leftShift = binary("leftShift", "integer", e.shl)
 /** ⌊a/2ᵇ⌋, with the sign kept; only the low five bits of b count. */
