@@ -30,29 +30,32 @@ const affine = (x: Tensor, src: readonly Tensor[], { weight, bias }: Rows): Tens
   const scaled = weight === undefined ? x : mul(x, src[weight]!)
   return bias === undefined ? scaled : add(scaled, src[bias]!)
 }
-/** Gradients of [x, weight?, bias?]; `slope` is that of the normalized values, which `pull` takes back to x. */
-function gradients(dy: Tensor, normal: Tensor, src: readonly Tensor[], { weight, bias }: Rows, pull: (slope: Tensor) => Tensor): Tensor[] {
+/**
+ * Gradients of [x, weight?, bias?]; `pull` takes the normalized values' gradient back to x. Both are made anew by every
+ * reader: multiplying again costs less than storing.
+ */
+function gradients(dy: Tensor, normal: () => Tensor, src: readonly Tensor[], { weight, bias }: Rows, pull: (slope: () => Tensor) => Tensor): Tensor[] {
   return src.map((_, i) => {
-    if (i === weight) return sum(mul(dy, normal), { axis: 0 })
-    return i === bias ? sum(dy, { axis: 0 }) : pull(weight === undefined ? dy : mul(dy, src[weight]!))
+    if (i === weight) return sum(mul(dy, normal()), { axis: 0 })
+    return i === bias ? sum(dy, { axis: 0 }) : pull(() => (weight === undefined ? dy : mul(dy, src[weight]!)))
   })
 }
 
 /** Of the rows of a matrix. */
 const layerNormOp: Op<Rows> = {
   name: "layerNorm",
-  meaning: { expand: (src, attrs) => affine(standardized(src[0]!, attrs.eps).normal, src, attrs) },
+  meaning: { expand: (src, attrs) => affine(standardized(src[0]!, attrs.eps).normal(), src, attrs) },
   result: ([x]) => ({ shape: x!.shape, dtype: x!.dtype }),
   vjp: (dy, _out, src, attrs) => {
     const { normal, rate } = standardized(src[0]!, attrs.eps)
-    return gradients(dy, normal, src, attrs, (g) => mul(rate, sub(sub(g, mean(g, last)), mul(normal, mean(mul(g, normal), last)))))
+    return gradients(dy, normal, src, attrs, (g) => mul(rate, sub(sub(g(), mean(g(), last)), mul(normal(), mean(mul(g(), normal()), last)))))
   },
   template,
 }
-function standardized(x: Tensor, eps: number): { normal: Tensor; rate: Tensor } {
+function standardized(x: Tensor, eps: number): { normal: () => Tensor; rate: Tensor } {
   const center = mean(x, last)
   const rate = rsqrt(add(mean(square(sub(x, center)), last), eps))
-  return { normal: mul(sub(x, center), rate), rate }
+  return { normal: () => mul(sub(x, center), rate), rate }
 }
 
 const rmsNormOp: Op<Rows> = {
@@ -60,8 +63,8 @@ const rmsNormOp: Op<Rows> = {
   meaning: { expand: (src, attrs) => affine(mul(src[0]!, rate(src[0]!, attrs.eps)), src, attrs) },
   result: ([x]) => ({ shape: x!.shape, dtype: x!.dtype }),
   vjp: (dy, _out, src, attrs) => {
-    const r = rate(src[0]!, attrs.eps), normal = mul(src[0]!, r)
-    return gradients(dy, normal, src, attrs, (g) => mul(r, sub(g, mul(normal, mean(mul(g, normal), last)))))
+    const r = rate(src[0]!, attrs.eps), normal = (): Tensor => mul(src[0]!, r)
+    return gradients(dy, normal, src, attrs, (g) => mul(r, sub(g(), mul(normal(), mean(mul(g(), normal()), last)))))
   },
   template,
 }
