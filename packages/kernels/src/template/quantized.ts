@@ -8,8 +8,8 @@ import { i32s, minimum, split } from "./loops.ts"
 
 /** Neighbours that share an activation scale; as in core's definition of quantizedMatmul. */
 const block = 32
-/** Rows of W per unit, and rows that are worked on side by side (they share the loads of x). */
-const unitRows = 16, rowsTogether = 1
+/** Rows of W per unit of work. */
+const unitRows = 16
 
 export function acceptsQuantized({ m, k, group }: Readonly<Record<string, number>>): boolean {
   return m! <= 8 && k! % block === 0 && group! % block === 0
@@ -29,7 +29,6 @@ export function quantizedMatmul({ dims, operands, bytes, result, scratch, featur
   }
   const code = bytes("code")
   const perGroup = group / block
-  const corrected = operands.zero !== undefined || operands.min !== undefined
 
   const round = { units: m * blocks, emit(f: FunctionBuilder, begin: Local, end: Local): void {
     const [unit, row, b, position, at] = i32s(f, 5)
@@ -80,19 +79,15 @@ export function quantizedMatmul({ dims, operands, bytes, result, scratch, featur
   } }
 
   const multiply = { units: Math.ceil(n / unitRows), emit(f: FunctionBuilder, begin: Local, end: Local): void {
-    const [unit, row, rowEnd, full, i, b, xs, scales, sums, g] = i32s(f, 10)
-    const [x0, x1] = [f.local("v128"), f.local("v128")]
+    const [unit, row, rowEnd, i, b, xs, scales, sums, g] = i32s(f, 9)
+    const x = [f.local("v128"), f.local("v128")] as const
+    const [total, factor, sum] = [f.local("v128"), f.local("v128"), f.local("f32")]
 
-    /** `rows` rows of W from `row` on, with row i of x. */
-    const rowsOf = (rows: number): void => {
-      const own = Array.from({ length: rows }, () => f.local("i32"))
-      own.forEach((local, r) => { f.address(row!, r, 1); f.set(local) })
-      const codes = own.map((r) => code.along(f, 1, [r, b!], b!))
-      const stream = (name: "scale" | "zero" | "min", r: Local): Stream | undefined => operands[name]?.along(f, 1, [r, g!], g!)
-      const streams = own.map((r) => ({ scale: stream("scale", r)!, zero: stream("zero", r), min: stream("min", r) }))
-      const totals = own.map(() => f.local("v128"))
-      const factors = own.map(() => f.local("v128"))
-      for (const t of totals) { f.f32x4(0); f.set(t) }
+    /** Row `row` of W with row i of x. One at a time: V8 spills the registers of two. */
+    const product = (): void => {
+      const codes = code.along(f, 1, [row!, b!], b!)
+      const stream = (name: "scale" | "zero" | "min"): Stream | undefined => operands[name]?.along(f, 1, [row!, g!], g!)
+      const [scale, zero, min] = [stream("scale")!, stream("zero"), stream("min")]
 
       /** Pushes a per-group value for `count` blocks from b on, as a vector. */
       const perBlock = (s: Stream, integer: boolean, count: number): void => {
@@ -108,70 +103,59 @@ export function quantizedMatmul({ dims, operands, bytes, result, scratch, featur
         }
         one(0)
         f.op("f32x4.splat")
-        if (perGroup % 4 !== 0 || count === 1)
+        if (perGroup % 4 !== 0 && count > 1)
           for (let lane = 1; lane < count; lane++) { one(lane); f.lane("f32x4.replace_lane", lane) }
+      }
+      const activations = (area: Local, count: number): void => {
+        f.address(area, b!, 4)
+        f.load(count === 4 ? "v128.load" : "v128.load32_zero", 0, 0)
       }
       const step = (count: 1 | 4): void => {
         if (perGroup === 1) f.assign(g!, b!)
-        streams.forEach((s, r) => {
-          perBlock(s.scale, false, count)
-          f.set(factors[r]!)
-          if (corrected) {
-            // (min − zero · scale) · activation scale · Σ q
-            if (s.min) perBlock(s.min, false, count)
-            if (s.zero) {
-              perBlock(s.zero, true, count)
-              f.get(factors[r]!); f.op("f32x4.mul")
-              f.op(s.min ? "f32x4.sub" : "f32x4.neg")
-            }
-            f.get(sums!); f.get(b!); f.scale(4); f.op("i32.add")
-            f.load(count === 4 ? "v128.load" : "v128.load32_zero", 0, 0)
-            f.op("f32x4.mul"); f.get(totals[r]!); f.op("f32x4.add"); f.set(totals[r]!)
+        perBlock(scale, false, count)
+        f.set(factor)
+        if (zero !== undefined || min !== undefined) {
+          // (min − zero · scale) · activation scale · Σ q
+          if (min) perBlock(min, false, count)
+          if (zero) {
+            perBlock(zero, true, count)
+            f.get(factor); f.op("f32x4.mul", min ? "f32x4.sub" : "f32x4.neg")
           }
-          f.get(factors[r]!)
-          f.get(scales!); f.get(b!); f.scale(4); f.op("i32.add")
-          f.load(count === 4 ? "v128.load" : "v128.load32_zero", 0, 0)
-          f.op("f32x4.mul"); f.set(factors[r]!)
-        })
+          activations(sums!, count)
+          f.op("f32x4.mul"); f.get(total); f.op("f32x4.add"); f.set(total)
+        }
+        f.get(factor); activations(scales!, count); f.op("f32x4.mul"); f.set(factor)
         for (let lane = 0; lane < count; lane++) {
-          f.get(xs!); f.get(b!); f.scale(block); f.op("i32.add"); f.load("v128.load", 0, 0); f.set(x0)
-          f.get(xs!); f.get(b!); f.scale(block); f.op("i32.add"); f.load("v128.load", 16, 0); f.set(x1)
-          codes.forEach((c, r) => {
-            dot(f, [x0, x1], c, code, features.relaxed)
-            f.op("f32x4.convert_i32x4_s")
-            f.get(factors[r]!); f.get(factors[r]!); f.shuffle32(lane, lane, lane, lane)
-            if (features.relaxed) { f.get(totals[r]!); f.op("f32x4.relaxed_madd") }
-            else { f.op("f32x4.mul"); f.get(totals[r]!); f.op("f32x4.add") }
-            f.set(totals[r]!)
-          })
+          for (const half of [0, 1] as const) { f.address(xs!, b!, block); f.load("v128.load", 16 * half, 0); f.set(x[half]) }
+          dot(f, x, codes, code, features.relaxed)
+          f.op("f32x4.convert_i32x4_s")
+          f.get(factor); f.get(factor); f.shuffle32(lane, lane, lane, lane)
+          if (features.relaxed) { f.get(total); f.op("f32x4.relaxed_madd") }
+          else { f.op("f32x4.mul"); f.get(total); f.op("f32x4.add") }
+          f.set(total)
           f.increment(b!, 1)
         }
       }
+      f.f32x4(0); f.set(total)
       f.assign(b!, 0)
       f.forRange(b!, 0, blocks - 3, 0, () => step(4))
       if (blocks % 4 !== 0) f.forRange(b!, blocks - (blocks % 4), blocks, 0, () => step(1))
-      own.forEach((r, at) => {
-        const total = f.local("f32")
-        for (let lane = 0; lane < 4; lane++) {
-          f.get(totals[at]!); f.lane("f32x4.extract_lane", lane)
-          if (lane > 0) f.op("f32.add")
-        }
-        f.set(total)
-        result.along(f, 1, [i!, r], r).finish(1, total)
-      })
+      for (let lane = 0; lane < 4; lane++) {
+        f.get(total); f.lane("f32x4.extract_lane", lane)
+        if (lane > 0) f.op("f32.add")
+      }
+      f.set(sum)
+      result.along(f, 1, [i!, row!], row!).finish(1, sum)
     }
     f.forRange(unit!, begin, end, 1, () => {
       f.get(unit!); f.scale(unitRows); f.set(row!)
       minimum(f, rowEnd!, () => f.address(row!, unitRows, 1), n)
-      f.get(rowEnd!); f.i32(rowsTogether - 1); f.op("i32.sub"); f.set(full!)
-      const inputs = (rows: number): void => f.forRange(i!, 0, m, 1, () => {
+      f.forRange(row!, row!, rowEnd!, 1, () => f.forRange(i!, 0, m, 1, () => {
         address(f, 0, i!, k); f.set(xs!)
         address(f, scaleAt, i!, blocks * 4); f.set(scales!)
         address(f, sumAt, i!, blocks * 4); f.set(sums!)
-        rowsOf(rows)
-      })
-      f.forRange(row!, row!, full!, rowsTogether, () => inputs(rowsTogether))
-      if (n % rowsTogether !== 0) f.forRange(row!, row!, rowEnd!, 1, () => inputs(1))
+        product()
+      }))
     })
   } }
   return { phases: [round, multiply], scratchBytes: sumAt + m * blocks * 4, threadScratchBytes: 0 }
