@@ -21,6 +21,7 @@ const cases: readonly [string, () => unknown][] = [
   ["scatter: x [3, 4], index [1] and src [3, 4] need one rank", () => scatter(x, 0, index([0]), x)],
   ["scatter: dtypes differ, x f32 and src i32; cast src", () => scatter(x, 0, index([[0]]), index([[1]]))],
   ["scatter: index [1, 2] is larger than src [1, 1] (axis 1: 2 > 1)", () => scatter(x, 0, index([[0, 1]]), zeros([1, 1]))],
+  ["scatter: 0.5 is no i32; cast x first", () => scatter(index([[1, 2]]), 1, index([[0]]), 0.5)],
   ["scatterAddTo: index [1, 5] is larger than x [3, 4] (axis 1: 5 > 4)", () => scatterAddTo(x, 0, index([[0, 1, 2, 0, 1]]), zeros([1, 5]))],
   ["indexAdd: the index needs one axis, got [1, 2]", () => indexAdd(x, 0, index([[0, 1]]), zeros([2, 4]))],
   ["indexAdd: src must be [2, 4], got [2, 3]", () => indexAdd(x, 0, index([0, 1]), zeros([2, 3]))],

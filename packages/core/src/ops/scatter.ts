@@ -52,7 +52,8 @@ export function scatter(x: Tensor, axis: number, index: Tensor, src: Tensor | nu
   const writer = reshape(apply(lastWriterOp, [castTo(reshape(index, [sizeOf(before), index.shape[a]!, sizeOf(after)]), "i32")], size), [...before, size, ...after])
   const [start, step] = origin(x)
   const value = typeof src === "object" ? place(gatherOr(corner(src, index.shape), a, writer, 0), x.shape, start, step) : src
-  return where(ge(place(writer, x.shape, start, step, -1), 0), value, x)
+  const y = where(ge(place(writer, x.shape, start, step, -1), 0), value, x)
+  return y.dtype === x.dtype ? y : fail("dtype", "scatter", `${String(src)} is no ${x.dtype}`, "cast x first")
 }
 
 /** x plus the sum of src's elements at the places that `index` names along one axis; shapes as for {@link scatter}. */
