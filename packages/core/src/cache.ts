@@ -1,6 +1,6 @@
 import type { Device } from "./device.ts"
 import { buildProgram, type Program } from "./program.ts"
-import { Tensor } from "./tensor.ts"
+import { elementsOf, Tensor } from "./tensor.ts"
 
 /** Programs kept per device; the least recently used one goes first. */
 const capacity = 256
@@ -61,7 +61,7 @@ function structureOf(outputs: readonly Tensor[]): { key: string; leaves: Tensor[
       const n = number.size
       if (n > largest) return undefined
       number.set(t, n)
-      if (t.storage !== undefined) {
+      if (t.storage !== undefined || elementsOf(t) !== undefined) {
         leaves.push(t)
         key += `L${t.dtype}${t.shape.join()};`
       } else {

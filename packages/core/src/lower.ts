@@ -66,7 +66,7 @@ export function lower(group: Group, { resolve }: Schedule, isStored: (t: Tensor)
       if ("move" in m) return at(t.sources[0]!, m.move(coords, t, t.attrs))
       if ("at" in m) return m.at((s, c) => at(t.sources[s]!, c), coords, t, t.attrs)
       if ("leaf" in m && m.leaf === "scalar") return scalar(scalarOf(t.dtype), slot(scalars, t, () => scalarTypes.push(scalarOf(t.dtype))))
-      if ("leaf" in m && m.leaf === "input") return read(t, coords)
+      if ("leaf" in m && m.leaf !== "buffer") return read(t, coords)
       return fail("internal", t.op.name, "cannot stand inside another kernel")
     }
     const base = { dtype: root.dtype, parameters, scalars: scalarTypes }

@@ -5,9 +5,9 @@ import { showKernel, type Kernel } from "./kernel.ts"
 import { lower } from "./lower.ts"
 import { schedule } from "./schedule.ts"
 import { sizeOf } from "./shape.ts"
-import { Tensor, type Host } from "./tensor.ts"
+import { elementsOf, Tensor, type Host } from "./tensor.ts"
 
-/** Where a value of a program lives: a stored tensor it reads, an argument, a temporary's place, or an output. */
+/** Where a value of a program lives: a stored tensor or literal it reads, an argument, a temporary's place, or an output. */
 export type Value =
   | { readonly kind: "leaf"; readonly leaf: number }
   | { readonly kind: "input"; readonly input: Tensor }
@@ -26,7 +26,7 @@ export interface Program {
   readonly places: readonly number[]
 }
 
-/** Schedules, lowers and plans memory. Outputs must be distinct and not stored yet. `leaves` are the stored tensors it reads. */
+/** Schedules, lowers and plans memory. Outputs must be distinct and not stored yet. `leaves` are the stored tensors and literals it reads. */
 export function buildProgram(outputs: readonly Tensor[], device: Device): { program: Program; leaves: Tensor[] } {
   const leaves: Tensor[] = []
   const plan = schedule(outputs, device)
@@ -52,7 +52,7 @@ export function buildProgram(outputs: readonly Tensor[], device: Device): { prog
     const bytes = t.size * bytesOf(t.dtype)
     const output = outputOf.get(t)
     n = values.push(
-      t.storage !== undefined ? { kind: "leaf", leaf: leaves.push(t) - 1 }
+      t.storage !== undefined || elementsOf(t) !== undefined ? { kind: "leaf", leaf: leaves.push(t) - 1 }
       : output !== undefined ? { kind: "output", output, bytes }
       : roots.has(t) ? { kind: "temporary", place: -1, bytes }
       : { kind: "input", input: t },
@@ -119,24 +119,38 @@ export interface Bindings {
 
 export async function runProgram(loaded: Loaded, { outputs, leaves, input, scalar }: Bindings): Promise<void> {
   const { program, device, executables, temporaries } = loaded
-  const leaf = (n: number): Buffer =>
-    leaves[n]!.storage?.buffer ?? fail("disposed", "run", `${leaves[n]!.dtype}${showShape(leaves[n]!.shape)}, which this program reads, was disposed`, "keep what a compiled function captures, or pass it as an argument")
+  const uploaded = new Map<number, Buffer>()
+  const leaf = (n: number): Buffer => {
+    const t = leaves[n]!
+    const known = t.storage?.buffer ?? uploaded.get(n)
+    if (known !== undefined) return known
+    const data = elementsOf(t)
+    if (data === undefined) fail("disposed", "run", `${t.dtype}${showShape(t.shape)}, which this program reads, was disposed`, "keep what a compiled function captures, or pass it as an argument")
+    const buffer = device.alloc(data.byteLength)
+    uploaded.set(n, buffer)
+    device.write(buffer, new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
+    return buffer
+  }
   const bufferOf = (n: number): Buffer => {
     const v = program.values[n]!
     return v.kind === "leaf" ? leaf(v.leaf) : v.kind === "input" ? input(v.input) : v.kind === "output" ? outputs[v.output]! : temporaries[v.place]!
   }
   let calls: Call[] = []
-  for (let i = 0; i < program.steps.length; i++) {
-    const step = program.steps[i]!
-    const buffers = step.values.map(bufferOf)
-    if (step.kind === "kernel") calls.push({ executable: executables[i]!, buffers, scalars: step.scalars.map(scalar) })
-    else {
-      device.run(calls)
-      calls = []
-      await runRoutine(step, buffers, device)
+  try {
+    for (let i = 0; i < program.steps.length; i++) {
+      const step = program.steps[i]!
+      const buffers = step.values.map(bufferOf)
+      if (step.kind === "kernel") calls.push({ executable: executables[i]!, buffers, scalars: step.scalars.map(scalar) })
+      else {
+        device.run(calls)
+        calls = []
+        await runRoutine(step, buffers, device)
+      }
     }
+    device.run(calls)
+  } finally {
+    for (const b of uploaded.values()) device.free(b)
   }
-  device.run(calls)
 }
 
 async function runRoutine(step: Step & { kind: "routine" }, buffers: readonly Buffer[], device: Device): Promise<void> {

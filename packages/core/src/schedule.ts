@@ -70,7 +70,7 @@ export function schedule(outputs: readonly Tensor[], device: Device): Schedule {
   for (let i = order.length - 1; i >= 0; i--) {
     const t = order[i]!
     const meaning = t.op.meaning
-    if (t.storage !== undefined || ("leaf" in meaning && !stored.has(t))) continue
+    if (t.storage !== undefined || ("leaf" in meaning && (meaning.leaf !== "scalar" || !stored.has(t)))) continue
     const mine = uses.get(t) ?? []
     const heavy = "reduce" in meaning || "expand" in meaning || "routine" in meaning
     const only = mine.length === 1 ? mine[0] : undefined

@@ -18,7 +18,8 @@ export interface Host { readonly data: TypedArray; readonly shape: Shape; readon
  * - `reduce`: joins all values along `axes`; the result keeps those axes with size 1.
  * - `expand`: a composite, defined by plainer ops.
  * - `routine`: host code on whole arrays (sort, Cholesky); returns the stored elements of the result.
- * - `leaf`: has a value from outside: a buffer, an argument of a compiled function, or a run-time scalar.
+ * - `leaf`: has a value from outside: a buffer, an argument of a compiled function, or a run-time scalar; a `literal`
+ *   carries its elements, and they are not part of a program's structure.
  */
 export type Meaning<A> =
   | { scalar(src: readonly Expr[], node: Tensor, attrs: A): Expr }
@@ -28,6 +29,7 @@ export type Meaning<A> =
   | { expand(src: readonly Tensor[], attrs: A): Tensor }
   | { routine(src: readonly Host[], node: Tensor, attrs: A): TypedArray }
   | { leaf: "buffer" | "input" | "scalar" }
+  | { leaf: "literal"; elements(attrs: A): TypedArray }
 
 /** How the operands of a composite's tuned kernel are addressed. */
 export interface Template<A> {
@@ -52,6 +54,12 @@ export interface Op<A = unknown> {
   readonly cheap?: boolean
   /** A movement that keeps every element's row-major position (reshape). */
   readonly flat?: boolean
+}
+
+/** The elements that a literal carries. */
+export function elementsOf(t: Tensor): TypedArray | undefined {
+  const { meaning } = t.op
+  return "elements" in meaning ? meaning.elements(t.attrs) : undefined
 }
 
 /** Device memory that holds a tensor's value. */
