@@ -1,0 +1,63 @@
+import { add, arange, attention, compile, div, eq, random, realize, reshape, rotation, tensorsOf, where, zeros, type Key, type Tensor } from "@thimble/core"
+import { run, type Config, type Parameters } from "./model.ts"
+
+export interface GenerateOptions {
+  readonly prompt: Uint8Array
+  /** Bytes to write after the prompt. */
+  readonly count: number
+  readonly temperature: number
+  readonly seed: number
+  readonly signal?: AbortSignal
+}
+export interface Generated {
+  /** The bytes after the prompt. */
+  readonly bytes: Uint8Array
+  /** Speed of decoding one token after the other, the first not counted. */
+  readonly tokensPerSecond: number
+  /** Programs that were needed: one for all positions. */
+  readonly programs: number
+}
+/** Keys and values of the tokens seen so far, one pair per layer: [1, kvHeads, context, size]. */
+type Cache = readonly { readonly keys: Tensor; readonly values: Tensor }[]
+
+/** Continues a prompt token by token. */
+export async function generate(parameters: Parameters, config: Config, { prompt, count, temperature, seed, signal }: GenerateOptions): Promise<Generated> {
+  const { layers, kvHeads, width, heads, context } = config
+  if (prompt.length === 0 || prompt.length + count > context) throw new RangeError(`prompt and continuation take ${prompt.length} + ${count} tokens, the context has ${context}`)
+  const step = compile<[Parameters, Cache, bigint, bigint, Key, number], { cache: Cache; next: Tensor }>(decode(config), { donate: [1] })
+  const empty = (): Tensor => zeros([1, kvHeads, context, width / heads])
+  let cache: Cache = Array.from({ length: layers }, () => ({ keys: empty(), values: empty() }))
+  const key = random.key(seed)
+  await realize(key, ...tensorsOf(cache))
+  const bytes: number[] = []
+  let begun = 0, position = 0
+  for (let token = prompt[0]!; position < prompt.length + count - 1 && !signal?.aborted; position++) {
+    const made = await step(parameters, cache, BigInt(token), BigInt(position), key, temperature)
+    cache = made.cache
+    const next = await made.next.item()
+    made.next.dispose()
+    if (position + 1 >= prompt.length) bytes.push(next)
+    token = prompt[position + 1] ?? next
+    if (position === 0) begun = performance.now()
+  }
+  const tokensPerSecond = ((position - 1) * 1000) / (performance.now() - begun)
+  for (const t of tensorsOf([cache, key])) t.dispose()
+  const { programs } = step
+  step.dispose()
+  return { bytes: Uint8Array.from(bytes), tokensPerSecond, programs }
+}
+
+/** One token in, the next one out. Its number and position are run-time scalars, so every position runs the same program. */
+const decode = ({ width, heads, context, ...rest }: Config) =>
+  (parameters: Parameters, cache: Cache, token: Tensor, position: Tensor, key: Key, temperature: Tensor): { cache: Cache; next: Tensor } => {
+    const here = eq(reshape(arange(context), [context, 1]), position)
+    const grown: { keys: Tensor; values: Tensor }[] = []
+    const turns = rotation(1, width / heads, { offset: position })
+    const logits = run(parameters, { width, heads, context, ...rest }, reshape(token, [1, 1]), turns, (q, k, v, layer) => {
+      const keys = where(here, k, cache[layer]!.keys), values = where(here, v, cache[layer]!.values)
+      grown.push({ keys, values })
+      return attention(q, keys, values, { length: add(position, 1) })
+    })
+    const next = random.categorical(random.foldIn(key, position), div(reshape(logits, [-1]), temperature))
+    return { cache: grown, next }
+  }

@@ -1,0 +1,90 @@
+import { adamW, add, arange, clipGradNorm, compile, gather, logSoftmax, mean, neg, random, realize, schedule, slice, take, tensor, tensorsOf, unsqueeze, valueAndGrad, type Key, type Schedule, type Tensor } from "@thimble/core"
+import { forward, initialize, type Config, type Parameters } from "./model.ts"
+
+export interface TrainOptions {
+  readonly config: Config
+  readonly text: Uint8Array
+  readonly seed: number
+  /** Steps to make. Unless given, as many as fit into `seconds`, estimated during the warm-up. */
+  readonly steps?: number
+  readonly seconds?: number
+  /** Ends after this step of the plan, as an interruption would. */
+  readonly stop?: number
+  /** Sequences per step. */
+  readonly batch?: number
+  /** Largest learning rate. */
+  readonly rate?: number
+  /** Steps in which the rate rises. */
+  readonly warmup?: number
+  /** Ends training at the current step. */
+  readonly signal?: AbortSignal
+  readonly onStep?: (progress: Progress) => void
+}
+export interface Progress {
+  /** Steps made, and planned; unknown until their speed is. */
+  readonly step: number
+  readonly steps: number | undefined
+  readonly loss: number
+  readonly tokensPerSecond: number
+}
+export interface Trained extends Progress { readonly parameters: Parameters; readonly steps: number }
+
+const optimizer = adamW({ rate: 0, betas: [0.9, 0.99], weightDecay: 0.1, decays: (_path, p) => p.rank > 1 })
+
+/** Mean cross-entropy of predicting each byte from those before it; `windows` [batch, context + 1]. */
+function loss(parameters: Parameters, config: Config, windows: Tensor): Tensor {
+  const length = windows.shape[1]! - 1
+  const chances = logSoftmax(forward(parameters, config, slice(windows, [], [0, length])))
+  return neg(mean(gather(chances, 2, unsqueeze(slice(windows, [], [1, length + 1]), 2))))
+}
+
+/** Trains a model from random parameters on random windows of a text. All that depends on chance depends on the seed. */
+export async function train(options: TrainOptions): Promise<Trained> {
+  const begun = performance.now()
+  const { config, seed, seconds = 60, stop = Infinity, batch = 16, rate = 3e-3, warmup = 20, signal, onStep } = options
+  const [start, draws] = random.split(random.key(seed)) as [Tensor, Tensor]
+  const text = tensor(options.text)
+  let parameters = await initialize(config, start)
+  let state = optimizer.init(parameters)
+  await realize(draws, ...tensorsOf(state))
+
+  // One program for all steps: the step's number, which chooses the windows, and its rate are run-time scalars.
+  type Update = { value: Tensor; parameters: Parameters; state: typeof state }
+  const makeStep = compile<[Parameters, typeof state, Tensor, Key, bigint, number], Update>((p, s, text, draws, step, rate) => {
+    const starts = random.randint(random.foldIn(draws, step), [batch, 1], { high: text.size - config.context })
+    const windows = take(text, add(starts, arange(config.context + 1)))
+    const { value, grads } = valueAndGrad((p: Parameters) => loss(p, config, windows))(p)
+    return { value, ...optimizer.update(p, clipGradNorm(grads, 1).grads, s, rate) }
+  }, { donate: [0, 1] })
+
+  let steps = options.steps
+  let rateAt = rates(rate, warmup, steps)
+  let step = 0, value = NaN, measured = 0, from = 0, speed = 0
+  while (step < Math.min(steps ?? Infinity, stop) && !signal?.aborted) {
+    const made = await makeStep(parameters, state, text, draws, BigInt(step), rateAt(step))
+    ;({ parameters, state } = made)
+    value = await made.value.item()
+    made.value.dispose()
+    step++
+    // The first steps, which make and warm the program, are not measured.
+    const now = performance.now()
+    if (step === 5) [measured, from] = [now, step]
+    else if (step > 5) speed = ((step - from) * batch * config.context * 1000) / (now - measured)
+    if (steps === undefined && step === Math.max(warmup, 10)) {
+      steps = step + Math.max(1, Math.floor(((seconds - (now - begun) / 1000) * speed) / (batch * config.context)))
+      rateAt = rates(rate, warmup, steps)
+    }
+    onStep?.({ step, steps, loss: value, tokensPerSecond: speed })
+  }
+  for (const t of tensorsOf([state, text, draws, start])) t.dispose()
+  makeStep.dispose()
+  return { parameters, step, steps: steps ?? step, loss: value, tokensPerSecond: speed }
+}
+
+/** A rise to the largest rate and half a cosine down to a tenth of it. The rise is the same for every number of steps. */
+function rates(rate: number, warmup: number, steps = Infinity): Schedule {
+  const falling = steps > warmup && steps < Infinity ? schedule.cosine({ from: rate, to: rate / 10, steps: steps - warmup }) : schedule.constant(rate)
+  const whole = schedule.warmup(falling, warmup)
+  // Step 0 already learns.
+  return (step) => whole(step + 1)
+}
