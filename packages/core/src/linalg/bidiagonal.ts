@@ -26,9 +26,11 @@ export function bidiagonalise(a: Float64Array, n: number): Bidiagonal {
   // A − u·zᵀ − w·vᵀ is what the last step left behind.
   let u = new Float64Array(n), v = new Float64Array(n)
   const z = new Float64Array(n), w = new Float64Array(n), sum = new Float64Array(n)
+  // Column k of A as the last pass saw it.
+  const stale = Float64Array.from({ length: n }, (_, i) => a[i * n]!)
   for (let k = 0; k < n; k++) {
     const column = k * n, row = k * n
-    for (let i = k; i < n; i++) reflectors[column + i] = a[i * n + k]! - u[i]! * z[k]! - w[i]! * v[k]!
+    for (let i = k; i < n; i++) reflectors[column + i] = stale[i]! - u[i]! * z[k]! - w[i]! * v[k]!
     const t = (tauLeft[k] = reflect(reflectors, column + k, column + k + 1, n - k - 1))
     diagonal[k] = reflectors[column + k]!
     const nextU = reflectors.slice(column, column + n)
@@ -47,7 +49,7 @@ export function bidiagonalise(a: Float64Array, n: number): Bidiagonal {
     v[k + 1] = 1
     let dot = 0
     for (let j = k + 1; j < n; j++) dot += z[j]! * v[j]!
-    multiplyRight(a, n, k + 1, v, w)
+    multiplyRight(a, n, k + 1, v, w, stale)
     for (let i = k + 1; i < n; i++) w[i] = p * (w[i]! - u[i]! * dot)
   }
   return {
@@ -87,21 +89,33 @@ function updateAndMultiplyLeft(
   if (i < n) for (let j = k + 1, p = i * n + j; j < n; j++, p++) sum[j]! += (a[p]! -= u[i]! * z[j]! + w[i]! * v[j]!) * x[i]!
 }
 
-/** Rows and columns from k: out = A·x, two rows at a time. */
-function multiplyRight(a: Float64Array, n: number, k: number, x: Float64Array, out: Float64Array): void {
+/** Rows and columns from k: out = A·x, four rows at a time; `first` gets column k on the way. */
+function multiplyRight(a: Float64Array, n: number, k: number, x: Float64Array, out: Float64Array, first: Float64Array): void {
   let i = k
-  for (; i + 1 < n; i += 2) {
-    let sum0 = 0, sum1 = 0
-    for (let j = k, p = (i * n + k) | 0, q = (p + n) | 0; j < n; j++, p = (p + 1) | 0, q = (q + 1) | 0) {
-      sum0 += a[p]! * x[j]!
-      sum1 += a[q]! * x[j]!
+  for (; i + 3 < n; i += 4) {
+    let s0 = 0, s1 = 0, s2 = 0, s3 = 0
+    let p0 = (i * n + k) | 0, p1 = (p0 + n) | 0, p2 = (p1 + n) | 0, p3 = (p2 + n) | 0
+    for (let j = k; j < n; j++) {
+      const xj = x[j]!
+      s0 += a[p0]! * xj
+      s1 += a[p1]! * xj
+      s2 += a[p2]! * xj
+      s3 += a[p3]! * xj
+      p0 = (p0 + 1) | 0
+      p1 = (p1 + 1) | 0
+      p2 = (p2 + 1) | 0
+      p3 = (p3 + 1) | 0
     }
-    out[i] = sum0
-    out[i + 1] = sum1
+    for (let r = 0; r < 4; r++) first[i + r] = a[(i + r) * n + k]!
+    out[i] = s0
+    out[i + 1] = s1
+    out[i + 2] = s2
+    out[i + 3] = s3
   }
-  if (i < n) {
-    let sum0 = 0
-    for (let j = k, p = i * n + k; j < n; j++, p++) sum0 += a[p]! * x[j]!
-    out[i] = sum0
+  for (; i < n; i++) {
+    let sum = 0
+    for (let j = k, p = i * n + k; j < n; j++, p++) sum += a[p]! * x[j]!
+    first[i] = a[i * n + k]!
+    out[i] = sum
   }
 }

@@ -1,5 +1,5 @@
 import { take, type Floats } from "./input.ts"
-import { applyBlock, blockFactor, formReflectors, reflect, unitTrapezoid } from "./reflector.ts"
+import { applyBlock, blockFactor, dot, formReflectors, reflect, unitTrapezoid } from "./reflector.ts"
 import { normalise, shiftAll } from "./scale.ts"
 import { copyInto, copyOf, from, rowMajor, transposed } from "./view.ts"
 
@@ -12,7 +12,7 @@ export interface QR {
 }
 
 /** Columns factored by plain loops. */
-const PANEL = 32
+const PANEL = 64
 
 /**
  * QR factors of an m×n matrix by blocked Householder reflections (Golub & Van Loan, algorithm 5.2.3).
@@ -53,11 +53,9 @@ function factorPanel(a: Float64Array, columns: number, height: number, tau: Floa
     const pivot = j * height + j, rest = height - j - 1
     tau[j] = reflect(a, pivot, pivot + 1, rest)
     for (let c = pivot + height; c < columns * height; c += height) {
-      let dot = a[c]!
-      for (let i = 1; i <= rest; i++) dot += a[pivot + i]! * a[c + i]!
-      dot *= tau[j]!
-      a[c]! -= dot
-      for (let i = 1; i <= rest; i++) a[c + i]! -= dot * a[pivot + i]!
+      const share = tau[j]! * (a[c]! + dot(a, pivot + 1, c + 1, rest))
+      a[c]! -= share
+      for (let i = 1; i <= rest; i++) a[c + i]! -= share * a[pivot + i]!
     }
   }
 }
