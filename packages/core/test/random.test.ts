@@ -82,16 +82,16 @@ describe("laws", () => {
 
 describe("inside a compiled function", () => {
   test("key and step are run-time values: one program, the uncompiled numbers", async () => {
-    const draw = compile((k: Tensor, step: Tensor) => normal(foldIn(k, step), [5]))
+    const draw = compile<[Tensor, bigint], Tensor>((k, step) => normal(foldIn(k, step), [5]))
     for (const [seed, step] of [[1, 2n], [1, 3n], [9, 2n]] as const) {
       const k = key(seed)
-      expect(await words(await draw(k, step as unknown as Tensor))).toEqual(await words(normal(foldIn(key(seed), step), [5])))
+      expect(await words(await draw(k, step))).toEqual(await words(normal(foldIn(key(seed), step), [5])))
     }
     expect(draw.programs).toBe(1)
   })
   test("a seed that arrives as f32 is refused with the remedy", async () => {
-    const draw = compile((seed: Tensor) => bits(key(seed), [2]))
-    await expect(draw(3 as unknown as Tensor)).rejects.toThrow("key: a seed must be an integer, got f32; numbers reach compiled functions as f32; pass a bigint such as 7n, which arrives as i32")
+    const draw = compile<[number], Tensor>((seed) => bits(key(seed), [2]))
+    await expect(draw(3)).rejects.toThrow("key: a seed must be an integer, got f32; numbers reach compiled functions as f32; pass a bigint such as 7n, which arrives as i32")
   })
   test("seeds are operands: another seed prints the same kernels", () => {
     expect(explain(normal(key(1), [4, 4]))).toBe(explain(normal(key(2n ** 40n), [4, 4])))
