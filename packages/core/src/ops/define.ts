@@ -58,7 +58,9 @@ const asFloat = (types: Types, x: Tensor): Tensor => (types === "float" && !isFl
  * Makes an elementwise function of one tensor and some numbers, which become constants of its expression. The
  * derivative, in tensors, is multiplied by the gradient of the result; without one no gradient flows.
  */
-export function parametric<A>(name: string, types: Types, scalar: (x: e.Expr, attrs: A) => e.Expr, derivative?: (x: Tensor, y: Tensor, attrs: A) => Input, dtype?: DType): (x: Tensor, attrs: A) => Tensor {
+export function parametric<A>(
+  name: string, types: Types, scalar: (x: e.Expr, attrs: A) => e.Expr, derivative?: (x: Tensor, y: Tensor, attrs: A) => Input, dtype?: DType,
+): (x: Tensor, attrs: A) => Tensor {
   const op: Op<A> = {
     name,
     meaning: { scalar: ([x], _node, attrs) => scalar(x!, attrs) },
@@ -72,13 +74,18 @@ export function parametric<A>(name: string, types: Types, scalar: (x: e.Expr, at
 }
 
 /** Makes an elementwise function of one tensor from its expression and its derivative. */
-export function unary(name: string, types: Types, scalar: (x: e.Expr) => e.Expr, derivative?: (x: Tensor, y: Tensor) => Input, dtype?: DType): (x: Tensor) => Tensor {
+export function unary(
+  name: string, types: Types, scalar: (x: e.Expr) => e.Expr, derivative?: (x: Tensor, y: Tensor) => Input, dtype?: DType,
+): (x: Tensor) => Tensor {
   const make = parametric<undefined>(name, types, scalar, derivative, dtype)
   return (x) => make(x, undefined)
 }
 
 /** Makes an elementwise function of two tensors, which broadcast and promote. */
-export function binary(name: string, types: Types, scalar: (a: e.Expr, b: e.Expr) => e.Expr, vjp?: (dy: Tensor, a: Tensor, b: Tensor, out: Tensor) => readonly [Tensor | null, Tensor | null], dtype?: DType): (a: Input, b: Input) => Tensor {
+export function binary(
+  name: string, types: Types, scalar: (a: e.Expr, b: e.Expr) => e.Expr,
+  vjp?: (dy: Tensor, a: Tensor, b: Tensor, out: Tensor) => readonly [Tensor | null, Tensor | null], dtype?: DType,
+): (a: Input, b: Input) => Tensor {
   const op: Op<undefined> = {
     name,
     meaning: { scalar: ([a, b]) => scalar(a!, b!) },

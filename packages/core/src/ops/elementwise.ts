@@ -117,7 +117,8 @@ const clampOp = parametric<{ min: number; max: number }>("clamp", "number",
 export function clamp(x: Tensor, min = -Infinity, max = Infinity): Tensor {
   for (const bound of [min, max]) {
     if (Number.isNaN(bound)) fail("value", "clamp", "a bound is NaN")
-    if (isInteger(x.dtype) && Number.isFinite(bound) && !Number.isInteger(bound)) fail("value", "clamp", `bound ${bound} is not a whole number, and x is ${x.dtype}`, "round it, or cast x to f32")
+    if (isInteger(x.dtype) && Number.isFinite(bound) && !Number.isInteger(bound))
+      fail("value", "clamp", `bound ${bound} is not a whole number, and x is ${x.dtype}`, "round it, or cast x to f32")
   }
   if (!isInteger(x.dtype)) return clampOp(x, { min, max })
   const [low, high] = limitsOf(x.dtype)

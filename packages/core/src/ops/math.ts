@@ -100,7 +100,10 @@ export const acosh = unary("acosh", "float", (x) => {
   return e.select(e.gt(x, like(x, huge)), e.add(e.log(x), like(x, Math.LN2)), near)
 }, (x) => mul(rsqrt(sub(x, 1)), rsqrt(add(x, 1))))
 /** Inverse of tanh; infinite at ±1, NaN outside. */
-export const atanh = unary("atanh", "float", (x) => times(0.5, e.select(e.lt(e.abs(x), like(x, 0.2)), formula.twiceArtanh(x), e.log(e.div(e.add(one(x), x), e.sub(one(x), x))))), (x) => reciprocal(sub(1, square(x))))
+export const atanh = unary("atanh", "float", (x) => {
+  const twice = e.select(e.lt(e.abs(x), like(x, 0.2)), formula.twiceArtanh(x), e.log(e.div(e.add(one(x), x), e.sub(one(x), x))))
+  return times(0.5, twice)
+}, (x) => reciprocal(sub(1, square(x))))
 
 /** Error function, 2/√π ∫₀ˣ exp(-t²) dt. */
 export const erf = unary("erf", "float", e.erf, (x) => mul(2 / Math.sqrt(Math.PI), exp(neg(square(x)))))

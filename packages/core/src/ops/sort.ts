@@ -66,7 +66,8 @@ export interface SortOptions {
   readonly descending?: boolean
 }
 /** Positions of the elements in sorted order along an axis, i32. Stable; NaN counts as the largest. */
-export const argsort = (x: Tensor, { axis = -1, descending = false }: SortOptions = {}): Tensor => apply(argsortOp, [x], { axis: axisOf("argsort", axis, x.rank), descending })
+export const argsort = (x: Tensor, { axis = -1, descending = false }: SortOptions = {}): Tensor =>
+  apply(argsortOp, [x], { axis: axisOf("argsort", axis, x.rank), descending })
 /** The elements in order along an axis, and where they stood. Stable; NaN counts as the largest. */
 export function sort(x: Tensor, options: SortOptions = {}): Chosen {
   const axis = axisOf("sort", options.axis ?? -1, x.rank)

@@ -12,7 +12,11 @@ import { wideFloat } from "./wide.ts"
 
 interface Over<A> { readonly axes: readonly number[]; readonly with: A }
 /** Makes a composite reduction: `steps` keep the reduced axes with size 1. */
-function reduction<A>(name: string, steps: (x: Tensor, over: { axis: readonly number[]; keepDims: true }, attrs: A) => Tensor, gradient: (x: Tensor, y: Tensor, axes: readonly number[], attrs: A) => Tensor): (x: Tensor, options: ReduceOptions, attrs: A) => Tensor {
+function reduction<A>(
+  name: string,
+  steps: (x: Tensor, over: { axis: readonly number[]; keepDims: true }, attrs: A) => Tensor,
+  gradient: (x: Tensor, y: Tensor, axes: readonly number[], attrs: A) => Tensor,
+): (x: Tensor, options: ReduceOptions, attrs: A) => Tensor {
   const op: Op<Over<A>> = {
     name,
     meaning: { expand: ([x], { axes, with: attrs }) => steps(x!, { axis: axes, keepDims: true }, attrs) },
