@@ -47,7 +47,7 @@ const divisor = (x: Tensor, axis: readonly number[], correction: number): number
 const varianceOver = reduction<number>("variance",
   (x, over, correction) => div(sum(square(sub(x, mean(x, over))), over), divisor(x, over.axis, correction)),
   (x, _y, axis, correction) => mul(2 / divisor(x, axis, correction), sub(x, mean(x, { axis, keepDims: true }))))
-/** Mean squared distance from the mean, in two passes. NaN where the count does not exceed the correction by more than 0. */
+/** Mean squared distance from the mean, in two passes. Not finite unless the count exceeds the correction: NaN for one element. */
 export const variance = (x: Tensor, { correction = 1, ...options }: VarianceOptions = {}): Tensor => varianceOver(x, options, correction)
 /** Square root of the {@link variance}; its gradient is 0 where all values are equal. */
 export const std = (x: Tensor, options: VarianceOptions = {}): Tensor => rootOf(variance(x, options), sqrt)
