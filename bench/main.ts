@@ -2,19 +2,17 @@ import { writeFile } from "node:fs/promises"
 import { availableParallelism, cpus, loadavg } from "node:os"
 import { defineCommand, runMain } from "citty"
 import { start, type Participant, type Racer } from "./contestant.ts"
-import { measure } from "./measure.ts"
+import { measure, type MeasureOptions } from "./measure.ts"
 import { figure } from "./row.ts"
 import { rowsOf, short, table, type Line } from "./table.ts"
 import type { Work } from "./work.ts"
 import { works } from "./works.ts"
 
 const us: Participant = { name: "thimble", module: "./ours.ts" }
-const peers: readonly Participant[] = ["onnxruntime-node", "onnxruntime-web", "jax-js", "tfjs-wasm", "pytorch"].map(
-  (name) => ({
-    name,
-    module: `./peers/${name}.ts`,
-  }),
-)
+const peers: readonly Participant[] = ["onnxruntime-node", "onnxruntime-web", "jax-js", "tfjs-wasm", "pytorch"].map((name) => ({
+  name,
+  module: `./peers/${name}.ts`,
+}))
 
 const say = (text: string): void => void process.stderr.write(`${text}\n`)
 
@@ -35,6 +33,11 @@ const command = defineCommand({
     },
     threads: { type: "string", description: "numbers of threads", default: "1,2", valueHint: "1,2" },
     repeats: { type: "string", description: "samples of each participant", default: "7", valueHint: "N" },
+    best: {
+      type: "boolean",
+      description: "the fastest of many short samples, not the median: for a machine that is busy with other things",
+      default: false,
+    },
     json: { type: "string", description: "also write the rows to this file", valueHint: "FILE" },
     list: { type: "boolean", description: "name the works and peers and stop", default: false },
   },
@@ -42,56 +45,50 @@ const command = defineCommand({
     const chosen = works.filter(({ name }) => new RegExp(args.only, "i").test(name))
     const participants = [us, ...peers.filter(({ name }) => new RegExp(args.peers, "i").test(name))]
     if (args.list) {
-      console.log(
-        `works\n${chosen.map(({ name }) => `  ${name}`).join("\n")}\npeers\n${participants
-          .slice(1)
-          .map(({ name }) => `  ${name}`)
-          .join("\n")}`,
-      )
+      const listed = (title: string, of: readonly { name: string }[]): string =>
+        [title, ...of.map(({ name }) => `  ${name}`)].join("\n")
+      console.log(`${listed("works", chosen)}\n${listed("peers", participants.slice(1))}`)
       return
     }
     if (chosen.length === 0) throw new Error(`no work matches ${args.only}; --list names them`)
     const threadCounts = args.threads.split(",").map((text) => positive("threads", text))
-    const repeats = positive("repeats", args.repeats)
+    const samples: Samples = {
+      repeats: positive("repeats", args.repeats),
+      ...(args.best ? { sampleMs: 5, summary: (ms) => Math.min(...ms) } : { sampleMs: 100 }),
+    }
 
     const interrupt = new AbortController()
-    process.on("SIGINT", () => (interrupt.signal.aborted ? process.exit(130) : interrupt.abort()))
+    const stop = (): void => (interrupt.signal.aborted ? process.exit(130) : interrupt.abort())
+    process.on("SIGINT", stop).on("SIGTERM", stop)
 
-    say(`${cpus()[0]?.model ?? "CPU"}, ${availableParallelism()} threads, load ${loadavg()[0].toFixed(1)}, Node ${process.versions.node}`)
+    say(
+      `${cpus()[0]?.model ?? "CPU"}, ${availableParallelism()} threads, load ${loadavg()[0].toFixed(1)}, Node ${process.versions.node}`,
+    )
     const lines: Line[] = []
     for (const work of chosen) {
       for (const threads of threadCounts) {
         if (interrupt.signal.aborted) break
-        lines.push(await race(work, threads, participants, repeats, interrupt.signal))
+        lines.push(await race(work, threads, participants, samples, interrupt.signal))
       }
     }
 
-    console.log(
-      table(
-        lines.filter(({ figures }) => figures.size > 0),
-        participants.map(({ name }) => name),
-        us.name,
-      ),
-    )
-    if (args.json)
-      await writeFile(
-        args.json,
-        `${JSON.stringify(
-          lines.flatMap((line) => rowsOf(line, us.name)),
-          null,
-          2,
-        )}\n`,
-      )
+    const measured = lines.filter(({ figures }) => figures.size > 0)
+    const names = participants.map(({ name }) => name)
+    console.log(table(measured, names, us.name))
+    const rows = measured.flatMap((line) => rowsOf(line, us.name))
+    if (args.json) await writeFile(args.json, `${JSON.stringify(rows, null, 2)}\n`)
     if (interrupt.signal.aborted) process.exitCode = 130
   },
 })
+
+type Samples = Pick<MeasureOptions, "repeats" | "sampleMs" | "summary">
 
 /** Measures one work with one number of threads. */
 async function race(
   work: Work,
   threads: number,
   participants: readonly Participant[],
-  repeats: number,
+  samples: Samples,
   signal: AbortSignal,
 ): Promise<Line> {
   const expected = expectedOf(work)
@@ -106,8 +103,8 @@ async function race(
       if ("absent" in racer) failed(participant.name, racer.absent)
       else racers.push(racer)
     }
-    const medians = await measure(racers, { repeats, sampleMs: 100, warmUpMs: 500, restMs: 20, signal, failed })
-    for (const [name, ms] of medians) {
+    const found = await measure(racers, { ...samples, warmUpMs: 500, restMs: 20, signal, failed })
+    for (const [name, ms] of found) {
       line.figures.set(name, figure(work.unit, work.amount, ms))
       say(`  ${name}: ${short(line.figures.get(name)!)} ${work.unit}`)
     }

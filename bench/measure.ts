@@ -14,15 +14,17 @@ export interface MeasureOptions {
   warmUpMs: number
   /** Rest before each sample, in ms: thread pools spin for a while after a run and would take a core from the next. */
   restMs: number
-  /** Ends the measurement after the current sample; the medians so far are returned. */
+  /** What the samples of a contestant come down to; their median unless given. */
+  summary?(samples: readonly number[]): number
+  /** Ends the measurement after the current sample; the figures so far are returned. */
   signal?: AbortSignal
   /** Called when a contestant fails; it is left out from there on. */
   failed(name: string, reason: string): void
 }
 
-/** Times all contestants in turn, round after round, and returns each one's median ms per run. */
+/** Times all contestants in turn, round after round, and returns each one's ms per run. */
 export async function measure(contestants: readonly Contestant[], options: MeasureOptions): Promise<Map<string, number>> {
-  const { repeats, sampleMs, warmUpMs, restMs, signal, failed } = options
+  const { repeats, sampleMs, warmUpMs, restMs, summary = median, signal, failed } = options
   const racing = new Map<string, { contestant: Contestant; runs: number; samples: number[] }>()
   const attempt = async (contestant: Contestant, action: () => Promise<void>): Promise<void> => {
     try {
@@ -51,7 +53,7 @@ export async function measure(contestants: readonly Contestant[], options: Measu
     }
   }
   return new Map(
-    [...racing].filter(([, { samples }]) => samples.length > 0).map(([name, { samples }]) => [name, median(samples)]),
+    [...racing].filter(([, { samples }]) => samples.length > 0).map(([name, { samples }]) => [name, summary(samples)]),
   )
 }
 
