@@ -14,7 +14,7 @@ export interface TrainOptions {
   readonly batch?: number
   /** Largest learning rate. */
   readonly rate?: number
-  /** Steps in which the rate rises. */
+  /** Steps in which the rate rises, at least 2. */
   readonly warmup?: number
   /** Ends training at the current step. */
   readonly signal?: AbortSignal
@@ -27,7 +27,12 @@ export interface Progress {
   readonly loss: number
   readonly tokensPerSecond: number
 }
-export interface Trained extends Progress { readonly parameters: Parameters; readonly steps: number }
+export interface Trained extends Progress {
+  readonly parameters: Parameters
+  readonly steps: number
+  /** Programs that were needed: one for all steps. */
+  readonly programs: number
+}
 
 const optimizer = adamW({ rate: 0, betas: [0.9, 0.99], weightDecay: 0.1, decays: (_path, p) => p.rank > 1 })
 
@@ -65,20 +70,23 @@ export async function train(options: TrainOptions): Promise<Trained> {
     ;({ parameters, state } = made)
     value = await made.value.item()
     made.value.dispose()
+    if (!Number.isFinite(value)) throw new RangeError(`the loss of step ${step} is ${value}; train with a lower rate`)
     step++
     // The first steps, which make and warm the program, are not measured.
     const now = performance.now()
-    if (step === 5) [measured, from] = [now, step]
-    else if (step > 5) speed = ((step - from) * batch * config.context * 1000) / (now - measured)
-    if (steps === undefined && step === Math.max(warmup, 10)) {
+    if (step === warmup >> 1) [measured, from] = [now, step]
+    else if (step > warmup >> 1) speed = ((step - from) * batch * config.context * 1000) / (now - measured)
+    // Until the rise ends, the rates do not depend on the number of steps.
+    if (steps === undefined && step === warmup) {
       steps = step + Math.max(1, Math.floor(((seconds - (now - begun) / 1000) * speed) / (batch * config.context)))
       rateAt = rates(rate, warmup, steps)
     }
     onStep?.({ step, steps, loss: value, tokensPerSecond: speed })
   }
   for (const t of tensorsOf([state, text, draws, start])) t.dispose()
+  const { programs } = makeStep
   makeStep.dispose()
-  return { parameters, step, steps: steps ?? step, loss: value, tokensPerSecond: speed }
+  return { parameters, step, steps: steps ?? step, loss: value, tokensPerSecond: speed, programs }
 }
 
 /** A rise to the largest rate and half a cosine down to a tenth of it. The rise is the same for every number of steps. */
