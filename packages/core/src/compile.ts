@@ -37,12 +37,18 @@ type Captured<R> = { loaded: Loaded; leaves: Tensor[]; placeholders: Tensor[]; s
 export type Traced<T> = T extends number | bigint ? Tensor : T extends Tensor ? Tensor
   : T extends Composed | ((...args: never[]) => unknown) ? T : T extends readonly (infer U)[] ? Traced<U>[] : T extends object ? { [K in keyof T]: Traced<T[K]> } : T
 
+/** What may be passed where a compiled function's body takes `T`: a number wherever it takes a tensor. */
+export type Passed<T> = T extends Tensor ? Tensor | number | bigint
+  : T extends Composed | ((...args: never[]) => unknown) ? T : T extends object ? { [K in keyof T]: Passed<T[K]> } : T
+
 /**
  * Captures `fn` once per combination of argument shapes (and of which arguments are the same tensor) and replays it.
  * Arguments are trees of tensors and numbers; numbers (f32) and bigints (i32) are run-time scalars: `fn` sees them as
  * 0-d tensors, and another value needs no new capture. Everything else must be the same on every call, for `fn` is not
  * run again. Results are stored tensors.
  */
+export function compile<F extends (...args: never[]) => unknown>(fn: F, options?: CompileOptions): Compiled<Passed<Parameters<F>> & readonly unknown[], ReturnType<F>>
+export function compile<A extends readonly unknown[], R>(fn: (...args: { [K in keyof A]: Traced<A[K]> }) => R, options?: CompileOptions): Compiled<A, R>
 export function compile<A extends readonly unknown[], R>(fn: (...args: { [K in keyof A]: Traced<A[K]> }) => R, options: CompileOptions = {}): Compiled<A, R> {
   const cache = new Map<string, Promise<Captured<R>>>()
 
