@@ -101,7 +101,8 @@ function checkTypes(op: string, a: Expr, b: Expr): void {
 
 // ── Integer arithmetic: sums are kept as Σ coefficient·term + constant, which is valid modulo 2³². ──
 
-interface Sum { terms: Map<Expr, number>; rest: number }
+/** Σ coefficient·term + rest. */
+export interface Sum { terms: Map<Expr, number>; rest: number }
 
 function addInto(sum: Sum, e: Expr, times: number): void {
   if (e.op === "const") sum.rest += times * e.value

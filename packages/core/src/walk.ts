@@ -18,7 +18,7 @@ export function flatten(roots: readonly Expr[]): Expr[] {
 }
 
 /**
- * Rebuilds expressions in the current {@link freshExprs} scope, sources first; `rule` may replace a node (which already
+ * Rebuilds expressions in the current scope of expressions, sources first; `rule` may replace a node (which already
  * has its rebuilt sources) by something else. What it returns is not visited again.
  */
 export function rewrite(roots: readonly Expr[], rule: (e: Expr) => Expr | undefined = () => undefined): Expr[] {

@@ -1,4 +1,4 @@
-import { expr, f16Bits, f16Value, roundHalfEven, type Format, type Part } from "@thimble/core"
+import { expr, fail, f16Bits, f16Value, roundHalfEven, type Format, type Part } from "@thimble/core"
 
 export interface IntOptions {
   /** Neighbours along a row that share a scale; the whole row unless given. The last group of a row may be shorter. */
@@ -12,8 +12,8 @@ export interface IntOptions {
  * element j in its low half and element j+16 in its high half (as ggml's blocks do); wider ones take a byte each.
  */
 export function int(bits: 2 | 3 | 4 | 5 | 6 | 7 | 8, { group = Infinity }: IntOptions = {}): Format {
-  if (!Number.isInteger(bits) || bits < 2 || bits > 8) throw new RangeError(`int: bits must be 2 … 8, got ${bits}`)
-  if (group !== Infinity && (!Number.isInteger(group) || group < 1)) throw new RangeError(`int: group must be a whole number ≥ 1, got ${group}`)
+  if (!Number.isInteger(bits) || bits < 2 || bits > 8) fail("value", "int", `bits must be a whole number from 2 to 8, got ${bits}`)
+  if (group !== Infinity && (!Number.isInteger(group) || group < 1)) fail("value", "int", `group must be a whole number ≥ 1, got ${group}`)
   const largest = 2 ** (bits - 1) - 1
   const packed = bits <= 4
   const offset = 2 ** (bits - 1)
@@ -32,12 +32,12 @@ export function int(bits: 2 | 3 | 4 | 5 | 6 | 7 | 8, { group = Infinity }: IntOp
           const from = r * columns + g * size, to = Math.min(from + size, (r + 1) * columns)
           let amax = 0
           for (let i = from; i < to; i++) {
-            if (!Number.isFinite(values[i]!)) throw new RangeError(`int: element ${i} (row ${r}, column ${i - r * columns}) is ${values[i]}; quantize finite weights`)
+            if (!Number.isFinite(values[i]!)) fail("value", "int", `row ${r}, column ${i - r * columns} is ${values[i]}`, "quantize finite weights")
             amax = Math.max(amax, Math.abs(values[i]!))
           }
           const stored = f16Bits(Math.fround(amax / largest))
           const scale = f16Value(stored)
-          if (!Number.isFinite(scale)) throw new RangeError(`int: row ${r}, group ${g} reaches ${amax}, too large for an f16 scale; scale the weights down`)
+          if (!Number.isFinite(scale)) fail("value", "int", `group ${g} of row ${r} reaches ${amax}, too large for an f16 scale`, "scale the weights down")
           scales[r * groups + g] = stored
           for (let i = from; i < to; i++) {
             const q = scale === 0 ? 0 : Math.max(-largest, Math.min(largest, roundHalfEven(values[i]! / scale)))

@@ -16,7 +16,7 @@ export function constant(rate: number): Schedule {
   return () => rate
 }
 
-interface Span {
+export interface Span {
   /** Rate at step 0. */
   readonly from: number
   /** Rate from step `steps` on. */
@@ -121,7 +121,7 @@ export function sequence(...parts: readonly (readonly [schedule: Schedule, steps
   }
 }
 
-interface Warm { readonly rate: number; readonly warmup: number; readonly steps: number }
+export interface Warm { readonly rate: number; readonly warmup: number; readonly steps: number }
 /** `steps` steps in all: a linear rise over the first `warmup`, then a line to 0 (transformers' `linear`). */
 export const linearWithWarmup = ({ rate, warmup: rise, steps }: Warm): Schedule => warmup(linear({ from: rate, steps: rest("linearWithWarmup", rise, steps) }), rise)
 /** `steps` steps in all: a linear rise over the first `warmup`, then half a cosine to 0 (transformers' `cosine`). */
