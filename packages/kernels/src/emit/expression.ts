@@ -233,6 +233,8 @@ export class ExpressionStream {
         })
       }
       default:
+        // Four f64 fit in no vector.
+        if (e.src.some((s) => s.type === "f64")) return this.lanes(e, (lane) => this.scalar(e, offset + lane, new Map(), undefined))
         if (vectorSpelling(f, e, go)) return
         // No vector instruction: operands lane by lane through the scalar one.
         const operands = e.src.map((s) => {

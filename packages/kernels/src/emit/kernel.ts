@@ -5,10 +5,10 @@ import { byteOperand, type ByteOperand } from "./bytes16.ts"
 import type { ConstantPool } from "./constants.ts"
 import { f32ToBf16, f32ToF16, spell } from "./approx.ts"
 import { ExpressionStream, storeScalar, storeVector, type Environment, type HostFunction } from "./expression.ts"
-import { emitMap, loadsOf, rowAddress, strideOf } from "./map.ts"
+import { emitMap, isVectorizable, loadsOf, rowAddress, strideOf } from "./map.ts"
 import { emitReduce } from "./reduce.ts"
 import { templates } from "../template/index.ts"
-import type { Features, Operand, Phase, Push, Result, Template } from "../template/holes.ts"
+import type { Features, Operand, Phase, Push, Result, Template, Writer } from "../template/holes.ts"
 
 /** What templates need from their kernel: operands and result as holes, sizes, scratch. */
 export interface Holes {
@@ -95,7 +95,7 @@ function operand(body: Expr, shape: readonly number[], env: (f: FunctionBuilder)
 /** Results are written at the row-major position of their coordinates, whatever axes the template sees. */
 function resultOf(kernel: TemplateKernel, epilogue: Expr, env: (f: FunctionBuilder) => Environment): Result {
   const { shape, dtype } = kernel
-  const bytes = bytesOf(dtype)
+  const bytes = bytesOf(dtype), vector = isVectorizable(epilogue)
   return {
     along(f, axis, coords, position) {
       const e = env(f)
@@ -116,8 +116,18 @@ function resultOf(kernel: TemplateKernel, epilogue: Expr, env: (f: FunctionBuild
         f.op("i32.add")
         f.set(row)
       }
-      return {
+      const writer: Writer = {
         finish(lanes, accumulator, offset = 0) {
+          if (lanes === 4 && !vector) {
+            const one = f.local("f32")
+            for (let lane = 0; lane < 4; lane++) {
+              f.get(accumulator)
+              f.lane("f32x4.extract_lane", lane)
+              f.set(one)
+              writer.finish(1, one, offset + lane)
+            }
+            return
+          }
           stream.accumulate(accumulator)
           if (lanes === 4 && stride !== 1) {
             // Neighbours along this axis are apart in memory: one store each.
@@ -138,6 +148,7 @@ function resultOf(kernel: TemplateKernel, epilogue: Expr, env: (f: FunctionBuild
           else storeScalar(f, dtype, offset * stride * bytes)
         },
       }
+      return writer
     },
   }
 }
