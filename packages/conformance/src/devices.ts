@@ -1,5 +1,6 @@
 import { referenceDevice, type Device } from "@thimble/core"
 import { open } from "@thimble/kernels"
+import type { OpName } from "./table/index.ts"
 
 /** A device that the conformance suite runs on. What it cannot do is a skip with its reason. */
 export interface DeviceRow {
@@ -7,6 +8,8 @@ export interface DeviceRow {
   open(): Device | Promise<Device>
   /** Golden op or case → why this device does not run it. */
   readonly skips?: Readonly<Record<string, string>>
+  /** Op of the table → why this device does not run it. */
+  readonly unsupported?: Readonly<Partial<Record<OpName, string>>>
 }
 
 export const devices: readonly DeviceRow[] = [

@@ -1,0 +1,38 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest"
+import { referenceDevice, type Device } from "@thimble/core"
+import * as ops from "../../core/src/ops/index.ts"
+import { devices } from "../src/devices.ts"
+import { difference, evaluate, magnitudeOf, outputsOf, type Result } from "../src/measure.ts"
+import { holds } from "../src/runs.ts"
+import { rows } from "../src/table/index.ts"
+import { anything } from "../src/table/spec.ts"
+
+test("every op has a row, and every row is an op", () => {
+  expect(rows.map(([name]) => name).sort()).toEqual(Object.entries<unknown>(ops).flatMap(([name, f]) => (typeof f === "function" ? [name] : [])).sort())
+})
+
+const reference = referenceDevice()
+/** What the reference device gives for all cases of a row; the same cases for every device. */
+const expected = new Map<string, Promise<Result[][]>>()
+
+describe.each(devices)("ops on $name are those of the reference device", ({ open, unsupported = {} }) => {
+  let device: Device
+  beforeAll(async () => void (device = await open()))
+  afterAll(() => device.close())
+
+  for (const [name, row] of rows) {
+    const reason = unsupported[name]
+    if (reason !== undefined) test.skip(`${name}: ${reason}`, () => {})
+    else test(name, () => holds(row.args(anything), 10, async (cases) => {
+      const run = (d: Device): Promise<Result[][]> => evaluate(d, () => Promise.all(cases.map((args) => outputsOf(row, args))))
+      let want = cases.length > 1 ? expected.get(name) : undefined
+      if (want === undefined) {
+        want = run(reference)
+        if (cases.length > 1) expected.set(name, want)
+        await want
+      }
+      const got = await run(device), known = await want
+      return cases.map((args, i) => got[i]!.map((g, k) => difference(g, known[i]![k]!, row.bound, magnitudeOf(args))).find((d) => d !== undefined))
+    }))
+  }
+})
