@@ -1,7 +1,7 @@
 // Copies a block of an operand into scratch, so that the loops behind it read with stride one and aligned.
 import type { FunctionBuilder, Index, Local } from "../emit/assembler.ts"
 import type { Operand, Stream } from "./holes.ts"
-import { endOfSteps, i32s } from "./loops.ts"
+import { endOfSteps, i32s, v128s } from "./loops.ts"
 
 export interface Block {
   readonly operand: Operand
@@ -62,10 +62,11 @@ function packStraight(f: FunctionBuilder, block: Block): void {
 function packTransposed(f: FunctionBuilder, block: Block): void {
   const { operand, coords, inner, outer, group, groupStride, outerStride } = block
   const [i, o] = [coordinate(coords, inner), coordinate(coords, outer)]
-  const [column, at, innerVectorEnd, outerVectorEnd, innerFrom, innerEnd, outerEnd] = i32s(f, 7)
+  const [column, at, innerFullEnd, innerVectorEnd, outerVectorEnd, innerFrom, innerEnd, outerEnd] = i32s(f, 8)
   f.assign(innerFrom, block.innerRange[0])
   f.assign(innerEnd, block.innerRange[1])
   f.assign(outerEnd, block.outerRange[1])
+  endOfSteps(f, innerFullEnd, innerFrom, innerEnd, group)
   endOfSteps(f, innerVectorEnd, innerFrom, innerEnd, 4)
   endOfSteps(f, outerVectorEnd, block.outerRange[0], outerEnd, 4)
 
@@ -103,22 +104,27 @@ function packTransposed(f: FunctionBuilder, block: Block): void {
       f.increment(at, outerStride)
     })
 
-  f.forRange(i, innerFrom, innerVectorEnd, 4, () => {
+  /** `count` neighbouring inner positions: whole cache lines of the copy at once. */
+  const columns = (count: number) => {
     startColumn()
-    const sources = streams(4)
-    const vectors = sources.map(() => f.local("v128"))
+    const sources = streams(count)
+    const vectors = v128s(f, 4)
     f.forRange(o, block.outerRange[0], outerVectorEnd, 4, () => {
-      sources.forEach((source, c) => { source.value(4); f.set(vectors[c]!) })
-      transpose4(f, vectors)
-      vectors.forEach((vector, r) => {
-        f.get(at)
-        f.get(vector)
-        f.store("v128.store", r * outerStride)
-      })
+      for (let first = 0; first < count; first += 4) {
+        vectors.forEach((vector, c) => { sources[first + c]!.value(4); f.set(vector) })
+        transpose4(f, vectors)
+        vectors.forEach((vector, r) => {
+          f.get(at)
+          f.get(vector)
+          f.store("v128.store", r * outerStride + 4 * first)
+        })
+      }
       f.increment(at, 4 * outerStride)
     })
     scalars(sources, o)
-  })
+  }
+  f.forRange(i, innerFrom, innerFullEnd, group, () => columns(group))
+  f.forRange(i, i, innerVectorEnd, 4, () => columns(4))
   f.forRange(i, i, innerEnd, 1, () => {
     startColumn()
     scalars(streams(1), block.outerRange[0])
