@@ -2,7 +2,7 @@
 // expression in the scalar alphabet; coefficients and ranges are cited, bounds were measured against f64 (approx.test.ts).
 import { expr, rewrite, type Expr } from "@thimble/core"
 
-const { abs, add, bitcast, cast, constant, div, eq, floor, int, le, lt, mul, ne, neg, round, select, shl, shr, sub, and, or } = expr
+const { abs, add, bitcast, cast, constant, div, eq, int, le, lt, mul, ne, select, shl, shr, sub, and, or } = expr
 
 const f = (value: number): Expr => constant("f32", value)
 
@@ -17,19 +17,34 @@ function polynomial(x: Expr, coefficients: readonly number[]): Expr {
 const atMost = (x: Expr, c: number): Expr => select(lt(f(c), x), f(c), x)
 const atLeast = (x: Expr, c: number): Expr => select(lt(x, f(c)), f(c), x)
 
-/** 2ⁿ for integers -126 … 127. */
-const power2 = (n: Expr): Expr => bitcast(shl(add(n, int(127)), int(23)), "f32")
+/** 1.5·2²³: added to a number below 2²², it leaves the nearest integer in the low bits of the sum. */
+const rounder = 12582912
 
 /** eˣ: x = n·ln 2 + r, a polynomial for eʳ (Cephes expf), scaled in two steps so that subnormal results are right. ≤ 1.5 ulp. */
 export function exp(x: Expr): Expr {
   const held = atMost(atLeast(x, -104), 89)
-  const n = round(mul(held, f(Math.LOG2E)))
+  const { power, shifted } = reduced(held)
+  const bits = bitcast(shifted, "i32")
+  // 2ⁿ as two factors. The rounder's own bits leave at the top when the exponent is shifted into place.
+  const half = shr(bits, int(1))
+  const power2 = (n: Expr): Expr => bitcast(add(shl(n, int(23)), int(0x3f800000)), "f32")
+  return mul(mul(power, power2(half)), power2(sub(bits, half)))
+}
+
+/** eˣ for results that are normal numbers, -87 ≤ x ≤ 88: one factor will do. */
+function expOfNormal(x: Expr): Expr {
+  const { power, shifted } = reduced(x)
+  return mul(power, bitcast(add(shl(bitcast(shifted, "i32"), int(23)), int(0x3f800000)), "f32"))
+}
+
+/** eʳ for the rest r of x after n·ln 2, and n + rounder. */
+function reduced(x: Expr): { power: Expr; shifted: Expr } {
+  const shifted = add(mul(x, f(Math.LOG2E)), f(rounder))
+  const n = sub(shifted, f(rounder))
   // ln 2 in two parts: the first has few enough bits that n times it is exact.
-  const r = sub(sub(held, mul(n, f(0.693359375))), mul(n, f(-2.12194440e-4)))
+  const r = sub(sub(x, mul(n, f(0.693359375))), mul(n, f(-2.12194440e-4)))
   const p = polynomial(r, [1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1])
-  const y = add(add(mul(p, mul(r, r)), r), f(1))
-  const half = floor(mul(n, f(0.5)))
-  return mul(mul(y, power2(cast(half, "i32"))), power2(cast(sub(n, half), "i32")))
+  return { power: add(add(mul(p, mul(r, r)), r), f(1)), shifted }
 }
 
 /** ln x: mantissa in [√½, √2) by a polynomial (Cephes logf) plus exponent · ln 2. ≤ 1 ulp outside (0.9, 1.1), ≤ 2 inside. */
@@ -48,23 +63,26 @@ export function log(x: Expr): Expr {
   return select(and(lt(f(0), x), lt(x, f(Infinity))), y, special)
 }
 
-/** tanh: an odd polynomial below 0.625 (Cephes tanhf), 1 − 2/(e²ˣ + 1) above. ≤ 2 ulp. */
+/** A magnitude with the sign of x. */
+const signed = (magnitude: Expr, x: Expr): Expr => bitcast(or(bitcast(magnitude, "i32"), and(bitcast(x, "i32"), int(-2147483648))), "f32")
+
+/** tanh: an odd polynomial below 0.625 (Cephes tanhf), 1 − 2/(e²ˣ + 1) above, 1 from 9.1 on. ≤ 2 ulp. */
 export function tanh(x: Expr): Expr {
-  const a = abs(x), z = mul(x, x)
+  const a = abs(x), z = mul(x, x), held = atMost(a, 9.1)
   const small = add(mul(mul(polynomial(z, [-5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1]), z), x), x)
-  const large = sub(f(1), div(f(2), add(exp(add(a, a)), f(1))))
-  return select(lt(a, f(0.625)), small, select(lt(x, f(0)), neg(large), large))
+  const large = sub(f(1), div(f(2), add(expOfNormal(add(held, held)), f(1))))
+  return select(lt(a, f(0.625)), small, signed(large, x))
 }
 
-/** Error function: an odd polynomial below 0.9277, 1 − exp of a polynomial above (coefficients by N. Juffa). ≤ 2 ulp. */
+/** Error function: an odd polynomial below 0.9277, 1 − exp of a polynomial above (coefficients by N. Juffa), 1 from 4 on. ≤ 2 ulp. */
 export function erf(x: Expr): Expr {
-  const t = abs(x), s = mul(x, x)
+  const t = atMost(abs(x), 4), s = mul(t, t)
   const small = add(mul(polynomial(s, [-5.96761703e-4, 4.99119423e-3, -2.67681349e-2, 1.12819925e-1, -3.76125336e-1, 1.28379166e-1]), x), x)
   const high = add(mul(f(-1.72853470e-5), t), f(3.83197126e-4))
   const low = add(mul(f(-3.88396438e-3), t), f(2.42546219e-2))
   const q = polynomial2(t, add(mul(high, s), low), [-1.06777877e-1, -6.34846687e-1, -1.28717512e-1])
-  const large = sub(f(1), exp(sub(mul(q, t), t)))
-  return select(lt(t, f(0.927734375)), small, select(lt(x, f(0)), neg(large), large))
+  const large = sub(f(1), expOfNormal(sub(mul(q, t), t)))
+  return select(lt(t, f(0.927734375)), small, signed(large, x))
 }
 /** Horner's scheme from a leading value. */
 function polynomial2(x: Expr, lead: Expr, coefficients: readonly number[]): Expr {

@@ -1,6 +1,6 @@
 // Turns expressions of the scalar alphabet into WebAssembly, one element or four at a time. Four lanes run along one
 // axis; whatever does not change along it is computed once, outside the loop.
-import { bytesOf, expr, f32Bits, flatten, type DType, type Expr } from "@thimble/core"
+import { bytesOf, expr, f32Bits, flatten, type DType, type Expr, type Scalar } from "@thimble/core"
 import type { ConstantPool } from "./constants.ts"
 import type { FunctionBuilder, FunctionRef, Local, ValueType } from "./assembler.ts"
 import { scalarSpelling, vectorSpelling } from "./spelling.ts"
@@ -15,11 +15,14 @@ export interface Environment {
   /** Host functions for what WebAssembly lacks: sin, cos, … on f64. */
   readonly host: Readonly<Record<HostFunction, FunctionRef>>
   readonly constants: ConstantPool
+  /** Whether the engine has relaxed SIMD. */
+  readonly relaxed: boolean
 }
 export const hostFunctions = ["exp", "log", "sin", "cos", "atan", "tanh", "erf", "pow", "rem"] as const
 export type HostFunction = (typeof hostFunctions)[number]
 
-const valueType = (e: Expr): ValueType => (e.type === "f32" ? "f32" : e.type === "f64" ? "f64" : "i32")
+/** Scalars but floats are kept in i32. */
+export const valueType = (t: Scalar): ValueType => (t === "f32" || t === "f64" ? t : "i32")
 
 /**
  * Values along one axis. `coords[a]` holds the coordinate of axis a, `position` that of the running one. Creating a
@@ -33,7 +36,7 @@ export class ExpressionStream {
   private readonly position: Local
   private accumulator: Local | undefined
   private readonly hoisted = new Map<Expr, { scalar: Local | undefined; splat: Local | undefined }>()
-  private readonly bases = new Map<Expr, { base: Local; step: number }>()
+  private readonly bases = new Map<Expr, { base: Local; step: number; at?: Local }>()
   private readonly varies = new Map<Expr, boolean>()
   private readonly uses = new Map<Expr, number>()
   private readonly seen = new Set<Expr>()
@@ -62,7 +65,7 @@ export class ExpressionStream {
       return
     }
     if (!this.varies.get(e)) {
-      const scalar = this.f.local(valueType(e))
+      const scalar = this.f.local(valueType(e.type))
       this.scalar(e, 0, memo, undefined)
       this.f.set(scalar)
       let splat: Local | undefined
@@ -125,6 +128,25 @@ export class ExpressionStream {
     else this.vector(root, offset, memo)
   }
 
+  /**
+   * Computes the addresses at `position` once; values emitted from here on read from them, and must run before `position`
+   * moves. V8's revectorizer pairs only loads of one address.
+   */
+  step(): void {
+    for (const base of this.bases.values()) {
+      base.at ??= this.f.local("i32")
+      this.pushAddress(base.base, base.step)
+      this.f.set(base.at)
+    }
+  }
+
+  private pushAddress(base: Local, step: number): void {
+    this.f.get(base)
+    this.f.get(this.position)
+    this.f.scale(step)
+    this.f.op("i32.add")
+  }
+
   /** Lets `acc` read another local from now on. */
   accumulate(accumulator: Local): void {
     this.accumulator = accumulator
@@ -141,7 +163,7 @@ export class ExpressionStream {
     if (known) return f.get(known)
     this.scalarOf(e, offset, memo, lane)
     if (e.src.length === 0 || (this.uses.get(e) ?? 0) < 2) return
-    const local = f.local(valueType(e))
+    const local = f.local(valueType(e.type))
     f.tee(local)
     memo.set(e, local)
   }
@@ -164,10 +186,8 @@ export class ExpressionStream {
       case "load": {
         const base = this.bases.get(e)
         if (base && !lane) {
-          f.get(base.base)
-          f.get(this.position)
-          f.scale(base.step)
-          f.op("i32.add")
+          if (base.at) f.get(base.at)
+          else this.pushAddress(base.base, base.step)
           return loadScalar(f, e.dtype!, offset * base.step)
         }
         f.get(env.parameters[e.value]!)
@@ -212,18 +232,14 @@ export class ExpressionStream {
       case "load": {
         const base = this.bases.get(e)
         if (base?.step === bytesOf(e.dtype!)) {
-          f.get(base.base)
-          f.get(this.position)
-          f.scale(base.step)
-          f.op("i32.add")
+          if (base.at) f.get(base.at)
+          else this.pushAddress(base.base, base.step)
           return loadVector(f, e.dtype!, offset * base.step)
         }
         return this.lanes(e, (lane) => {
           if (base) {
-            f.get(base.base)
-            f.get(this.position)
-            f.scale(base.step)
-            f.op("i32.add")
+            if (base.at) f.get(base.at)
+            else this.pushAddress(base.base, base.step)
             return loadScalar(f, e.dtype!, (offset + lane) * base.step)
           }
           const at = f.local("i32")
@@ -235,7 +251,7 @@ export class ExpressionStream {
       default:
         // Four f64 fit in no vector.
         if (e.src.some((s) => s.type === "f64")) return this.lanes(e, (lane) => this.scalar(e, offset + lane, new Map(), undefined))
-        if (vectorSpelling(f, e, go)) return
+        if (vectorSpelling(f, e, this.env.relaxed, go)) return
         // No vector instruction: operands lane by lane through the scalar one.
         const operands = e.src.map((s) => {
           const local = f.local("v128")

@@ -39,7 +39,7 @@ export interface Emitted extends Template {
 export const argumentWords = (k: Kernel): number => k.parameters.length + k.scalars.length + 1
 
 export function emitKernel(kernel: Kernel, { host, constants, features }: EmitContext): Emitted {
-  const environment = (f: FunctionBuilder): Environment => readArguments(f, kernel, host, constants)
+  const environment = (f: FunctionBuilder): Environment => readArguments(f, kernel, { host, constants, relaxed: features.relaxed })
   const scratch: Push = (f) => {
     f.get(f.params[0]!)
     f.load("i32.load", 4 * (argumentWords(kernel) - 1))
@@ -161,7 +161,7 @@ function asStored(kernel: Kernel, value: Expr): Expr {
   return kernel.dtype === "f16" ? f32ToF16(own!) : f32ToBf16(own!)
 }
 
-function readArguments(f: FunctionBuilder, kernel: Kernel, host: Environment["host"], constants: ConstantPool): Environment {
+function readArguments(f: FunctionBuilder, kernel: Kernel, shared: Pick<Environment, "host" | "constants" | "relaxed">): Environment {
   const [args] = f.params
   const word = (n: number, type: Scalar): Local => {
     const local = f.local(type === "f32" ? "f32" : "i32")
@@ -172,5 +172,5 @@ function readArguments(f: FunctionBuilder, kernel: Kernel, host: Environment["ho
   }
   const parameters = kernel.parameters.map((_, i) => word(i, "i32"))
   const scalars = kernel.scalars.map((type, i) => word(kernel.parameters.length + i, type))
-  return { parameters, scalars, host, constants }
+  return { parameters, scalars, ...shared }
 }

@@ -2,7 +2,7 @@
 import { bytesOf, expr, flatten, type DType, type Expr, type Shape } from "@thimble/core"
 import type { FunctionBuilder, Local } from "./assembler.ts"
 import { coalesce } from "./coalesce.ts"
-import { ExpressionStream, storeScalar, storeVector, type Environment } from "./expression.ts"
+import { ExpressionStream, storeScalar, storeVector, valueType, type Environment } from "./expression.ts"
 import { i32s, minimum, split } from "../template/loops.ts"
 import type { Phase } from "../template/holes.ts"
 
@@ -18,35 +18,45 @@ export function emitMap(shape: Shape, dtype: DType, body: Expr, environment: (f:
   const axis = sizes.length - 1, length = sizes[axis]!
   const rows = sizes.slice(0, -1)
   const chunks = Math.ceil(length / chunk)
-  const vector = isVectorizable(value)
+  const bytes = bytesOf(dtype)
+  // Two vectors at a time, which the revectorizer joins; two pairs where there is little to do.
+  const light = flatten([value]).length <= 16
+  const step = !isVectorizable(value) || length < 4 ? 1 : length < 8 ? 4 : light && length >= 16 ? 16 : 8
   return {
     units: rows.reduce((a, b) => a * b, 1) * chunks,
     emit(f, begin, end) {
       const env = environment(f)
       const coords = i32s(f, sizes.length)
-      const [unit, part, from, to, position, vectorEnd, out] = i32s(f, 7)
+      const [unit, part, from, to, next, position, out, at] = i32s(f, 8)
       f.forRange(unit, begin, end, 1, () => {
         split(f, unit, [...rows.map((n, i): [Local, number] => [coords[i]!, n]), [part, chunks]])
         f.get(part); f.scale(chunk); f.set(from)
         minimum(f, to, () => f.address(from, chunk, 1), length)
         const stream = new ExpressionStream(f, env, axis, coords, position, [value])
-        rowAddress(f, env.parameters[0]!, coords, sizes, bytesOf(dtype), out)
-        const element = (lanes: 1 | 4, offset: number): void => {
-          f.address(out, position, bytesOf(dtype))
-          stream.value(value, lanes, offset)
-          if (lanes === 4) storeVector(f, dtype, offset * bytesOf(dtype))
-          else storeScalar(f, dtype, offset * bytesOf(dtype))
-        }
-        f.assign(position, from)
-        for (const step of vector ? [8, 4] : []) {
-          if (length < step) continue
-          f.address(to, 1 - step, 1)
-          f.set(vectorEnd)
-          f.forRange(position, position, vectorEnd, step, () => {
-            for (let offset = 0; offset < step; offset += 4) element(4, offset)
+        rowAddress(f, env.parameters[0]!, coords, sizes, bytes, out)
+        f.forRange(next, from, to, step, () => {
+          // The last step goes back over some of what is done, rather than leaving a rest.
+          if (length % step === 0) f.assign(position, next)
+          else minimum(f, position, next, length - step)
+          stream.step()
+          f.address(out, position, bytes)
+          f.set(at)
+          const offsets = Array.from({ length: Math.ceil(step / 4) }, (_, i) => 4 * i)
+          const lanes = step === 1 ? 1 : 4
+          // All values, then all stores: the revectorizer starts at neighbouring stores that nothing stands between.
+          const values = offsets.map((offset) => {
+            const local = f.local(lanes === 4 ? "v128" : valueType(value.type))
+            stream.value(value, lanes, offset)
+            f.set(local)
+            return local
           })
-        }
-        if (!vector || length % 4 !== 0) f.forRange(position, position, to, 1, () => element(1, 0))
+          values.forEach((local, i) => {
+            f.get(at)
+            f.get(local)
+            if (lanes === 4) storeVector(f, dtype, offsets[i]! * bytes)
+            else storeScalar(f, dtype)
+          })
+        })
       })
     },
   }
