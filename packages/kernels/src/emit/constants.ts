@@ -10,6 +10,7 @@ export const poolBytes = 16384
  */
 export class ConstantPool {
   private readonly places = new Map<number, number>()
+  private readonly locals = new WeakMap<FunctionBuilder, Map<number, Local>>()
   private readonly start: number
   private readonly write: (at: number, word: number) => void
 
@@ -18,22 +19,32 @@ export class ConstantPool {
     this.write = write
   }
 
-  /** A local that holds `word` (32 bits) four times, loaded at this place of the code. */
+  /** A local that holds `word` (32 bits) four times, loaded at the start of the function. */
   load(f: FunctionBuilder, word: number): Local {
-    const local = f.local("v128")
+    let known = this.locals.get(f)
+    if (known === undefined) this.locals.set(f, (known = new Map()))
     const key = word | 0
+    let local = known.get(key)
+    if (local === undefined) known.set(key, (local = this.loadNew(f, key)))
+    return local
+  }
+
+  private loadNew(f: FunctionBuilder, key: number): Local {
+    const local = f.local("v128")
     let at = this.places.get(key)
     if (at === undefined && this.places.size * 4 < poolBytes) {
       at = this.start + 4 * this.places.size
       this.places.set(key, at)
       this.write(at, key)
     }
-    if (at === undefined) f.i32x4(key)
-    else {
-      f.i32(at)
-      f.load("v128.load32_splat")
-    }
-    f.set(local)
+    f.atStart(() => {
+      if (at === undefined) f.i32x4(key)
+      else {
+        f.i32(at)
+        f.load("v128.load32_splat")
+      }
+      f.set(local)
+    })
     return local
   }
   float(f: FunctionBuilder, value: number): Local {

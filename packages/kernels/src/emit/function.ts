@@ -29,7 +29,8 @@ const opcode = { block: 0x02, loop: 0x03, if: 0x04, else: 0x05, end: 0x0b, br: 0
 
 export class FunctionBuilder {
   readonly params: readonly Local[]
-  private readonly code = new Bytes()
+  private code = new Bytes()
+  private readonly opening = new Bytes()
   private readonly locals: ValueType[] = []
   private readonly typeIndex: (signature: Signature) => number
   private depth = 0
@@ -44,6 +45,14 @@ export class FunctionBuilder {
   local(type: ValueType): Local {
     this.locals.push(type)
     return { index: this.params.length + this.locals.length - 1, type }
+  }
+
+  /** Emits at the start of the function, whatever has been emitted since: for what is computed once per call. */
+  atStart(body: () => void): void {
+    const { code } = this
+    this.code = this.opening
+    body()
+    this.code = code
   }
 
   // — instructions —
@@ -318,7 +327,7 @@ export class FunctionBuilder {
     }
     out.u32(runs.length)
     for (const { type, count } of runs) out.u32(count).u8(valueTypes[type])
-    return out.all(this.code.data).u8(opcode.end)
+    return out.all(this.opening.data).all(this.code.data).u8(opcode.end)
   }
 
   private emit(code: number): void {

@@ -9,7 +9,7 @@ import type { MatmulDims, MatmulHoles } from "./matmul.gemm.ts"
 export type { MatmulDims, MatmulHoles } from "./matmul.gemm.ts"
 
 /** Rows up to which reading b as it is beats packing it. Measured by bench/kernels/matmul.ts. */
-const fewRows = { dots: 12, axpy: 4 }
+const fewRows = { dots: 12, axpy: 6 }
 
 /** result[b, i, j] = epilogue(Σ_l a[b, i, l] · b[b, l, j]), accumulated in f32. */
 export function matmul(dims: MatmulDims, holes: MatmulHoles, features: Features): Template {
