@@ -1,3 +1,4 @@
+import { setImmediate as turn } from "node:timers/promises"
 import { compile, exp, gather, logSoftmax, mul, neg, reshape, slice, sub, sum, tensor, unsqueeze, type Tensor } from "@thimble/core"
 import { forward, type Config, type Parameters } from "./model.ts"
 
@@ -45,6 +46,7 @@ export async function evaluate(original: Parameters, model: Parameters, config: 
     const [e, d] = await Promise.all(sums.map((t) => t.data()))
     for (const t of sums) t.dispose()
     for (let b = 0; b < batch; b++) [entropy, divergence] = [entropy + e![b]!, divergence + d![b]!]
+    await turn()
     tokens += counted.reduce((n, one) => n + one, 0)
   }
   score.dispose()

@@ -1,3 +1,4 @@
+import { setImmediate as turn } from "node:timers/promises"
 import { add, arange, attention, compile, div, eq, random, realize, reshape, rotation, tensorsOf, where, zeros, type Key, type Tensor } from "@thimble/core"
 import { run, type Config, type Parameters } from "./model.ts"
 
@@ -39,6 +40,7 @@ export async function generate(parameters: Parameters, config: Config, { prompt,
     if (position + 1 >= prompt.length) bytes.push(next)
     token = prompt[position + 1] ?? next
     if (position === 0) begun = performance.now()
+    await turn()
   }
   const tokensPerSecond = ((position - 1) * 1000) / (performance.now() - begun)
   for (const t of tensorsOf([cache, key])) t.dispose()

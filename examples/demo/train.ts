@@ -1,3 +1,4 @@
+import { setImmediate as turn } from "node:timers/promises"
 import { adamW, add, arange, clipGradNorm, compile, gather, logSoftmax, mean, neg, random, realize, schedule, slice, take, tensor, tensorsOf, unsqueeze, valueAndGrad, type Key, type Schedule, type Tensor } from "@thimble/core"
 import { forward, initialize, type Config, type Parameters } from "./model.ts"
 
@@ -82,6 +83,8 @@ export async function train(options: TrainOptions): Promise<Trained> {
       rateAt = rates(rate, warmup, steps)
     }
     onStep?.({ step, steps, loss: value, tokensPerSecond: speed })
+    // Lets timers and signals in, which promises alone do not.
+    await turn()
   }
   for (const t of tensorsOf([state, text, draws, start])) t.dispose()
   const { programs } = makeStep
