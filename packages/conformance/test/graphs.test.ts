@@ -52,10 +52,10 @@ function agree(arbitrary: fc.Arbitrary<Graph>, few: number, got: Way, want: Way,
 }
 
 test("on the reference device: fused, one by one, and compiled give the same bits", async () => {
-  await agree(graphs({ sizes: [4, 3, 1] }), 20, together(reference), apart(reference), "exact")
-  await agree(graphs({ sizes: [4, 3, 1] }), 5, together(reference), compiled(reference), "exact")
+  await agree(graphs("none", { sizes: [4, 3, 1] }), 20, together(reference), apart(reference), "exact")
+  await agree(graphs("none", { sizes: [4, 3, 1] }), 5, together(reference), compiled(reference), "exact")
 })
-test("gradients are slopes, in f64", () => fc.assert(fc.asyncProperty(graphs({ smooth: true, sizes: [3, 4, 1], most: 20 }), async (g) => {
+test("gradients are slopes, in f64", () => fc.assert(fc.asyncProperty(graphs("smooth", { sizes: [3, 4, 1], most: 20 }), async (g) => {
   const [[slope, ahead, behind]] = await evaluate(reference, async () => {
     const at = (step: number): Tensor[] => leavesOf(g, "f64").map((x, i) => add(x, mul(numbersFor(x, 50 + i), step)))
     const leaves = at(0)
@@ -71,12 +71,12 @@ describe.each(devices.slice(1))("random graphs on $name", ({ open: start }) => {
   beforeAll(async () => void (device = await start()))
   afterAll(() => device.close())
 
-  test("fused and one by one: the same bits without sums", () => agree(graphs({ exact: true }), 15, together(device), apart(device), "exact"))
-  test("fused and one by one: near with sums", () => agree(graphs(), 10, together(device), apart(device), near))
-  test("compiled: the same bits", () => agree(graphs(), 8, compiled(device), together(device), "exact"))
-  test("tuned kernels and expansions", () => agree(graphs({ sizes: [4, 13, 33] }), 8, together(device), together(expanding(device)), near))
-  test("the reference device's values", () => agree(graphs(), 15, together(device), together(reference), near))
-  test("the reference device's gradients", () => agree(graphs({ smooth: true, most: 20 }), 10, gradients(device), gradients(reference), near))
+  test("fused and one by one: the same bits without sums", () => agree(graphs("exact"), 15, together(device), apart(device), "exact"))
+  test("fused and one by one: near with sums", () => agree(graphs("continuous"), 10, together(device), apart(device), near))
+  test("compiled: the same bits", () => agree(graphs("none"), 8, compiled(device), together(device), "exact"))
+  test("tuned kernels and expansions", () => agree(graphs("continuous", { sizes: [4, 13, 33] }), 8, together(device), together(expanding(device)), near))
+  test("the reference device's values", () => agree(graphs("continuous"), 15, together(device), together(reference), near))
+  test("the reference device's gradients", () => agree(graphs("smooth", { most: 20 }), 10, gradients(device), gradients(reference), near))
 })
 
 describe("threads", () => {
@@ -89,6 +89,6 @@ describe("threads", () => {
     await one.close()
     await two.close()
   })
-  test("one or two: the same bits", () => agree(graphs({ sizes: [70, 200] }), 10, together(two), together(one), "exact"))
-  test("one or two: the same bits of gradients", () => agree(graphs({ sizes: [70, 130], most: 15 }), 5, gradients(two), gradients(one), "exact"))
+  test("one or two: the same bits", () => agree(graphs("none", { sizes: [70, 200] }), 10, together(two), together(one), "exact"))
+  test("one or two: the same bits of gradients", () => agree(graphs("none", { sizes: [70, 130], most: 15 }), 5, gradients(two), gradients(one), "exact"))
 })

@@ -31,9 +31,9 @@ interface Binary extends Unary {
   /** Domain of the second operand. */
   readonly second?: Domain
 }
-/** Operands of any two types. */
-const binary = (call: (a: Tensor, b: Tensor) => Tensor, { types = every, bound = exact, domain = wide, second = domain, gradient = "twice", values = all }: Binary = {}): Row => row({
-  args: (g) => pairs(g).chain(([a, b]) => fc.tuple(g.tensor(a, { types, values, domain }), g.tensor(b, { types, values, domain: second }))),
+/** Operands of any two types, or a tensor and a number. */
+const binary = (call: (a: Tensor, b: Tensor | number) => Tensor, { types = every, bound = exact, domain = wide, second = domain, gradient = "twice", values = all }: Binary = {}): Row => row({
+  args: (g) => pairs(g).chain(([a, b]) => fc.tuple(g.tensor(a, { types, values, domain }), fc.oneof({ weight: 4, arbitrary: g.tensor(b, { types, values, domain: second }) }, { weight: 1, arbitrary: fc.constantFrom<number>(1, 2, 3, 7) }))),
   call: ([a, b]) => call(a, b), bound, gradient, bench: [big(), big()],
 })
 
