@@ -1,8 +1,8 @@
 import { currentDevice, type Buffer, type Device } from "./device.ts"
 import { fail, showShape } from "./errors.ts"
 import { buildProgram, loadProgram, runProgram, showProgram, unloadProgram, type Loaded } from "./program.ts"
-import { allocate, checkOperands, deviceOf, realize } from "./realize.ts"
-import { apply, fromStorage, Tensor, type Op } from "./tensor.ts"
+import { allocate, deviceOf, holderOf, realize } from "./realize.ts"
+import { apply, fromStorage, Tensor, type Op, type Storage } from "./tensor.ts"
 import { mapTree, tensorsOf, walkTree, type Composed } from "./tree.ts"
 
 const inputOp: Op<{ of: Tensor }> = {
@@ -32,7 +32,16 @@ export interface Compiled<A extends readonly unknown[], R> {
   dispose(): void
 }
 
-type Captured<R> = { loaded: Loaded; leaves: Tensor[]; placeholders: Tensor[]; scalars: Tensor[]; outputs: Tensor[]; result: R }
+interface Captured<R> {
+  readonly loaded: Loaded
+  readonly leaves: readonly Tensor[]
+  readonly placeholders: readonly Tensor[]
+  readonly scalars: readonly Tensor[]
+  readonly outputs: readonly Tensor[]
+  readonly result: R
+  /** Ends with the last run begun: runs share the program's temporaries, and a routine makes a run wait in its midst. */
+  running: Promise<unknown>
+}
 /** What a compiled function's body sees: numbers and bigints arrive as 0-d tensors. */
 export type Traced<T> = T extends number | bigint ? Tensor : T extends Tensor ? Tensor
   : T extends Composed | ((...args: never[]) => unknown) ? T : T extends readonly (infer U)[] ? Traced<U>[] : T extends object ? { [K in keyof T]: Traced<T[K]> } : T
@@ -50,6 +59,8 @@ export type Passed<T> = T extends Tensor ? Tensor | number | bigint
 export function compile<F extends (...args: never[]) => unknown>(fn: F, options?: CompileOptions): Compiled<Passed<Parameters<F>> & readonly unknown[], ReturnType<F>>
 export function compile<A extends readonly unknown[], R>(fn: (...args: { [K in keyof A]: Traced<A[K]> }) => R, options?: CompileOptions): Compiled<A, R>
 export function compile<A extends readonly unknown[], R>(fn: (...args: { [K in keyof A]: Traced<A[K]> }) => R, options: CompileOptions = {}): Compiled<A, R> {
+  if (typeof fn !== "function") fail("value", "compile", `needs a function, got ${typeof fn}`)
+  for (const i of options.donate ?? []) if (!Number.isInteger(i) || i < 0) fail("value", "compile", `donate names arguments by position, got ${i}`)
   const cache = new Map<string, Promise<Captured<R>>>()
 
   const call = async (...args: A): Promise<R> => {
@@ -68,25 +79,35 @@ export function compile<A extends readonly unknown[], R>(fn: (...args: { [K in k
       captured.catch(() => cache.delete(key))
     }
     const c = await captured
-    const bound = new Map<Tensor, Buffer>(c.placeholders.map((p, i) => [p, tensors[i]!.storage!.buffer]))
+    const bound = new Map<Tensor, Tensor>(c.placeholders.map((p, i) => [p, tensors[i]!]))
     const values = new Map<Tensor, number>(c.scalars.map((s, i) => [s, numbers[i]!]))
-    const storages = allocate(device, c.outputs.map((o) => o.bytes))
-    try {
-      await runProgram(c.loaded, { outputs: storages.map((s) => s.buffer), leaves: c.leaves, input: (t) => bound.get(t)!, scalar: (t) => values.get(t)! })
-    } catch (e) {
-      for (const s of storages) device.free(s.buffer)
-      throw e
+    const input = (p: Tensor): Buffer => {
+      const t = bound.get(p)!
+      return t.storage?.buffer ?? fail("disposed", "compile", `an argument, ${t.dtype}${showShape(t.shape)}, was disposed before the function ran`, "was it donated to another call?")
     }
+    const run = async (): Promise<Storage[]> => {
+      const storages = allocate(device, c.outputs.map((o) => o.bytes))
+      try {
+        await runProgram(c.loaded, { outputs: storages.map((s) => s.buffer), leaves: c.leaves, input, scalar: (t) => values.get(t)! })
+        return storages
+      } catch (e) {
+        for (const s of storages) device.free(s.buffer)
+        throw e
+      }
+    }
+    const ran = hasRoutine(c.loaded) ? c.running.then(run) : run()
+    c.running = ran.catch(() => {})
+    const storages = await ran
     const made = new Map(c.outputs.map((o, i) => [o, fromStorage(storages[i]!, o.shape, o.dtype)]))
     for (const i of options.donate ?? []) for (const t of tensorsOf(args[i])) t.dispose()
-    return mapTree(c.result, (t) => made.get(t) ?? t)
+    return mapTree(c.result, (t) => made.get(t) ?? kept(t))
   }
   const compiled = call as Compiled<A, R> & { programs: number }
   Object.defineProperty(compiled, "programs", { get: () => cache.size })
   let shown: string[] = []
   compiled.show = () => shown.join("\n\n")
   compiled.dispose = () => {
-    for (const c of cache.values()) void c.then(({ loaded }) => unloadProgram(loaded), () => {})
+    for (const c of cache.values()) void c.then(({ loaded, running }) => running.then(() => unloadProgram(loaded)), () => {})
     cache.clear()
     shown = []
   }
@@ -107,19 +128,42 @@ export function compile<A extends readonly unknown[], R>(fn: (...args: { [K in k
       return s
     }) as unknown[]
     const result = body(...traced)
-    if (result instanceof Promise) fail("value", "compile", "the function must not be async", "nothing is computed while it is captured")
+    if (result instanceof Promise) {
+      // Whatever becomes of it is not what went wrong.
+      result.catch(() => {})
+      fail("value", "compile", "the function must not be async", "nothing is computed while it is captured")
+    }
     const outputs = [...new Set(tensorsOf(result))].filter((t) => t.storage === undefined)
-    checkOperands(outputs)
+    const held = holderOf("compile", outputs) ?? device
+    if (held !== device) fail("device", "compile", `the arguments live on ${device.name}, what the function captured on ${held.name}`, "move one with .to(device)")
     const { program, leaves } = buildProgram(outputs, device)
     shown.push(showProgram(program))
-    return { loaded: await loadProgram(program, device), leaves, placeholders: [...inputs.values()], scalars, outputs, result }
+    return { loaded: await loadProgram(program, device), leaves, placeholders: [...inputs.values()], scalars, outputs, result, running: Promise.resolve() }
   }
   return compiled
+}
+
+const hasRoutine = ({ program }: Loaded): boolean => program.steps.some((s) => s.kind === "routine")
+
+/** A stored tensor that the function captured and returns as it is. */
+function kept(t: Tensor): Tensor {
+  if (t.disposed) fail("disposed", "compile", `${t.dtype}${showShape(t.shape)}, which the function captured and returns, was disposed`, "return a copy: t.add(0)")
+  return t
+}
+
+const deviceNumbers = new WeakMap<Device, number>()
+let nextNumber = 0
+/** Tells devices apart, also those of one name. */
+function numberOf(device: Device): number {
+  let n = deviceNumbers.get(device)
+  if (n === undefined) deviceNumbers.set(device, (n = nextNumber++))
+  return n
 }
 
 function numbersOf(args: unknown): number[] {
   const out: number[] = []
   walkTree(args, (leaf) => {
+    if (typeof leaf === "bigint" && BigInt.asIntN(32, leaf) !== leaf) fail("value", "compile", `a bigint becomes an i32, and ${leaf} is out of its range`)
     if (typeof leaf === "number" || typeof leaf === "bigint") out.push(Number(leaf))
     return leaf
   })
@@ -128,7 +172,7 @@ function numbersOf(args: unknown): number[] {
 
 /** What must be equal for a captured program to fit: the tree's paths, forms, shapes and dtypes, and all other leaves. */
 function signature(args: unknown, device: Device): string {
-  let key = device.name
+  let key = `${numberOf(device)}`
   const seen = new Map<Tensor, number>()
   walkTree(args, (leaf, path) => {
     key += `;${path}=`

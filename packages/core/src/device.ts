@@ -22,6 +22,8 @@ export interface Device {
   /** Makes kernels ready; kernels that print equally may share one executable. */
   prepare(kernels: readonly Kernel[]): Promise<Executable[]>
   run(calls: readonly Call[]): void
+  /** Bytes handed out and not freed, what running programs keep included; where the device counts them. */
+  used?(): number
   /** Releases threads, memory and handles; tensors of the device are gone afterwards. */
   close(): Promise<void>
 }

@@ -63,7 +63,7 @@ export function limitsOf(dtype: DType): readonly [low: number, high: number] {
 }
 
 export function checkDType(op: string, dtype: string): DType {
-  return dtype in dtypes ? (dtype as DType) : fail("dtype", op, `unknown dtype '${dtype}'`, `one of ${Object.keys(dtypes).join(", ")}`)
+  return Object.hasOwn(dtypes, dtype) ? (dtype as DType) : fail("dtype", op, `unknown dtype '${String(dtype)}'`, `one of ${Object.keys(dtypes).join(", ")}`)
 }
 
 const word = new Uint32Array(1)

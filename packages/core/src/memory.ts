@@ -1,5 +1,7 @@
+import type { Device } from "./device.ts"
 import type { Storage, Tensor } from "./tensor.ts"
 
+export interface DeviceMemory { readonly bytes: number; readonly tensors: number; readonly used?: number }
 /** Live tensor memory: what users hold, per device, and what the garbage collector had to release for them. */
 export interface MemoryReport {
   /** Bytes and tensors alive now. */
@@ -9,7 +11,8 @@ export interface MemoryReport {
   readonly peakBytes: number
   /** Tensors that were dropped without `dispose` or a scope; their memory came back late. */
   readonly collected: number
-  readonly devices: Readonly<Record<string, { bytes: number; tensors: number }>>
+  /** Per device; `used` is what the device has handed out in all, temporaries of programs included, where it counts. */
+  readonly devices: Readonly<Record<string, DeviceMemory>>
 }
 
 const live = new Map<Storage, string>()
@@ -56,13 +59,17 @@ export function release(t: Tensor): void {
   drop(storage)
 }
 
-/** Live bytes, tensors, peak and leaks. Program temporaries are not counted; they live as long as their program. */
+/** Live bytes, tensors, peak and leaks. Temporaries of programs count only as `used`; they live as long as their program. */
 export function memory(): MemoryReport {
-  const devices: Record<string, { bytes: number; tensors: number }> = {}
-  for (const s of live.keys()) {
-    const row = (devices[s.device.name] ??= { bytes: 0, tensors: 0 })
-    row.bytes += s.bytes
+  const devices: Record<string, { bytes: number; tensors: number; used?: number }> = {}
+  const counted = new Set<Device>()
+  for (const { device, bytes } of live.keys()) {
+    const row = (devices[device.name] ??= { bytes: 0, tensors: 0 })
+    row.bytes += bytes
     row.tensors++
+    if (device.used === undefined || counted.has(device)) continue
+    counted.add(device)
+    row.used = (row.used ?? 0) + device.used()
   }
   return { bytes, tensors: live.size, peakBytes, collected, devices }
 }

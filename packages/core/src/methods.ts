@@ -1,5 +1,7 @@
 import * as ops from "./ops/index.ts"
 import { Tensor } from "./tensor.ts"
+import { moveTo } from "./transfer.ts"
+import type { Device } from "./device.ts"
 import type { DType } from "./dtype.ts"
 
 /** Functions that do not take a tensor first, and so are no methods. A test fails to compile while one is missing here. */
@@ -18,6 +20,8 @@ export interface Shorthands {
   readonly T: Tensor
   /** Converts the dtype, as `castTo`. */
   cast(dtype: DType): Tensor
+  /** The value on another device, as `moveTo`. */
+  to(device: Device): Promise<Tensor>
 }
 
 /** Puts the methods on Tensor's prototype. */
@@ -29,5 +33,6 @@ export function installMethods(): void {
     define(name, { writable: true, value: function (this: Tensor, ...rest: unknown[]): unknown { return fn(this, ...rest) } })
   }
   define("cast", { writable: true, value: function (this: Tensor, dtype: DType) { return ops.castTo(this, dtype) } })
+  define("to", { writable: true, value: function (this: Tensor, device: Device) { return moveTo(this, device) } })
   define("T", { get(this: Tensor) { return this.rank < 2 ? this : ops.transpose(this) } })
 }

@@ -1,10 +1,10 @@
 import type { Buffer, Call, Device, Executable } from "./device.ts"
-import { bytesOf, dtypes, type TypedArray } from "./dtype.ts"
+import { bytesOf, dtypes, type DType, type TypedArray } from "./dtype.ts"
 import { fail, showShape } from "./errors.ts"
 import { showKernel, type Kernel } from "./kernel.ts"
 import { lower } from "./lower.ts"
 import { schedule } from "./schedule.ts"
-import { sizeOf } from "./shape.ts"
+import { sizeOf, type Shape } from "./shape.ts"
 import { elementsOf, Tensor, type Host } from "./tensor.ts"
 
 /** Where a value of a program lives: a stored tensor or literal it reads, an argument, a temporary's place, or an output. */
@@ -51,6 +51,7 @@ export function buildProgram(outputs: readonly Tensor[], device: Device): { prog
     if (n !== undefined) return n
     const bytes = t.size * bytesOf(t.dtype)
     const output = outputOf.get(t)
+    if (roots.has(t)) checkStorable(t.op.name, t.shape, t.dtype, device)
     n = values.push(
       t.storage !== undefined || elementsOf(t) !== undefined ? { kind: "leaf", leaf: leaves.push(t) - 1 }
       : output !== undefined ? { kind: "output", output, bytes }
@@ -61,6 +62,14 @@ export function buildProgram(outputs: readonly Tensor[], device: Device): { prog
     return n
   }
   return { program: planMemory(steps, values), leaves }
+}
+
+/** Kernels count elements in 32 bits, and devices bound their buffers. */
+export function checkStorable(op: string, shape: Shape, dtype: DType, device: Device): void {
+  const size = sizeOf(shape), bytes = size * bytesOf(dtype)
+  if (size < 2 ** 31 && bytes <= device.limits.bufferBytes) return
+  const most = size < 2 ** 31 ? `${device.limits.bufferBytes} bytes, got ${bytes}` : `2147483647 elements, got ${size}`
+  fail("memory", op, `${dtype}${showShape(shape)} cannot be stored: the ${device.name} device takes at most ${most}`, "compute in smaller pieces")
 }
 
 /** What a routine needs to know of its node; programs outlive the graphs they were made from. */
@@ -95,12 +104,24 @@ function planMemory(steps: readonly Step[], values: readonly Value[]): Program {
 /** A program ready to run on a device, with its temporaries allocated. */
 export interface Loaded { readonly program: Program; readonly device: Device; readonly executables: readonly (Executable | undefined)[]; readonly temporaries: readonly Buffer[] }
 
+/** Allocates memory of these sizes; nothing stays allocated if one allocation fails. */
+export function allocateAll(device: Device, sizes: readonly number[]): Buffer[] {
+  const made: Buffer[] = []
+  try {
+    for (const bytes of sizes) made.push(device.alloc(bytes))
+  } catch (e) {
+    for (const b of made) device.free(b)
+    throw e
+  }
+  return made
+}
+
 export async function loadProgram(program: Program, device: Device): Promise<Loaded> {
   const kernels = program.steps.flatMap((s) => (s.kind === "kernel" ? [s.kernel] : []))
   const ready = await device.prepare(kernels)
   let n = 0
   const executables = program.steps.map((s) => (s.kind === "kernel" ? ready[n++] : undefined))
-  return { program, device, executables, temporaries: program.places.map((bytes) => device.alloc(bytes)) }
+  return { program, device, executables, temporaries: allocateAll(device, program.places) }
 }
 
 export function unloadProgram(loaded: Loaded): void {

@@ -1,19 +1,8 @@
 import { currentDevice, type Device } from "./device.ts"
 import { fail, showShape } from "./errors.ts"
 import { programFor } from "./cache.ts"
-import { loadProgram, runProgram, showProgram, unloadProgram } from "./program.ts"
+import { allocateAll, loadProgram, runProgram, showProgram, unloadProgram } from "./program.ts"
 import { adopt, reader, type Storage, type Tensor } from "./tensor.ts"
-
-/** The device that computes a set of tensors: the one their stored operands live on, or the current one. */
-export function deviceOf(op: string, tensors: readonly Tensor[]): Device {
-  let device: Device | undefined
-  for (const t of tensors) {
-    if (t.device === undefined) continue
-    if (device !== undefined && device !== t.device) fail("device", op, `tensors live on ${device.name} and ${t.device.name}`, "realize them separately")
-    device = t.device
-  }
-  return device ?? currentDevice()
-}
 
 function pendingOf(op: string, tensors: readonly Tensor[]): Tensor[] {
   for (const t of tensors) if (t.disposed) fail("disposed", op, `${t.dtype}${showShape(t.shape)} was disposed`)
@@ -21,22 +10,13 @@ function pendingOf(op: string, tensors: readonly Tensor[]): Tensor[] {
 }
 
 /** Allocates memory for each tensor's value; nothing stays allocated if one allocation fails. */
-export function allocate(device: Device, sizes: readonly number[]): Storage[] {
-  const made: Storage[] = []
-  try {
-    for (const bytes of sizes) made.push({ device, bytes, buffer: device.alloc(bytes) })
-  } catch (e) {
-    for (const s of made) device.free(s.buffer)
-    throw e
-  }
-  return made
-}
+export const allocate = (device: Device, sizes: readonly number[]): Storage[] =>
+  allocateAll(device, sizes).map((buffer, i) => ({ device, buffer, bytes: sizes[i]! }))
 
 async function compute(tensors: readonly Tensor[]): Promise<void> {
   const pending = pendingOf("realize", tensors)
   if (pending.length === 0) return
   const device = deviceOf("realize", pending)
-  checkOperands(pending)
   const { program, leaves } = programFor(pending, device)
   const loaded = await loadProgram(program, device)
   try {
@@ -59,17 +39,26 @@ async function compute(tensors: readonly Tensor[]): Promise<void> {
 }
 reader.realize = compute
 
-/** @internal A disposed operand is an error of the call that needs it, wherever it hides in the graph. */
-export function checkOperands(outputs: readonly Tensor[]): void {
+/** The device that computes a set of tensors: the one that holds what they read, or the current one. */
+export const deviceOf = (op: string, outputs: readonly Tensor[]): Device => holderOf(op, outputs) ?? currentDevice()
+
+/**
+ * @internal The device that holds what a set of tensors is computed from, if any does. What was disposed, or lies on
+ * another device, is an error of the call that needs it, wherever it hides in the graph.
+ */
+export function holderOf(op: string, outputs: readonly Tensor[]): Device | undefined {
+  let device: Device | undefined
   const seen = new Set<Tensor>()
   const stack = [...outputs]
   while (stack.length > 0) {
     const t = stack.pop()!
     if (seen.has(t)) continue
     seen.add(t)
-    if (t.disposed) fail("disposed", "realize", `an operand, ${t.dtype}${showShape(t.shape)} made by ${t.op.name}, was disposed before it was used`, "realize results before disposing their operands")
+    if (t.disposed) fail("disposed", op, `an operand, ${t.dtype}${showShape(t.shape)} made by ${t.op.name}, was disposed before it was used`, "realize results before disposing their operands")
+    if (t.device !== undefined && t.device !== (device ??= t.device)) fail("device", op, `tensors live on ${device.name} and ${t.device.name}`, "move some with .to(device), or realize them separately")
     if (t.storage === undefined) for (const s of t.sources) stack.push(s)
   }
+  return device
 }
 
 /**

@@ -7,6 +7,8 @@ const copyOp: Op<undefined> = {
   meaning: { scalar: ([x]) => x! },
   result: ([x]) => ({ shape: x!.shape, dtype: x!.dtype }),
 }
+/** The same value in memory of its own. */
+export const copyOf = (t: Tensor): Tensor => apply(copyOp, [t], undefined)
 
 /**
  * The scheduler cuts a graph into groups, one kernel each, by one rule: a reduction, a tuned composite or a routine ends
@@ -50,7 +52,7 @@ export function schedule(outputs: readonly Tensor[], device: Device): Schedule {
   for (const o of outputs) {
     const r = resolve(o)
     const borrowed = r.storage !== undefined || ("leaf" in r.op.meaning && r.op.meaning.leaf !== "scalar") || held.has(r)
-    held.add(borrowed ? apply(copyOp, [r], undefined) : r)
+    held.add(borrowed ? copyOf(r) : r)
   }
   const order = topological([...held], resolve)
   const constants = constantScalars(order, resolve)

@@ -26,7 +26,7 @@ export function stridesOf(shape: Shape): number[] {
 
 export function checkShape(op: string, shape: Shape): Shape {
   for (const n of shape)
-    if (!Number.isInteger(n) || n < 0) fail("shape", op, `sizes must be whole numbers ≥ 0, got ${showShape(shape)}`)
+    if (!Number.isSafeInteger(n) || n < 0) fail("shape", op, `sizes must be whole numbers ≥ 0, got ${showShape(shape)}`)
   return shape
 }
 

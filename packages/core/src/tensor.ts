@@ -79,7 +79,7 @@ export class Tensor {
   readonly attrs: unknown
   readonly shape: Shape
   readonly dtype: DType
-  /** Undefined for constants that no stored tensor ties to a device yet. */
+  /** Undefined for constants that neither a stored tensor nor a reading ties to a device yet. */
   readonly device: Device | undefined
   /** @internal */ sources: readonly Tensor[]
   /** @internal */ storage: Storage | undefined
@@ -173,8 +173,9 @@ export function fromStorage(storage: Storage, shape: Shape, dtype: DType): Tenso
   return t
 }
 
-/** Gives a tensor its memory. */
+/** Gives a tensor its memory, and by that its device. */
 export function adopt(tensor: Tensor, storage: Storage): void {
+  ;(tensor as { device: Device | undefined }).device = storage.device
   tensor.storage = storage
   track(tensor)
 }

@@ -28,6 +28,6 @@ async function processors(): Promise<number> {
 
 /** Opens a device by name, makes it the current one, and returns it. */
 export async function open(name: string, options: OpenOptions = {}): Promise<Device> {
-  const make = kinds[name] ?? fail("device", "open", `no device '${name}'`, `one of ${Object.keys(kinds).join(", ")}`)
+  const make = Object.hasOwn(kinds, name) ? kinds[name]! : fail("device", "open", `no device '${String(name)}'`, `one of ${Object.keys(kinds).join(", ")}`)
   return useDevice(await make(options))
 }

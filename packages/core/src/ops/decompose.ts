@@ -6,7 +6,7 @@ import { svd as decompose } from "../linalg/svd.ts"
 import type { Tensor } from "../tensor.ts"
 import { arange } from "./create.ts"
 import { tril } from "./diagonal.ts"
-import { add, div, eq, mul, square, sub, where } from "./elementwise.ts"
+import { add, div, eq, logicalAnd, mul, square, sub, where } from "./elementwise.ts"
 import { solveTriangular } from "./linalg.ts"
 import { matched, matrices, matrixFunction, squares } from "./matrices.ts"
 import { matmul } from "./matmul.ts"
@@ -17,8 +17,11 @@ export type { RankOptions }
 // Orthogonal decompositions and what is made of them, on the host in f64, over all leading axes.
 
 const isDiagonal = (n: number): Tensor => eq(arange(n), unsqueeze(arange(n), 1))
-/** a / b, and 0 where a is 0: what nothing depends on is not asked for, so equal values do no harm there. */
-const share = (a: Tensor, b: Tensor): Tensor => where(eq(a, 0), 0, div(a, b))
+/** a / b, and 0 for 0 / 0: equal values do no harm where nothing asks what lies between them. */
+function share(a: Tensor, b: Tensor): Tensor {
+  const idle = logicalAnd(eq(a, 0), eq(b, 0))
+  return where(idle, 0, div(a, where(idle, 1, b)))
+}
 const columns = (values: Tensor): Tensor => unsqueeze(values, -2)
 const rows = (values: Tensor): Tensor => unsqueeze(values, -1)
 /** The antisymmetric part, doubled. */

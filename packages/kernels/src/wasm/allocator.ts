@@ -8,6 +8,8 @@ export class Allocator {
   private readonly free: { at: number; size: number }[] = []
   private readonly sizes = new Map<number, number>()
   private end: number
+  /** Bytes handed out, rounded up to whole blocks. */
+  used = 0
   /** Makes the memory at least this many bytes long; false when it cannot. */
   private readonly grow: (bytes: number) => boolean
 
@@ -42,6 +44,7 @@ export class Allocator {
       this.end += size
     }
     this.sizes.set(at, size)
+    this.used += size
     return at
   }
 
@@ -49,6 +52,7 @@ export class Allocator {
     const size = this.sizes.get(at)
     if (size === undefined) return
     this.sizes.delete(at)
+    this.used -= size
     let low = 0, high = this.free.length
     while (low < high) {
       const middle = (low + high) >> 1

@@ -62,6 +62,9 @@ export async function wasmDevice({ threads: threadCount, shared, features, maxim
   let list: Area = { at: 0, size: 0 }, scratch: Area = { at: 0, size: 0 }, threadScratch: Area = { at: 0, size: 0 }
   let closed = false
 
+  const refuseClosed = (op: string): void => {
+    if (closed) fail("device", op, "the wasm device was closed, and its tensors with it", "open it again")
+  }
   const reserve = (area: Area, size: number): Area => {
     if (size <= area.size) return area
     if (area.size > 0) allocator.release(area.at)
@@ -100,24 +103,27 @@ export async function wasmDevice({ threads: threadCount, shared, features, maxim
     limits: { bufferBytes: maximumPages * pageBytes - control.bytes - poolBytes },
     accepts: (name, dims, dtype) => name in templates && dtypes[dtype].scalar === "f32" && (templates[name]!.accepts?.(dims) ?? true),
     alloc(size): Memory {
-      if (closed) fail("device", "alloc", "the wasm device was closed", "open it again")
+      refuseClosed("alloc")
       const at = allocator.alloc(size)
       refresh()
       return { bytes: size, at }
     },
     free: (buffer) => allocator.release((buffer as Memory).at),
     write(buffer, data, at = 0) {
+      refuseClosed("write")
       refresh()
       bytes.set(data, (buffer as Memory).at + at)
     },
-    read(buffer, size = buffer.bytes) {
+    async read(buffer, size = buffer.bytes) {
+      refuseClosed("read")
       refresh()
       const { at } = buffer as Memory
       const copy = new Uint8Array(size)
       copy.set(bytes.subarray(at, at + size))
-      return Promise.resolve(copy)
+      return copy
     },
     async prepare(kernels) {
+      refuseClosed("prepare")
       const keys = kernels.map(showKernel)
       const fresh = new Map<string, Kernel>()
       keys.forEach((key, i) => {
@@ -135,7 +141,7 @@ export async function wasmDevice({ threads: threadCount, shared, features, maxim
     },
     run(calls: readonly Call[]) {
       if (calls.length === 0) return
-      if (closed) fail("device", "run", "the wasm device was closed", "open it again")
+      refuseClosed("run")
       let steps = 0, argumentBytes = 0, shared = 0, own = 0, parallel = false
       for (const { executable } of calls) {
         const { emitted, kernel } = executable as Ready
@@ -179,8 +185,10 @@ export async function wasmDevice({ threads: threadCount, shared, features, maxim
         throw new ThimbleError("internal", "run", `a kernel trapped (${String(e)})`, calls.map((c) => showKernel(c.executable.kernel)).join("\n").slice(0, 2000))
       }
     },
+    used: () => allocator.used,
     async close() {
       closed = true
+      cache.clear()
       await workers?.stop()
     },
   }

@@ -1,6 +1,6 @@
 // Worker threads over the shared memory. A worker sleeps on the control block's command word; new modules reach it as
 // messages, for which it goes back to its event loop.
-import { erfOfNumber as erf } from "@thimble/core"
+import { erfOfNumber as erf, ThimbleError } from "@thimble/core"
 import { control } from "./runner.ts"
 
 /** What every instance imports besides memory and table. */
@@ -65,6 +65,8 @@ export class Threads {
   private readonly ports: Port[] = []
   private readonly words: Int32Array
   private nextId = 1
+  /** Why the threads can no longer be used. */
+  private failure: Error | undefined
   private installed: Promise<void> = Promise.resolve()
   private readonly waiting = new Map<number, { left: number; resolve: () => void; reject: (e: Error) => void }>()
 
@@ -79,10 +81,7 @@ export class Threads {
           this.waiting.delete(done)
           w.resolve()
         }
-      }, (error) => {
-        for (const w of this.waiting.values()) w.reject(error)
-        this.waiting.clear()
-      })
+      }, (error) => this.giveUp(error))
   }
 
   static async start(count: number, memory: WebAssembly.Memory, runner: WebAssembly.Module): Promise<Threads> {
@@ -92,9 +91,17 @@ export class Threads {
     return threads
   }
 
+  /** Nobody will answer any more. */
+  private giveUp(reason: Error): void {
+    this.failure ??= reason
+    for (const w of this.waiting.values()) w.reject(reason)
+    this.waiting.clear()
+  }
+
   private broadcast(message: (i: number) => object): Promise<void> {
     const id = this.nextId++
     return new Promise((resolve, reject) => {
+      if (this.failure !== undefined) return reject(this.failure)
       this.waiting.set(id, { left: this.ports.length, resolve, reject })
       this.ports.forEach((p, i) => p.post({ id, ...message(i) }))
       if (this.ports.length === 0) resolve()
@@ -116,6 +123,7 @@ export class Threads {
 
   /** Lets all threads run a command list; the caller runs its own part and meets them at the barriers. */
   start(list: number, count: number, stride: number): void {
+    if (this.failure !== undefined) throw this.failure
     if (this.count === 0) return
     this.words[control.list / 4] = list
     this.words[control.count / 4] = count
@@ -130,6 +138,7 @@ export class Threads {
   }
 
   async stop(): Promise<void> {
+    this.giveUp(new ThimbleError("device", "close", "the wasm device was closed while it prepared kernels"))
     await Promise.all(this.ports.map((p) => p.stop()))
   }
 }
