@@ -25,6 +25,7 @@ function hoist(f: FunctionBuilder, { address, strides }: Strided, axis: number, 
 export function operand(array: Strided): Operand {
   return {
     contiguous: array.strides.includes(1) ? array.strides.indexOf(1) : undefined,
+    constantAlong: (axis) => array.strides[axis] === 0,
     along(f, axis, coords, position) {
       const base = hoist(f, array, axis, coords)
       const stride = array.strides[axis]!

@@ -89,6 +89,7 @@ function operand(body: Expr, shape: readonly number[], env: (f: FunctionBuilder)
       const stream = new ExpressionStream(f, env(f), axis, coords, position, [body])
       return { value: (lanes, offset = 0) => stream.value(body, lanes, offset) }
     },
+    constantAlong: (axis) => flatten([body]).every((e) => e.op !== "index" || e.value !== axis),
   }
 }
 

@@ -25,6 +25,8 @@ export interface Operand {
    * stream is used; only `position` may move.
    */
   along(f: FunctionBuilder, axis: number, coords: readonly Local[], position: Local): Stream
+  /** Whether all values along the axis are the same one. */
+  constantAlong(axis: number): boolean
 }
 
 /** Where the results go. */

@@ -2,6 +2,7 @@
 import type { Holes } from "../emit/kernel.ts"
 import type { Template } from "./holes.ts"
 import { matmul } from "./matmul.ts"
+import { acceptsScatter, scatterAdd } from "./scatter.ts"
 import { acceptsQuantized, quantizedMatmul } from "./quantized.ts"
 
 interface Row {
@@ -15,5 +16,6 @@ export const templates: Readonly<Record<string, Row>> = {
     emit: ({ dims, operands, result, scratch, threadScratch, features }) =>
       matmul(dims as { batch: number; m: number; k: number; n: number }, { a: operands.a!, b: operands.b!, result, scratch, threadScratch }, features),
   },
+  scatterAdd: { emit: scatterAdd, accepts: acceptsScatter },
   quantizedMatmul: { emit: quantizedMatmul, accepts: acceptsQuantized },
 }
