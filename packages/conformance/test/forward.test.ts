@@ -29,7 +29,7 @@ describe.each(devices)("ops on $name are those of the reference device", ({ open
   for (const [name, row] of rows) {
     const reason = unsupported[name]
     if (reason !== undefined) test.skip(`${name}: ${reason}`, () => {})
-    else test(name, () => holds(row.args(anything), 10, async (cases) => {
+    else test(name, () => holds(row.args(anything), 14, async (cases) => {
       const run = (d: Device): Promise<Result[][]> => evaluate(d, () => Promise.all(cases.map((args) => outputsOf(row, args))))
       let want = cases.length > 1 ? expected.get(name) : undefined
       if (want === undefined) {

@@ -170,7 +170,8 @@ function draw(gradient: boolean): Gen {
       const kinds: readonly Values[] = gradient ? [apart] : values
       const own: readonly DType[] = gradient && real ? ["f64"] : types
       return fc.record({
-        dtype: fc.constantFrom(...own), values: fc.constantFrom(...kinds), seed: seeds,
+        // f32 has the vector code.
+        dtype: own.includes("f32") ? fc.oneof(fc.constant<DType>("f32"), fc.constantFrom(...own)) : fc.constantFrom(...own), values: fc.constantFrom(...kinds), seed: seeds,
         view: fc.constantFrom(...allViews.filter((v) => v !== "expanded" || !(gradient && distinct))),
       }).map(({ dtype, ...rest }) => new Spec(shape, dtype, { ...rest, domain: gradient ? smooth : domain, held: held || !isFloat(dtype) }))
     },
