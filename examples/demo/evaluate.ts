@@ -1,5 +1,5 @@
 import { setImmediate as turn } from "node:timers/promises"
-import { compile, exp, gather, logSoftmax, mul, neg, reshape, slice, sub, sum, tensor, unsqueeze, type Tensor } from "@thimble/core"
+import { compile, crossEntropy, klDivLoss, logSoftmax, mul, slice, sum, tensor, type Tensor } from "@thimble/core"
 import { forward, type Config, type Parameters } from "./model.ts"
 
 /** How a text is scored; numbers of different protocols cannot be compared. */
@@ -27,9 +27,10 @@ export async function evaluate(original: Parameters, model: Parameters, config: 
   if (windows % batch !== 0) throw new RangeError(`${windows} windows are not whole batches of ${batch}`)
   if (text.length < bytesRead(protocol)) throw new RangeError(`the text has ${text.length} bytes, ${bytesRead(protocol)} are to be read`)
   const score = compile((original: Parameters, model: Parameters, window: Tensor, counts: Tensor) => {
-    const ids = slice(window, [], [0, context]), next = unsqueeze(slice(window, [], [1, context + 1]), 2)
-    const p = logSoftmax(forward(original, config, ids)), q = logSoftmax(forward(model, config, ids))
-    const entropy = neg(reshape(gather(q, 2, next), counts.shape)), divergence = sum(mul(exp(p), sub(p, q)), { axis: 2 })
+    const ids = slice(window, [], [0, context]), next = slice(window, [], [1, context + 1])
+    const p = forward(original, config, ids), q = forward(model, config, ids)
+    const entropy = crossEntropy(q, next, { reduction: "none" })
+    const divergence = sum(klDivLoss(logSoftmax(q), logSoftmax(p), { reduction: "none", logTarget: true }), { axis: 2 })
     return [entropy, divergence].map((t) => sum(mul(t, counts), { axis: 1 }))
   })
   let entropy = 0, divergence = 0, tokens = 0

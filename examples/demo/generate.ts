@@ -25,7 +25,7 @@ type Cache = readonly { readonly keys: Tensor; readonly values: Tensor }[]
 export async function generate(parameters: Parameters, config: Config, { prompt, count, temperature, seed, signal }: GenerateOptions): Promise<Generated> {
   const { layers, kvHeads, width, heads, context } = config
   if (prompt.length === 0 || prompt.length + count > context) throw new RangeError(`prompt and continuation take ${prompt.length} + ${count} tokens, the context has ${context}`)
-  const step = compile<[Parameters, Cache, bigint, bigint, Key, number], { cache: Cache; next: Tensor }>(decode(config), { donate: [1] })
+  const step = compile(decode(config), { donate: [1] })
   const empty = (): Tensor => zeros([1, kvHeads, context, width / heads])
   let cache: Cache = Array.from({ length: layers }, () => ({ keys: empty(), values: empty() }))
   const key = random.key(seed)
@@ -50,12 +50,12 @@ export async function generate(parameters: Parameters, config: Config, { prompt,
 }
 
 /** One token in, the next one out. Its number and position are run-time scalars, so every position runs the same program. */
-const decode = ({ width, heads, context, ...rest }: Config) =>
-  (parameters: Parameters, cache: Cache, token: Tensor, position: Tensor, key: Key, temperature: Tensor): { cache: Cache; next: Tensor } => {
-    const here = eq(reshape(arange(context), [context, 1]), position)
+function decode(config: Config) {
+  return (parameters: Parameters, cache: Cache, token: Tensor, position: Tensor, key: Key, temperature: Tensor): { cache: Cache; next: Tensor } => {
+    const here = eq(reshape(arange(config.context), [config.context, 1]), position)
+    const turns = rotation(1, config.width / config.heads, { offset: position })
     const grown: { keys: Tensor; values: Tensor }[] = []
-    const turns = rotation(1, width / heads, { offset: position })
-    const logits = run(parameters, { width, heads, context, ...rest }, reshape(token, [1, 1]), turns, (q, k, v, layer) => {
+    const logits = run(parameters, config, reshape(token, [1, 1]), turns, (q, k, v, layer) => {
       const keys = where(here, k, cache[layer]!.keys), values = where(here, v, cache[layer]!.values)
       grown.push({ keys, values })
       return attention(q, keys, values, { length: add(position, 1) })
@@ -63,3 +63,4 @@ const decode = ({ width, heads, context, ...rest }: Config) =>
     const next = random.categorical(random.foldIn(key, position), div(reshape(logits, [-1]), temperature))
     return { cache: grown, next }
   }
+}

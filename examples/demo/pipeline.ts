@@ -67,7 +67,7 @@ export async function demo(options: DemoOptions): Promise<{ trained: Trained; ro
   return { trained, rows }
 }
 
-/** Rounds every weight to the nearest value of a format; the few vectors stay. */
+/** Rounds every weight to the nearest value of a format; the few vectors stay. Products round their input to int8, too. */
 export const quantize = (model: Parameters, format: Format): Promise<Parameters> =>
-  mapWeights(model, async (w) => quantizeWeight(format, (await w.dense().data()) as Float32Array, w.shape))
+  mapWeights(model, async (w) => quantizeWeight(format, (await w.dense().data()) as Float32Array, w.shape, { activations: "int8" }))
 

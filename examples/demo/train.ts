@@ -1,5 +1,5 @@
 import { setImmediate as turn } from "node:timers/promises"
-import { adamW, add, arange, clipGradNorm, compile, gather, logSoftmax, mean, neg, random, realize, schedule, slice, take, tensor, tensorsOf, unsqueeze, valueAndGrad, type Key, type Schedule, type Tensor } from "@thimble/core"
+import { adamW, add, arange, clipGradNorm, compile, crossEntropy, random, realize, schedule, slice, take, tensor, tensorsOf, valueAndGrad, type Key, type Schedule, type Tensor } from "@thimble/core"
 import { forward, initialize, type Config, type Parameters } from "./model.ts"
 
 export interface TrainOptions {
@@ -40,8 +40,7 @@ const optimizer = adamW({ rate: 0, betas: [0.9, 0.99], weightDecay: 0.1, decays:
 /** Mean cross-entropy of predicting each byte from those before it; `windows` [batch, context + 1]. */
 function loss(parameters: Parameters, config: Config, windows: Tensor): Tensor {
   const length = windows.shape[1]! - 1
-  const chances = logSoftmax(forward(parameters, config, slice(windows, [], [0, length])))
-  return neg(mean(gather(chances, 2, unsqueeze(slice(windows, [], [1, length + 1]), 2))))
+  return crossEntropy(forward(parameters, config, slice(windows, [], [0, length])), slice(windows, [], [1, length + 1]))
 }
 
 /** Trains a model from random parameters on random windows of a text. All that depends on chance depends on the seed. */
@@ -55,8 +54,7 @@ export async function train(options: TrainOptions): Promise<Trained> {
   await realize(draws, ...tensorsOf(state))
 
   // One program for all steps: the step's number, which chooses the windows, and its rate are run-time scalars.
-  type Update = { value: Tensor; parameters: Parameters; state: typeof state }
-  const makeStep = compile<[Parameters, typeof state, Tensor, Key, bigint, number], Update>((p, s, text, draws, step, rate) => {
+  const makeStep = compile((p: Parameters, s: typeof state, text: Tensor, draws: Key, step: Tensor, rate: Tensor) => {
     const starts = random.randint(random.foldIn(draws, step), [batch, 1], { high: text.size - config.context })
     const windows = take(text, add(starts, arange(config.context + 1)))
     const { value, grads } = valueAndGrad((p: Parameters) => loss(p, config, windows))(p)
