@@ -66,7 +66,7 @@ export function qr(a: Tensor, { size = "reduced" }: QROptions = {}): QRFactors {
 export interface EigenFactors {
   /** [..., n], ascending. */
   readonly values: Tensor
-  /** [..., n, n]: column j belongs to value j; the columns are orthonormal, their signs free. */
+  /** Shape [..., n, n]. Column j belongs to value j; the columns are orthonormal, their signs free. */
   readonly vectors: Tensor
 }
 const eigenFactors = matrixFunction<undefined, keyof EigenFactors>({
