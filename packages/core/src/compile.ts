@@ -64,6 +64,7 @@ export function compile<A extends readonly unknown[], R>(fn: (...args: { [K in k
   const cache = new Map<string, Promise<Captured<R>>>()
 
   const call = async (...args: A): Promise<R> => {
+    for (const i of options.donate ?? []) if (i >= args.length) fail("value", "compile", `argument ${i} is donated, and there are ${args.length}`)
     // A tensor at two places (tied weights) is one argument, inside as outside.
     const tensors = [...new Set(tensorsOf(args))]
     const numbers = numbersOf(args)
@@ -133,6 +134,10 @@ export function compile<A extends readonly unknown[], R>(fn: (...args: { [K in k
       result.catch(() => {})
       fail("value", "compile", "the function must not be async", "nothing is computed while it is captured")
     }
+    walkTree(result, (leaf, path) => {
+      if (leaf instanceof Promise) fail("value", "compile", `the result has a promise at '${path}'`, "nothing is computed while it is captured")
+      return leaf
+    })
     const outputs = [...new Set(tensorsOf(result))].filter((t) => t.storage === undefined)
     const held = holderOf("compile", outputs) ?? device
     if (held !== device) fail("device", "compile", `the arguments live on ${device.name}, what the function captured on ${held.name}`, "move one with .to(device)")

@@ -35,13 +35,19 @@ let fallback: (() => Device) | undefined
 export function currentDevice(): Device {
   return (current ??= fallback?.() ?? fail("device", "currentDevice", "no device is open", 'await open("wasm") first'))
 }
+/** Refuses what is not a device: usually a name. */
+export function checkDevice(op: string, device: unknown): asserts device is Device {
+  if (typeof device !== "object" || device === null || !("alloc" in device)) fail("device", op, `needs a device, got ${typeof device === "string" ? `'${device}'` : typeof device}`, 'await open("wasm") returns one')
+}
 /** Makes `device` the current one and returns it. */
 export function useDevice(device: Device): Device {
+  checkDevice("useDevice", device)
   current = device
   return device
 }
 /** Runs `fn` with `device` as the current one. */
 export function withDevice<T>(device: Device, fn: () => T): T {
+  checkDevice("withDevice", device)
   const outer = current
   current = device
   try {

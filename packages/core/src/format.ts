@@ -34,6 +34,11 @@ export interface Format {
   min?(part: PartReader, row: Expr, column: Expr): Expr
 }
 
+/** Refuses a format whose groups cannot be counted. */
+export function checkFormat({ name, group }: Format): void {
+  if (!(group === Infinity || (Number.isInteger(group) && group >= 1))) fail("value", "format", `${name} has a group of ${group}`, "neighbours are counted from 1, or Infinity for whole rows")
+}
+
 /** The decode expression of a format at one element. */
 export function decodeAt(format: Format, part: PartReader, row: Expr, column: Expr): Expr {
   const code = format.code(part, row, column)

@@ -3,7 +3,7 @@ import { fail, showShape } from "./errors.ts"
 import { add } from "./ops/elementwise.ts"
 import { onesLike, zerosLike } from "./ops/create.ts"
 import { sameShape } from "./shape.ts"
-import { apply, type Op, type Tensor } from "./tensor.ts"
+import { apply, checkTensor, type Op, type Tensor } from "./tensor.ts"
 import { mapTree, tensorsOf } from "./tree.ts"
 
 /**
@@ -11,6 +11,9 @@ import { mapTree, tensorsOf } from "./tree.ts"
  * (so they can be differentiated again). A tensor that the loss does not depend on gets zeros.
  */
 export function grad(loss: Tensor, tensors: readonly Tensor[], seed?: Tensor): Tensor[] {
+  checkTensor("grad", loss, "the loss must be a tensor of one element")
+  if (!Array.isArray(tensors)) fail("value", "grad", "needs a list of tensors to differentiate by", "grad(loss, [w])")
+  for (const t of tensors) checkTensor("grad", t)
   if (seed === undefined && loss.size !== 1) fail("shape", "grad", `the loss must have one element, got ${showShape(loss.shape)}`, "sum or average it, or pass a seed")
   if (seed !== undefined && !sameShape(seed.shape, loss.shape)) fail("shape", "grad", `seed ${showShape(seed.shape)} does not fit loss ${showShape(loss.shape)}`)
   if (!isFloat(loss.dtype)) fail("dtype", "grad", `the loss must be a float, got ${loss.dtype}`)
@@ -76,6 +79,7 @@ function reaching(out: Tensor, targets: ReadonlySet<Tensor>): Tensor[] {
 
 /** `fn` with gradients: returns its value (one element) and the gradient of every float tensor of its first argument, as a tree of the same form. */
 export function valueAndGrad<P, A extends readonly unknown[]>(fn: (parameters: P, ...rest: A) => Tensor): (parameters: P, ...rest: A) => { value: Tensor; grads: P } {
+  if (typeof fn !== "function") fail("value", "valueAndGrad", `needs a function, got ${typeof fn}`)
   return (parameters, ...rest) => {
     const value = fn(parameters, ...rest)
     const leaves = [...new Set(tensorsOf(parameters))].filter((t) => isFloat(t.dtype))
@@ -99,8 +103,9 @@ const customOp: Op<Rule> = {
   name: "customVjp",
   meaning: { expand: (src, { forward }) => forward(...src) },
   result: (src, { forward }) => {
-    const { shape, dtype } = forward(...src)
-    return { shape, dtype }
+    const made = forward(...src)
+    checkTensor("customVjp", made, "the forward function must return one")
+    return { shape: made.shape, dtype: made.dtype }
   },
   vjp: (dy, out, src, rule) => {
     const grads = rule.backward(dy, out, ...src)

@@ -2,9 +2,10 @@ import { currentDevice, type Device } from "./device.ts"
 import { fail, showShape } from "./errors.ts"
 import { programFor } from "./cache.ts"
 import { allocateAll, loadProgram, runProgram, showProgram, unloadProgram } from "./program.ts"
-import { adopt, reader, type Storage, type Tensor } from "./tensor.ts"
+import { adopt, checkTensor, reader, type Storage, type Tensor } from "./tensor.ts"
 
 function pendingOf(op: string, tensors: readonly Tensor[]): Tensor[] {
+  for (const t of tensors) checkTensor(op, t, `spread the tensors of a tree: ${op}(...tensorsOf(tree))`)
   for (const t of tensors) if (t.disposed) fail("disposed", op, `${t.dtype}${showShape(t.shape)} was disposed`)
   return [...new Set(tensors)].filter((t) => t.storage === undefined)
 }
@@ -22,7 +23,7 @@ async function compute(tensors: readonly Tensor[]): Promise<void> {
   try {
     const storages = allocate(device, pending.map((t) => t.bytes))
     try {
-      const outside = (t: Tensor): never => fail("internal", "realize", `${t.op.name} has no value outside a compiled function`)
+      const outside = (t: Tensor): never => fail("value", "realize", `an argument of a compiled function (${t.op.name} ${t.dtype}${showShape(t.shape)}) has no value while it is captured`, "return it, and read the result")
       await runProgram(loaded, { outputs: storages.map((s) => s.buffer), leaves, input: outside, scalar: outside })
     } catch (e) {
       for (const s of storages) device.free(s.buffer)

@@ -1,3 +1,4 @@
+import { fail } from "./errors.ts"
 import { enterScope } from "./memory.ts"
 import { realize } from "./realize.ts"
 import { tensorsOf } from "./tree.ts"
@@ -7,6 +8,7 @@ import { tensorsOf } from "./tree.ts"
  * `fn` throws. Scopes nest; scopes that run at the same time must not overlap (await one before opening the next).
  */
 export async function scope<T>(fn: () => T | Promise<T>): Promise<T> {
+  if (typeof fn !== "function") fail("value", "scope", `needs a function, got ${typeof fn}`)
   const close = enterScope()
   let keep: ReturnType<typeof tensorsOf> = []
   try {

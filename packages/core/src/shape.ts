@@ -25,13 +25,19 @@ export function stridesOf(shape: Shape): number[] {
 }
 
 export function checkShape(op: string, shape: Shape): Shape {
+  checkList(op, shape)
   for (const n of shape)
     if (!Number.isSafeInteger(n) || n < 0) fail("shape", op, `sizes must be whole numbers ≥ 0, got ${showShape(shape)}`)
   return shape
 }
 
+function checkList(op: string, shape: unknown): void {
+  if (!Array.isArray(shape)) fail("shape", op, `a shape is a list of sizes, got ${typeof shape === "number" ? shape : typeof shape}`, typeof shape === "number" ? `[${shape}]` : undefined)
+}
+
 /** An axis counted from the front; negative ones count from the back. */
 export function axisOf(op: string, axis: number, rank: number): number {
+  if (typeof axis !== "number") fail("axis", op, `an axis is a number, got ${typeof axis}`)
   const a = axis < 0 ? axis + rank : axis
   if (!Number.isInteger(axis) || a < 0 || a >= rank)
     fail("axis", op, `no axis ${axis} in a tensor of rank ${rank}`, rank === 0 ? "a 0-d tensor has no axes" : `use ${-rank} … ${rank - 1}`)
@@ -41,7 +47,8 @@ export function axisOf(op: string, axis: number, rank: number): number {
 /** Axes as a sorted list without repeats; undefined means all of them. */
 export function axesOf(op: string, axes: number | readonly number[] | undefined, rank: number): number[] {
   if (axes === undefined) return Array.from({ length: rank }, (_, i) => i)
-  const list = (typeof axes === "number" ? [axes] : axes).map((a) => axisOf(op, a, rank)).sort((a, b) => a - b)
+  if (typeof axes !== "number" && !Array.isArray(axes)) fail("axis", op, `axes are a number or a list of numbers, got ${axes === null ? "null" : typeof axes}`)
+  const list = (typeof axes === "number" ? [axes] : (axes as readonly number[])).map((a) => axisOf(op, a, rank)).sort((a, b) => a - b)
   for (let i = 1; i < list.length; i++) if (list[i] === list[i - 1]) fail("axis", op, `axis ${list[i]} is named twice`)
   return list
 }
@@ -77,6 +84,7 @@ export function reducedCount(op: string, shape: Shape, axis: number | readonly n
 
 /** Resolves one -1 in a target shape. */
 export function resolveShape(op: string, shape: Shape, size: number): number[] {
+  checkList(op, shape)
   const at = shape.indexOf(-1)
   const out = [...shape]
   if (at >= 0) {

@@ -67,6 +67,12 @@ export interface Storage { readonly device: Device; readonly buffer: Buffer; rea
 
 let nextId = 0
 
+/** Refuses what is not a tensor. */
+export function checkTensor(op: string, x: unknown, hint?: string): asserts x is Tensor {
+  if (!(x instanceof Tensor)) fail("value", op, `needs a tensor, got ${describe(x)}`, hint)
+}
+const describe = (x: unknown): string => (x === null ? "null" : Array.isArray(x) ? "an array" : typeof x === "object" ? "an object" : typeof x === "number" ? `the number ${x}` : typeof x)
+
 /**
  * A value of known shape and dtype: either stored, or a node of a lazy graph that is computed when a value is read.
  * Immutable. Methods are the functions of `ops` with the tensor as first argument.
@@ -155,6 +161,7 @@ export const reader: { realize(tensors: readonly Tensor[]): Promise<void> } = {
 export function apply<A>(op: Op<A>, src: readonly Tensor[], attrs: A): Tensor {
   let device: Device | undefined
   for (const s of src) {
+    checkTensor(op.name, s)
     if (s.disposed) fail("disposed", op.name, `operand ${s.dtype}${showShape(s.shape)} was disposed`, "keep it until its last use, or return it from the scope")
     if (s.device === undefined) continue
     if (device === undefined) device = s.device

@@ -1,5 +1,4 @@
-import type { Device } from "./device.ts"
-import { withDevice } from "./device.ts"
+import { checkDevice, withDevice, type Device } from "./device.ts"
 import { fail, showShape } from "./errors.ts"
 import { fromBytes } from "./ops/create.ts"
 import { copyOf } from "./schedule.ts"
@@ -11,7 +10,7 @@ import { mapTree, tensorsOf } from "./tree.ts"
  * The original keeps its memory. Gradients do not flow through.
  */
 export async function moveTo(x: Tensor, device: Device): Promise<Tensor> {
-  if (typeof device !== "object" || device === null || typeof device.alloc !== "function") fail("device", "to", `needs a device, got ${String(device)}`, 'await open("wasm") returns one')
+  checkDevice("to", device)
   if (x.disposed) fail("disposed", "to", `${x.dtype}${showShape(x.shape)} was disposed`)
   if (x.device === device) return x
   if (x.device === undefined) {

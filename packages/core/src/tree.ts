@@ -60,14 +60,18 @@ export function stateDict(tree: unknown): Record<string, Tensor> {
 
 /** The tree with its tensors taken from a state dict; missing, unknown and misshapen names are listed in one error. */
 export function loadState<T>(tree: T, state: Readonly<Record<string, Tensor>>): T {
+  if (typeof state !== "object" || state === null) fail("value", "loadState", `needs names and tensors, got ${state === null ? "null" : typeof state}`)
   const want = stateDict(tree)
-  const missing = Object.keys(want).filter((k) => !(k in state))
-  const unknown = Object.keys(state).filter((k) => !(k in want))
-  const unfit = Object.keys(want).filter((k) => k in state && String(want[k]!.shape) !== String(state[k]!.shape))
-  if (missing.length + unknown.length + unfit.length > 0) {
+  const found = (k: string): Tensor | undefined => (Object.hasOwn(state, k) ? state[k] : undefined)
+  const missing = Object.keys(want).filter((k) => found(k) === undefined)
+  const unknown = Object.keys(state).filter((k) => !Object.hasOwn(want, k))
+  const others = Object.keys(want).filter((k) => found(k) !== undefined && !(found(k) instanceof Tensor))
+  const disposed = Object.keys(want).filter((k) => found(k)?.disposed === true)
+  const unfit = Object.keys(want).filter((k) => found(k) instanceof Tensor && String(want[k]!.shape) !== String(state[k]!.shape))
+  if (missing.length + unknown.length + unfit.length + others.length + disposed.length > 0) {
     const part = (what: string, names: string[]): string => (names.length ? `${what}: ${names.join(", ")}` : "")
     const shapes = unfit.map((k) => `${k} [${state[k]!.shape.join(", ")}] instead of [${want[k]!.shape.join(", ")}]`)
-    fail("value", "loadState", [part("missing", missing), part("unknown", unknown), part("wrong shape", shapes)].filter(Boolean).join("; "))
+    fail("value", "loadState", [part("missing", missing), part("unknown", unknown), part("no tensor", others), part("disposed", disposed), part("wrong shape", shapes)].filter(Boolean).join("; "))
   }
   const byTensor = new Map(Object.entries(want).map(([k, t]) => [t, state[k]!]))
   return mapTree(tree, (t) => byTensor.get(t)!)

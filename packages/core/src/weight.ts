@@ -1,5 +1,5 @@
 import { fail, showShape } from "./errors.ts"
-import { decodeParts, partBytes, uploadParts, type Encoded, type Format } from "./format.ts"
+import { checkFormat, decodeParts, partBytes, uploadParts, type Encoded, type Format } from "./format.ts"
 import { castTo } from "./ops/elementwise.ts"
 import { take } from "./ops/indexing.ts"
 import { linear } from "./ops/matmul.ts"
@@ -22,6 +22,13 @@ export interface Weight extends Composed {
   /** The matrix in f32. */
   dense(): Tensor
   parts(): Readonly<Record<string, Tensor>>
+}
+
+function checkMatrix(op: string, shape: readonly number[]): void {
+  if (shape.length !== 2 || !shape.every((n) => Number.isSafeInteger(n) && n >= 0)) fail("shape", op, `a weight is [rows, columns] in whole numbers, got ${showShape(shape)}`)
+}
+function checkWay(op: string, { activations = "f32" }: QuantizedOptions): void {
+  if (activations !== "f32" && activations !== "int8") fail("value", op, `activations must be f32 or int8, got ${String(activations)}`)
 }
 
 /** A weight stored as a plain tensor of any float type. */
@@ -49,12 +56,21 @@ export interface QuantizedOptions {
 
 /** A weight stored in a format: encodes host values [rows, columns] and puts the parts on the current device. */
 export function quantizeWeight(format: Format, values: Float32Array, shape: readonly [number, number], options: QuantizedOptions = {}): Weight {
+  checkMatrix("quantizeWeight", shape)
+  checkWay("quantizeWeight", options)
+  if (!(values instanceof Float32Array)) fail("value", "quantizeWeight", `values must be a Float32Array, got ${(values as object | undefined)?.constructor.name ?? "nothing"}`)
   if (values.length !== shape[0] * shape[1]) fail("shape", "quantizeWeight", `${values.length} values for ${showShape(shape)}`)
+  const wrong = values.findIndex((v) => !Number.isFinite(v))
+  if (wrong >= 0) fail("value", "quantizeWeight", `values must be finite, element ${wrong} is ${values[wrong]}`, "a weight that overflowed cannot be stored in few bits")
+  checkFormat(format)
   return quantizedWeight(format, shape, uploadParts(format.encode(values, shape)), options)
 }
 
 /** A weight over parts that are already encoded (read from a file). */
 export function quantizedWeight(format: Format, shape: readonly [number, number], parts: Readonly<Record<string, Tensor>>, options: QuantizedOptions = {}): Weight {
+  checkMatrix("quantizedWeight", shape)
+  checkWay("quantizedWeight", options)
+  checkFormat(format)
   const encoded: Encoded = { format, shape, names: Object.keys(parts) }
   const tensors = Object.values(parts)
   const dense = (): Tensor => decodeParts(encoded, tensors)

@@ -1,7 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "vitest"
-import { add, currentDevice, full, memory, moveTo, mul, ones, quantizeWeight, referenceDevice, tensor, toDevice, useDevice, withDevice, zeros, type Device, type Format, type Tensor } from "../src/index.ts"
+import { add, currentDevice, expr, full, memory, moveTo, mul, ones, quantizeWeight, referenceDevice, tensor, toDevice, useDevice, withDevice, zeros, type Device, type Format, type Tensor } from "../src/index.ts"
 import { open } from "../../kernels/src/index.ts"
-import { expr } from "../src/index.ts"
 
 const reference = referenceDevice()
 let wasm: Device
@@ -67,7 +66,7 @@ test("what cannot move says why", async () => {
   const x = tensor([1])
   x.dispose()
   await expect(x.to(wasm)).rejects.toThrow("to: f32[1] was disposed")
-  await expect(moveTo(tensor([1]), "wasm" as unknown as Device)).rejects.toThrow('to: needs a device, got wasm; await open("wasm") returns one')
+  await expect(moveTo(tensor([1]), "wasm" as unknown as Device)).rejects.toThrow(`to: needs a device, got 'wasm'; await open("wasm") returns one`)
 })
 
 test("operands on two devices are refused at the call, or at the read when a constant was read elsewhere", async () => {

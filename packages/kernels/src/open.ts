@@ -29,5 +29,7 @@ async function processors(): Promise<number> {
 /** Opens a device by name, makes it the current one, and returns it. */
 export async function open(name: string, options: OpenOptions = {}): Promise<Device> {
   const make = Object.hasOwn(kinds, name) ? kinds[name]! : fail("device", "open", `no device '${String(name)}'`, `one of ${Object.keys(kinds).join(", ")}`)
+  const stranger = Object.keys(options).find((k) => k !== "threads" && k !== "revectorize")
+  if (stranger !== undefined) fail("value", "open", `has no option '${stranger}'`, "options are threads and revectorize")
   return useDevice(await make(options))
 }

@@ -1,7 +1,8 @@
-import { checkDType, dtypes, encode, isInteger, scalarOf, type DType, type TypedArray } from "../dtype.ts"
-import { currentDevice, type Device } from "../device.ts"
+import { checkDType, dtypes, encode, isFloat, isInteger, scalarOf, type DType, type TypedArray } from "../dtype.ts"
+import { checkDevice, currentDevice, type Device } from "../device.ts"
 import { fail } from "../errors.ts"
 import { add, cast, constant, mul, store } from "../expr.ts"
+import { checkStorable } from "../program.ts"
 import { allocate } from "../realize.ts"
 import { checkShape, sizeOf, type Shape } from "../shape.ts"
 import { apply, fromStorage, type Nested, type Op, type Tensor } from "../tensor.ts"
@@ -82,6 +83,8 @@ function shapeOfNested(values: Nested, flat: (number | boolean)[]): number[] {
 export function fromBytes(bytes: Uint8Array, shape: Shape, dtype: DType, device: Device = currentDevice(), range?: readonly [number, number]): Tensor {
   const need = sizeOf(checkShape("fromBytes", shape)) * dtypes[checkDType("fromBytes", dtype)].bytes
   if (bytes.byteLength !== need) fail("shape", "fromBytes", `${dtype}[${shape.join(", ")}] needs ${need} bytes, got ${bytes.byteLength}`)
+  checkDevice("fromBytes", device)
+  checkStorable("fromBytes", shape, dtype, device)
   const [storage] = allocate(device, [need])
   device.write(storage!.buffer, bytes)
   const t = fromStorage(storage!, shape, dtype)
@@ -98,6 +101,7 @@ const fullOp: Op<{ shape: Shape; value: number; dtype: DType }> = {
 }
 /** A tensor of one value. Costs no memory until it is read. */
 export function full(shape: Shape, value: number, dtype: DType = "f32"): Tensor {
+  if (typeof value !== "number") fail("value", "full", `needs a number, got ${typeof value}`)
   return apply(fullOp, [], { shape: checkShape("full", shape), value: checkDType("full", dtype) === "bool" ? Number(value !== 0) : value, dtype })
 }
 export const zeros = (shape: Shape, dtype: DType = "f32"): Tensor => full(shape, 0, dtype)
@@ -117,14 +121,18 @@ const arangeOp: Op<{ n: number; start: number; step: number; dtype: DType }> = {
   result: (_, { n, dtype }) => ({ shape: [n], dtype }),
   vjp: () => [],
 }
-/** start, start+step, … below (or above, for a negative step) end. */
-export function arange(start: number, end?: number, step = 1, dtype: DType = "i32"): Tensor {
+/** start, start+step, … below (or above, for a negative step) end. i32 of whole numbers, f32 of others, unless given. */
+export function arange(start: number, end?: number, step = 1, dtype?: DType): Tensor {
   const [from, to] = end === undefined ? [0, start] : [start, end]
   if (step === 0 || !Number.isFinite(step)) fail("value", "arange", `step must be finite and not 0, got ${step}`)
-  return apply(arangeOp, [], { n: Math.max(0, Math.ceil((to - from) / step)), start: from, step, dtype: checkDType("arange", dtype) })
+  for (const bound of [from, to]) if (!Number.isFinite(bound)) fail("value", "arange", `bounds must be finite numbers, got ${String(bound)}`)
+  const type = dtype ?? ([from, to, step].every(Number.isInteger) ? "i32" : "f32")
+  return apply(arangeOp, [], { n: Math.max(0, Math.ceil((to - from) / step)), start: from, step, dtype: checkDType("arange", type) })
 }
 /** `n` evenly spaced values from start to end, both included. */
 export function linspace(start: number, end: number, n: number, dtype: DType = "f32"): Tensor {
   if (!Number.isInteger(n) || n < 0) fail("value", "linspace", `needs a whole number of points, got ${n}`)
-  return apply(arangeOp, [], { n, start, step: n > 1 ? (end - start) / (n - 1) : 0, dtype: checkDType("linspace", dtype) })
+  for (const bound of [start, end]) if (!Number.isFinite(bound)) fail("value", "linspace", `bounds must be finite numbers, got ${String(bound)}`)
+  if (!isFloat(checkDType("linspace", dtype))) fail("dtype", "linspace", `needs a float type, got ${dtype}`, "arange counts in whole numbers")
+  return apply(arangeOp, [], { n, start, step: n > 1 ? (end - start) / (n - 1) : 0, dtype })
 }

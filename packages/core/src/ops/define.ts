@@ -2,7 +2,7 @@ import * as e from "../expr.ts"
 import { isFloat, isInteger, limitsOf, promote, type DType } from "../dtype.ts"
 import { fail } from "../errors.ts"
 import { broadcastShapes } from "../shape.ts"
-import { apply, type Op, type Tensor } from "../tensor.ts"
+import { apply, checkTensor, Tensor, type Op } from "../tensor.ts"
 import { full } from "./create.ts"
 import { castTo, mul } from "./elementwise.ts"
 import { expand } from "./movement.ts"
@@ -13,7 +13,10 @@ import { expand } from "./movement.ts"
 export type Input = Tensor | number | boolean
 
 export function asTensor(op: string, x: Input, partner: Tensor | undefined): Tensor {
-  if (typeof x === "object") return x
+  if (typeof x === "object") {
+    checkTensor(op, x, "make one with tensor(…)")
+    return x
+  }
   if (typeof x !== "number" && typeof x !== "boolean") fail("value", op, `needs a tensor or a number, got ${typeof x}`)
   return full([], Number(x), typeof x === "boolean" ? (partner?.dtype ?? "bool") : typeBeside(op, x, partner?.dtype ?? "f32"))
 }
@@ -26,7 +29,7 @@ function typeBeside(op: string, x: number, partner: DType): DType {
 
 /** Brings operands to one dtype (unless told otherwise) and one shape. */
 export function match(op: string, inputs: readonly Input[], sameType = true): Tensor[] {
-  const partner = inputs.find((x): x is Tensor => typeof x === "object")
+  const partner = inputs.find((x): x is Tensor => x instanceof Tensor)
   let list = inputs.map((x) => asTensor(op, x, partner))
   if (sameType) {
     const dtype = list.map((t) => t.dtype).reduce(promote)
@@ -70,7 +73,10 @@ export function parametric<A>(
     },
     vjp: (dy, out, [x], attrs) => [derivative && isFloat(x!.dtype) ? mul(dy, derivative(x!, out, attrs)) : null],
   }
-  return (x, attrs) => apply(op, [asFloat(types, x)], attrs)
+  return (x, attrs) => {
+    checkTensor(name, x)
+    return apply(op, [asFloat(types, x)], attrs)
+  }
 }
 
 /** Makes an elementwise function of one tensor from its expression and its derivative. */

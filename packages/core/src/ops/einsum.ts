@@ -1,6 +1,6 @@
 import { fail, showShape } from "../errors.ts"
 import { sizeOf } from "../shape.ts"
-import type { Tensor } from "../tensor.ts"
+import { checkTensor, type Tensor } from "../tensor.ts"
 import { diagonal } from "./diagonal.ts"
 import { mul } from "./elementwise.ts"
 import { matmul } from "./matmul.ts"
@@ -103,6 +103,8 @@ function cheapest(operands: readonly Labelled[], sizes: ReadonlyMap<string, numb
  * pair with the smallest result first.
  */
 export function einsum(equation: string, ...tensors: readonly Tensor[]): Tensor {
+  if (typeof equation !== "string") fail("value", "einsum", `the equation must be a string, got ${typeof equation}`)
+  for (const t of tensors) checkTensor("einsum", t)
   const { operands, output } = parse(equation, tensors)
   const sizes = sizesOf(equation, operands)
   let rest = operands.map((o) => distinct(o, sizes))

@@ -1,7 +1,7 @@
 import * as e from "../expr.ts"
 import { checkDType, isFloat, isInteger, limitsOf, promote, type DType } from "../dtype.ts"
 import { fail } from "../errors.ts"
-import { apply, type Op, type Tensor } from "../tensor.ts"
+import { apply, checkTensor, type Op, type Tensor } from "../tensor.ts"
 import { asTensor, binary, like, match, parametric, unary, type Input } from "./define.ts"
 
 export type { Input }
@@ -18,6 +18,7 @@ const castOp: Op<DType> = {
  * (NaN → 0), narrower integers then wrap; anything but 0 is true.
  */
 export function castTo(x: Tensor, dtype: DType): Tensor {
+  checkTensor("cast", x)
   return x.dtype === checkDType("cast", dtype) ? x : apply(castOp, [x], dtype)
 }
 

@@ -5,6 +5,7 @@ import { arange } from "./create.ts"
 import { eq, isNaN, logicalOr, sub, where } from "./elementwise.ts"
 import { gather } from "./indexing.ts"
 import { reshape } from "./movement.ts"
+import { checkOptions } from "./options.ts"
 import { amax, amin } from "./reduce.ts"
 
 /** What an op chose along an axis, and where it stood. */
@@ -35,7 +36,9 @@ function firstBest(op: string, best: typeof amax, x: Tensor, axis: number): Tens
 }
 const without = (x: Tensor, axis: number, keepDims: boolean): Tensor => (keepDims ? x : reshape(x, x.shape.filter((_, i) => i !== axis)))
 
-const argOf = (name: string, best: typeof amax) => (x: Tensor, { axis, keepDims = false }: ArgOptions = {}): Tensor => {
+const argOf = (name: string, best: typeof amax) => (x: Tensor, options: ArgOptions = {}): Tensor => {
+  checkOptions(name, options)
+  const { axis, keepDims = false } = options
   if (axis !== undefined) {
     const a = axisOf(name, axis, x.rank)
     return without(firstBest(name, best, x, a), a, keepDims)

@@ -2,7 +2,7 @@ import { bytesOf, dtypes, isFloat, isInteger, scalarOf, type DType } from "../dt
 import { fail, showShape } from "../errors.ts"
 import { and, cast, constant, ge, int, lt, max, min, select, type Expr } from "../expr.ts"
 import { axisOf, sameShape, sizeOf } from "../shape.ts"
-import { apply, type Op, type Tensor } from "../tensor.ts"
+import { apply, checkTensor, type Op, type Tensor } from "../tensor.ts"
 import { arange } from "./create.ts"
 import { castTo, eq, where } from "./elementwise.ts"
 import { expand, place, reshape } from "./movement.ts"
@@ -42,6 +42,7 @@ export function knownRange(t: Tensor): readonly [number, number] | undefined {
 
 /** Refuses what cannot be an index, and known indices outside low … size-1. Tells whether all are known to lie inside. */
 export function checkIndex(op: string, index: Tensor, axis: number, size: number, low = 0): boolean {
+  checkTensor(op, index, 'make one with tensor(…, { dtype: "i32" })')
   if (!isInteger(index.dtype)) fail("dtype", op, `indices must be integers, got ${index.dtype}`, index.dtype === "bool" ? "select by a mask with maskedSelect or where" : "cast to i32")
   const range = knownRange(index)
   if (range === undefined) return index.size === 0
@@ -62,6 +63,7 @@ export function gatherOr(x: Tensor, axis: number, index: Tensor, fill: number): 
  */
 export function gather(x: Tensor, axis: number, index: Tensor): Tensor {
   const a = axisOf("gather", axis, x.rank)
+  checkTensor("gather", index)
   if (index.rank !== x.rank) fail("shape", "gather", `index ${showShape(index.shape)} needs the rank of x ${showShape(x.shape)}`, "take looks up with an index of any shape")
   index.shape.forEach((n, i) => {
     if (i !== a && n > x.shape[i]!) fail("shape", "gather", `index ${showShape(index.shape)} is larger than x ${showShape(x.shape)} (axis ${i}: ${n} > ${x.shape[i]!})`, `only axis ${a} may be longer`)
@@ -73,8 +75,8 @@ export function gather(x: Tensor, axis: number, index: Tensor): Tensor {
 export function take(x: Tensor, index: Tensor, axis = 0): Tensor {
   const a = axisOf("take", axis, x.rank)
   const before = x.shape.slice(0, a), after = x.shape.slice(a + 1)
-  const outer = sizeOf(before), n = index.size, inner = sizeOf(after)
   const safe = checkIndex("take", index, a, x.shape[a]!)
+  const outer = sizeOf(before), n = index.size, inner = sizeOf(after)
   const rows = apply(gatherOp, [reshape(x, [outer, x.shape[a]!, inner]), expand(reshape(index, [1, n, 1]), [outer, n, inner])], { axis: 1, safe, fill: outside(x.dtype) })
   return reshape(rows, [...before, ...index.shape, ...after])
 }

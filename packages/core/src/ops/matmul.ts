@@ -1,7 +1,7 @@
 import { promote, isFloat } from "../dtype.ts"
 import { fail, showShape } from "../errors.ts"
 import { broadcastShapes, sizeOf } from "../shape.ts"
-import { apply, type Op, type Tensor } from "../tensor.ts"
+import { apply, checkTensor, type Op, type Tensor } from "../tensor.ts"
 import { add, castTo, mul } from "./elementwise.ts"
 import { expand, permute, reshape, transpose, unsqueeze } from "./movement.ts"
 import { sum } from "./reduce.ts"
@@ -33,6 +33,8 @@ const matmulOp: Op<undefined> = {
  * broadcast. f16 and bf16 operands are multiplied and summed in f32.
  */
 export function matmul(a: Tensor, b: Tensor): Tensor {
+  checkTensor("matmul", a)
+  checkTensor("matmul", b, "multiply by a number with mul")
   if (a.rank === 0 || b.rank === 0) fail("shape", "matmul", `needs at least one axis each, got ${showShape(a.shape)} × ${showShape(b.shape)}`, "multiply by a scalar with mul")
   const inner = a.shape[a.rank - 1]!, other = b.shape[Math.max(0, b.rank - 2)]!
   if (inner !== other)

@@ -3,7 +3,7 @@ import { add, and, constant, div, eq, ge, int, lt, max, min, mul, rem, select, s
 import { flatIndex, unflatten } from "../lower.ts"
 import { axesOf, axisOf, broadcastShapes, checkShape, resolveShape, sameShape, sizeOf, type Shape } from "../shape.ts"
 import { scalarOf } from "../dtype.ts"
-import { apply, type Op, type Tensor } from "../tensor.ts"
+import { apply, checkTensor, type Op, type Tensor } from "../tensor.ts"
 import { sum } from "./reduce.ts"
 
 const reshapeOp: Op<Shape> = {
@@ -56,6 +56,7 @@ const expandOp: Op<Shape> = {
 }
 /** Repeats axes of size 1 up to `shape` (-1 keeps a size), adding axes in front, without copying. */
 export function expand(x: Tensor, shape: Shape): Tensor {
+  if (!Array.isArray(shape)) checkShape("expand", shape)
   const skip = shape.length - x.rank
   if (skip < 0) fail("shape", "expand", `${showShape(x.shape)} has more axes than ${showShape(shape)}`)
   const to = shape.map((n, i) => (n === -1 && i >= skip ? x.shape[i - skip]! : n))
@@ -110,11 +111,14 @@ export function place(x: Tensor, shape: Shape, start: readonly number[], step: r
 /** Bounds of one axis: `[start, end]` or `[start, end, step]` with step ≥ 1; negative bounds count from the back, undefined means the end. */
 export type Range = readonly [start?: number, end?: number, step?: number] | null
 /** A part of x, one range per leading axis (null keeps the axis), as Python's slices. */
-export function slice(x: Tensor, ...ranges: readonly Range[]): Tensor {
+export function slice(x: Tensor, ...ranges: Range[]): Tensor {
   if (ranges.length > x.rank) fail("axis", "slice", `${ranges.length} ranges for a tensor of rank ${x.rank}`)
   const start: number[] = [], step: number[] = [], shape: number[] = []
   x.shape.forEach((n, i) => {
-    const [from, to, by = 1] = ranges[i] ?? []
+    const range: unknown = ranges[i] ?? []
+    if (!Array.isArray(range)) fail("value", "slice", `a range is a list [start, end], got ${String(range)}`, "selectAt takes one index of an axis")
+    const [from, to, by = 1] = range as unknown as NonNullable<Range>
+    for (const bound of [from, to]) if (bound !== undefined && !Number.isInteger(bound)) fail("value", "slice", `bounds must be whole numbers, got ${String(bound)}`)
     if (!Number.isInteger(by) || by < 1) fail("value", "slice", `step must be a whole number ≥ 1, got ${by}`, "flip the axis for a negative step")
     const clip = (v: number): number => Math.min(Math.max(v < 0 ? v + n : v, 0), n)
     const a = clip(from ?? 0), b = clip(to ?? n)
@@ -127,6 +131,7 @@ export function slice(x: Tensor, ...ranges: readonly Range[]): Tensor {
 /** `length` elements of one axis from `start`; unlike slice, out of range is an error. */
 export function narrow(x: Tensor, axis: number, start: number, length: number): Tensor {
   const a = axisOf("narrow", axis, x.rank), n = x.shape[a]!
+  if (!Number.isInteger(start) || !Number.isInteger(length)) fail("value", "narrow", `start and length must be whole numbers, got ${String(start)} and ${String(length)}`)
   const from = start < 0 ? start + n : start
   if (!(from >= 0 && length >= 0 && from + length <= n)) fail("index", "narrow", `${length} elements from ${start} leave axis ${axis} of size ${n}`)
   return window(x, { start: x.shape.map((_, i) => (i === a ? from : 0)), step: x.shape.map(() => 1), shape: x.shape.map((s, i) => (i === a ? length : s)) })
@@ -171,9 +176,14 @@ const catOp: Op<number> = {
     return src.map((s) => narrow(dy, axis, (at += s.shape[axis]!) - s.shape[axis]!, s.shape[axis]!))
   },
 }
+function checkTensors(op: string, tensors: unknown): void {
+  if (!Array.isArray(tensors)) fail("value", op, "needs a list of tensors", `${op}([a, b])`)
+  if (tensors.length === 0) fail("value", op, "needs at least one tensor")
+  for (const t of tensors) checkTensor(op, t)
+}
 /** Joins tensors along an existing axis. */
 export function cat(tensors: readonly Tensor[], axis = 0): Tensor {
-  if (tensors.length === 0) fail("value", "cat", "needs at least one tensor")
+  checkTensors("cat", tensors)
   const first = tensors[0]!
   const a = axisOf("cat", axis, first.rank)
   for (const t of tensors) {
@@ -185,7 +195,7 @@ export function cat(tensors: readonly Tensor[], axis = 0): Tensor {
 }
 /** Joins tensors of one shape along a new axis. */
 export function stack(tensors: readonly Tensor[], axis = 0): Tensor {
-  if (tensors.length === 0) fail("value", "stack", "needs at least one tensor")
+  checkTensors("stack", tensors)
   return cat(tensors.map((t) => unsqueeze(t, axis)), axis)
 }
 /** Inserts an axis of size 1. */

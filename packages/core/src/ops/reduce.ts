@@ -6,6 +6,7 @@ import type { Combine } from "../kernel.ts"
 import { castTo, div, eq, mul, neg, not, where } from "./elementwise.ts"
 import { expand, reshape } from "./movement.ts"
 import { zerosLike } from "./create.ts"
+import { checkOptions } from "./options.ts"
 import { wideFloat, widen } from "./wide.ts"
 
 export interface ReduceOptions {
@@ -39,7 +40,9 @@ function productOfOthers(x: Tensor, axes: readonly number[]): Tensor {
   return where(at(none), div(at(rest), where(zero, 1, x)), where(zero, where(at(one), at(rest), zerosLike(x)), zerosLike(x)))
 }
 
-function reduce(op: Op<readonly number[]>, x: Tensor, { axis, keepDims = false }: ReduceOptions): Tensor {
+function reduce(op: Op<readonly number[]>, x: Tensor, options: ReduceOptions): Tensor {
+  checkOptions(op.name, options)
+  const { axis, keepDims = false } = options
   const axes = axesOf(op.name, axis, x.rank)
   const y = axes.length === 0 ? x : apply(op, [x], axes)
   return keepDims ? y : reshape(y, reducedShape(x.shape, axes, false))

@@ -6,6 +6,7 @@ import { abs, add, castTo, div, eq, isFinite, mul, square, sub, where } from "./
 import { exp, log, pow, sqrt } from "./math.ts"
 import { reshape } from "./movement.ts"
 import { amax, amin, countNonzero, mean, sum, type ReduceOptions } from "./reduce.ts"
+import { checkOptions } from "./options.ts"
 import { wideFloat } from "./wide.ts"
 
 // Reductions of several steps. They compute in f32 (f64 for f64) and narrow the result to x's dtype.
@@ -23,7 +24,9 @@ function reduction<A>(
     result: ([x], { axes }) => ({ shape: reducedShape(x!.shape, axes, true), dtype: x!.dtype }),
     vjp: (dy, out, [x], { axes, with: attrs }) => [mul(dy, gradient(x!, out, axes, attrs))],
   }
-  return (x, { axis, keepDims = false }, attrs) => {
+  return (x, options, attrs) => {
+    checkOptions(name, options)
+    const { axis, keepDims = false } = options
     const axes = axesOf(name, axis, x.rank)
     const y = apply(op, [wideFloat(name, x)], { axes, with: attrs })
     return castTo(reshape(y, reducedShape(x.shape, axes, keepDims)), x.dtype)
@@ -48,7 +51,11 @@ const varianceOver = reduction<number>("variance",
   (x, over, correction) => div(sum(square(sub(x, mean(x, over))), over), divisor(x, over.axis, correction)),
   (x, _y, axis, correction) => mul(2 / divisor(x, axis, correction), sub(x, mean(x, { axis, keepDims: true }))))
 /** Mean squared distance from the mean, in two passes. Not finite unless the count exceeds the correction: NaN for one element. */
-export const variance = (x: Tensor, { correction = 1, ...options }: VarianceOptions = {}): Tensor => varianceOver(x, options, correction)
+export function variance(x: Tensor, options: VarianceOptions = {}): Tensor {
+  checkOptions("variance", options, ["axis", "keepDims", "correction"])
+  const { correction = 1, ...over } = options
+  return varianceOver(x, over, correction)
+}
 /** Square root of the {@link variance}; its gradient is 0 where all values are equal. */
 export const std = (x: Tensor, options: VarianceOptions = {}): Tensor => rootOf(variance(x, options), sqrt)
 
@@ -63,14 +70,16 @@ export interface VectorNormOptions extends ReduceOptions {
   readonly p?: number
 }
 /** The p-norm (Σ|x|ᵖ)^(1/p) over axes. Its gradient at 0 is 0; the largest elements share that of the infinite norm. */
-export function norm(x: Tensor, { p = 2, ...options }: VectorNormOptions = {}): Tensor {
+export function norm(x: Tensor, options: VectorNormOptions = {}): Tensor {
+  checkOptions("norm", options, ["axis", "keepDims", "p"])
+  const { p = 2, ...over } = options
   if (Number.isNaN(p)) fail("value", "norm", "p is NaN")
   const v = wideFloat("norm", x)
   return castTo(
-    p === 0 ? castTo(countNonzero(v, options), v.dtype)
-    : p === 1 ? sum(abs(v), options)
-    : p === 2 ? rootOf(sum(square(v), options), sqrt)
-    : p === Infinity ? amax(abs(v), options)
-    : p === -Infinity ? amin(abs(v), options)
-    : rootOf(sum(rootOf(abs(v), (a) => pow(a, p)), options), (s) => pow(s, 1 / p)), x.dtype)
+    p === 0 ? castTo(countNonzero(v, over), v.dtype)
+    : p === 1 ? sum(abs(v), over)
+    : p === 2 ? rootOf(sum(square(v), over), sqrt)
+    : p === Infinity ? amax(abs(v), over)
+    : p === -Infinity ? amin(abs(v), over)
+    : rootOf(sum(rootOf(abs(v), (a) => pow(a, p)), over), (s) => pow(s, 1 / p)), x.dtype)
 }

@@ -85,6 +85,7 @@ export function optimizer<Slot extends string>(rule: Rule<Slot>): Optimizer<Opti
   }
 
   const update = <P>(parameters: P, grads: P, state: State, rate: Rate = options.rate): { parameters: P; state: State } => {
+    if (!((state as Partial<State> | undefined)?.step instanceof Tensor)) fail("value", name, "the state has no 'step'", "init() it with the parameters that are updated")
     const step = add(state.step, 1)
     const rateAs = rateIn(name, rate, rate === options.rate)
     const gradOf = matchGrads(name, parameters, grads)

@@ -185,7 +185,7 @@ export async function wasmDevice({ threads: threadCount, shared, features, maxim
         throw new ThimbleError("internal", "run", `a kernel trapped (${String(e)})`, calls.map((c) => showKernel(c.executable.kernel)).join("\n").slice(0, 2000))
       }
     },
-    used: () => allocator.used,
+    used: () => (closed ? 0 : allocator.used),
     async close() {
       closed = true
       cache.clear()

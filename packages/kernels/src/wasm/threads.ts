@@ -42,8 +42,9 @@ const serve = () => {
     if (mails !== (mails = Atomics.load(words, mailsAt))) return
   }
 }
-if (typeof require === "function") {
-  port = require("node:worker_threads").parentPort
+if (typeof process === "object" && process.getBuiltinModule) {
+  // As a script or, with --input-type=module, as a module.
+  port = process.getBuiltinModule("node:worker_threads").parentPort
   port.on("message", receive)
 } else {
   port = self
@@ -56,6 +57,8 @@ export interface NewModule { readonly module: WebAssembly.Module; readonly at: n
 interface Port {
   post(message: unknown): void
   listen(fn: (message: { done: number }) => void, failed: (error: Error) => void): void
+  /** Whether the process must stay alive for an answer; a sleeping thread does not hold it. */
+  hold(waiting: boolean): void
   stop(): Promise<void>
 }
 
@@ -78,7 +81,7 @@ export class Threads {
       p.listen(({ done }) => {
         const w = this.waiting.get(done)
         if (w && --w.left === 0) {
-          this.waiting.delete(done)
+          this.settle(done)
           w.resolve()
         }
       }, (error) => this.giveUp(error))
@@ -91,20 +94,27 @@ export class Threads {
     return threads
   }
 
+  private settle(id: number): void {
+    this.waiting.delete(id)
+    if (this.waiting.size === 0) for (const p of this.ports) p.hold(false)
+  }
+
   /** Nobody will answer any more. */
   private giveUp(reason: Error): void {
     this.failure ??= reason
-    for (const w of this.waiting.values()) w.reject(reason)
-    this.waiting.clear()
+    for (const [id, w] of [...this.waiting]) {
+      this.settle(id)
+      w.reject(reason)
+    }
   }
 
   private broadcast(message: (i: number) => object): Promise<void> {
     const id = this.nextId++
     return new Promise((resolve, reject) => {
       if (this.failure !== undefined) return reject(this.failure)
+      for (const p of this.ports) p.hold(true)
       this.waiting.set(id, { left: this.ports.length, resolve, reject })
       this.ports.forEach((p, i) => p.post({ id, ...message(i) }))
-      if (this.ports.length === 0) resolve()
     })
   }
 
@@ -146,9 +156,10 @@ export class Threads {
 async function openPort(source: string): Promise<Port> {
   if (typeof process === "object" && process.versions?.node) {
     const { Worker } = await import("node:worker_threads")
-    const worker = new Worker(source, { eval: true })
-    worker.unref()
+    const worker = new Worker(source, { eval: true, execArgv: [] })
     return {
+      // Listening refers to the port, so that it is not enough to do this once.
+      hold: (waiting) => void (waiting ? worker.ref() : worker.unref()),
       post: (m) => worker.postMessage(m),
       listen: (fn, failed) => { worker.on("message", fn); worker.on("error", failed) },
       stop: async () => { await worker.terminate() },
@@ -156,6 +167,7 @@ async function openPort(source: string): Promise<Port> {
   }
   const worker = new globalThis.Worker(URL.createObjectURL(new Blob([source], { type: "text/javascript" })))
   return {
+    hold: () => {},
     post: (m) => worker.postMessage(m),
     listen: (fn, failed) => {
       worker.onmessage = (e) => fn(e.data as { done: number })
