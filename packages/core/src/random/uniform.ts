@@ -13,7 +13,7 @@ export const mixed = ([a, b]: Words): Expr => xor(a, b)
 const drawBits = draw<undefined>("bits", mixed)
 /**
  * Random 32-bit words, u32, exactly the same on every device. They are those of `jax.random.bits` (with its
- * partitionable Threefry, the default), as are the keys of {@link key}, {@link split} and {@link foldIn}.
+ * partitionable Threefry, the default), as are the keys of `key`, {@link split} and {@link foldIn}.
  */
 export const bits = (key: Key, shape: Shape): Tensor => drawBits(key, shape, "u32", undefined)
 
