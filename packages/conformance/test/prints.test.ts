@@ -205,27 +205,21 @@ describe("the wasm device", () => {
   `))
   test("softmax", () => expect(printed("softmax")).toMatchInlineSnapshot(`
     "
-    t0 = reduce [6,1] over [8] max (f32 f32) {p1} -> {acc} (b1)
-    t1 = map [6,8] (f32 f32 f32) {p1 p2 exp sub} (b1, t0)
-    t0 = reduce [6,1] over [8] add (f32 f32) {p1} -> {acc} (t1)
-    out0 = map [6,8] (f32 f32 f32) {p1 p2 div} (t1, t0)
-    places: 24 192
+    out0 = softmax [6,8] (f32 f32) <rows=6 columns=8> {x[6,8]: p1} -> {acc} (b1)
+    places: none
     "
   `))
   test("layerNorm", () => expect(printed("layerNorm")).toMatchInlineSnapshot(`
     "
-    t0 = reduce [6,1] over [8] add (f32 f32) {p1} -> {div} (b1)
-    t1 = reduce [6,1] over [8] add (f32 f32 f32) {p1 p2 sub add mul} -> {div sqrt add} (b1, t0)
-    out0 = map [6,8] (f32 f32 f32 f32 f32 f32) {p1 p2 p3 p4 p5 add mul sub} (b1, t0, t1, b4, b5)
-    places: 24 24
+    out0 = layerNorm [6,8] (f32 f32 f32 f32) <rows=6 columns=8 eps=0.00001> {x[6,8]: p1 | weight[8]: p2 | bias[8]: p3} -> {acc} (b1, b2, b3)
+    places: none
     "
   `))
   test("residual", () => expect(printed("residual")).toMatchInlineSnapshot(`
     "
     out0 = matmul [1,6,8] (f32 f32 f32 f32) <batch=1 m=6 k=8 n=8> {a[1,6,8]: p1 | b[1,8,8]: p2} -> {p3 add} (b1, b2, b3)
-    t0 = reduce [6,1] over [8] add (f32 f32) {p1 add mul} -> {div sqrt add} (out0)
-    out1 = map [6,8] (f32 f32 f32 f32) {p1 p2 p3 mul} (out0, t0, b6)
-    places: 24
+    out1 = rmsNorm [6,8] (f32 f32 f32) <rows=6 columns=8 eps=0.000001> {x[6,8]: p1 | weight[8]: p2} -> {acc} (out0, b5)
+    places: none
     "
   `))
   test("quantized", () => expect(printed("quantized")).toMatchInlineSnapshot(`
@@ -252,12 +246,10 @@ describe("the wasm device", () => {
     "
     t0 = map [4,1] (i32) {i0} ()
     t1 = map [4,4] (bool i32) {p1 le} (t0)
-    t2 = matmul [2,4,4] (f32 f32 f32 bool) <batch=2 m=4 k=8 n=4> {a[2,4,8]: p1 | b[2,8,4]: p2} -> {p3 select mul} (b3, b4, t1)
-    t3 = reduce [8,1] over [4] max (f32 f32) {p1} -> {acc} (t2)
-    t4 = map [8,4] (f32 f32 f32) {p1 p2 exp sub} (t2, t3)
-    t3 = reduce [8,1] over [4] add (f32 f32) {p1} -> {acc} (t4)
-    out0 = matmul [2,4,8] (f32 f32 f32 f32) <batch=2 m=4 k=4 n=8> {a[2,4,4]: p1 p2 div | b[2,4,8]: p3} -> {acc} (t4, t3, b9)
-    places: 16 16 128 32 128
+    t2 = matmul [2,4,4] (f32 f32 f32) <batch=2 m=4 k=8 n=4> {a[2,4,8]: p1 | b[2,8,4]: p2} -> {acc} (b3, b4)
+    t3 = softmax [8,4] (f32 bool f32) <rows=8 columns=4> {x[8,4]: p1 p2 select mul} -> {acc} (t1, t2)
+    out0 = matmul [2,4,8] (f32 f32 f32) <batch=2 m=4 k=4 n=8> {a[2,4,4]: p1 | b[2,4,8]: p2} -> {acc} (t3, b7)
+    places: 16 16 128 128
     "
   `))
   test("rope", () => expect(printed("rope")).toMatchInlineSnapshot(`

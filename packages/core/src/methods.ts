@@ -12,7 +12,7 @@ type FunctionsOnly = (typeof functionsOnly)[number]
 /** The functions of `ops` that take a tensor first, as methods: `x.add(y)` is `add(x, y)`. */
 export type Lifted = {
   readonly [K in Exclude<keyof Ops, FunctionsOnly> as Ops[K] extends (...all: never[]) => unknown ? K : never]:
-    Ops[K] extends (first: infer _First, ...rest: infer R) => infer Y ? (...rest: R) => Y : never
+    Ops[K] extends (first: infer _First, ...rest: infer R extends readonly unknown[]) => infer Y ? (...rest: R) => Y : never
 }
 /** Methods under a shorter name than their function's. */
 export interface Shorthands {

@@ -1,7 +1,7 @@
 // Operands and results as plain arrays with strides: what the templates are tested and timed with.
 import { ModuleBuilder } from "../src/emit/assembler.ts"
 import type { FunctionBuilder, Local } from "../src/emit/assembler.ts"
-import type { Operand, Push, Result, Template } from "../src/template/holes.ts"
+import type { Operand, Push, Result, Stream, Template, Writer } from "../src/template/holes.ts"
 
 /** An array in memory: byte address, strides in elements per axis. */
 export interface Strided {
@@ -30,7 +30,7 @@ export function operand(array: Strided): Operand {
       const base = hoist(f, array, axis, coords)
       const stride = array.strides[axis]!
       const one = (offset: number) => { f.address(base, position, 4 * stride); f.load("f32.load", 4 * stride * offset) }
-      return {
+      const stream: Stream = {
         value(lanes, offset = 0) {
           if (lanes === 1) return one(offset)
           if (stride === 1) {
@@ -42,7 +42,14 @@ export function operand(array: Strided): Operand {
           f.op("f32x4.splat")
           for (let lane = 1; lane < 4; lane++) { one(offset + lane); f.lane("f32x4.replace_lane", lane) }
         },
+        vectors: (count) => Array.from({ length: count }, (_, i) => {
+          const vector = f.local("v128")
+          stream.value(4, 4 * i)
+          f.set(vector)
+          return vector
+        }),
       }
+      return stream
     },
   }
 }
@@ -54,7 +61,7 @@ export function result(array: Strided, epilogue?: { readonly bias: Strided; read
       const base = hoist(f, array, axis, coords)
       const stride = array.strides[axis]!
       const bias = epilogue && operand(epilogue.bias).along(f, axis, coords, position)
-      return {
+      const writer: Writer = {
         finish(lanes, accumulator, offset = 0) {
           if (bias !== undefined) {
             f.get(accumulator)
@@ -78,7 +85,9 @@ export function result(array: Strided, epilogue?: { readonly bias: Strided; read
             f.store("f32.store", 4 * stride * (offset + lane))
           }
         },
+        finishVectors: (accumulators) => accumulators.forEach((a, i) => writer.finish(4, a, 4 * i)),
       }
+      return writer
     },
   }
 }

@@ -31,6 +31,11 @@ export function exp(x: Expr): Expr {
   return mul(mul(power, power2(half)), power2(sub(bits, half)))
 }
 
+/** eˣ for x ≤ 0, as softmax needs it: results below the normal numbers are 0. */
+export function expOfNegative(x: Expr): Expr {
+  return select(lt(x, f(-87.33654)), f(0), expOfNormal(x))
+}
+
 /** eˣ for results that are normal numbers, -87 ≤ x ≤ 88: one factor will do. */
 function expOfNormal(x: Expr): Expr {
   const { power, shifted } = reduced(x)

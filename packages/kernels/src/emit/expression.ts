@@ -129,15 +129,25 @@ export class ExpressionStream {
   }
 
   /**
-   * Computes the addresses at `position` once; values emitted from here on read from them, and must run before `position`
-   * moves. V8's revectorizer pairs only loads of one address.
+   * The 4·count elements of `root` from `position` on, as vectors in locals; `acc` reads the given ones in turn. Their
+   * addresses are computed once: V8's revectorizer pairs only loads of one address.
    */
-  step(): void {
+  vectors(root: Expr, count: number, accumulators?: readonly Local[]): Local[] {
+    const { f } = this
     for (const base of this.bases.values()) {
-      base.at ??= this.f.local("i32")
+      base.at = f.local("i32")
       this.pushAddress(base.base, base.step)
-      this.f.set(base.at)
+      f.set(base.at)
     }
+    const values = Array.from({ length: count }, (_, i) => {
+      const local = f.local("v128")
+      if (accumulators) this.accumulate(accumulators[i]!)
+      this.value(root, 4, 4 * i)
+      f.set(local)
+      return local
+    })
+    for (const base of this.bases.values()) delete base.at
+    return values
   }
 
   private pushAddress(base: Local, step: number): void {
@@ -224,9 +234,9 @@ export class ExpressionStream {
         else f.i32x4(e.type === "bool" ? -e.value : e.value)
         return
       case "index":
-        f.address(this.position, offset, 1)
+        f.get(this.position)
         f.op("i32x4.splat")
-        f.i32x4(0, 1, 2, 3)
+        f.i32x4(offset, offset + 1, offset + 2, offset + 3)
         return f.op("i32x4.add")
       case "acc": return f.get(this.accumulator!)
       case "load": {

@@ -21,6 +21,8 @@ export interface Holes {
   readonly threadScratch: Push
   readonly features: Features
   readonly constants: ConstantPool
+  /** An expression of the template's own, along axis 0: `load(0, …)` reads at `address`, `acc` what the stream is told. */
+  compute(f: FunctionBuilder, body: Expr, position: Local, address: Local): ExpressionStream
 }
 
 /** What all kernels of a device share. */
@@ -71,7 +73,9 @@ function emitTemplate(kernel: TemplateKernel, environment: (f: FunctionBuilder) 
   const operands: Record<string, Operand> = {}
   names.forEach((name, i) => (operands[name] = operand(all[i]!, kernel.loads[name]!.shape, env)))
   const bytes = (name: string): ByteOperand => byteOperand(all[names.indexOf(name)]!, kernel.loads[name]!.shape, env)
-  const holes: Holes = { dims: kernel.dims, operands, bytes, result: resultOf(kernel, all.at(-1)!, env), ...shared }
+  const compute: Holes["compute"] = (f, body, position, address) =>
+    new ExpressionStream(f, { ...env(f), parameters: [address], scalars: [] }, 0, [position], position, [body])
+  const holes: Holes = { dims: kernel.dims, operands, bytes, result: resultOf(kernel, all.at(-1)!, env), compute, ...shared }
   const template = templates[kernel.name]!.emit(holes)
   // The arguments are read at the start of each phase, before any branch.
   const phases = template.phases.map((p): Phase => ({ ...p, emit: (f, begin, end) => { env(f); p.emit(f, begin, end) } }))
@@ -87,7 +91,10 @@ function operand(body: Expr, shape: readonly number[], env: (f: FunctionBuilder)
     contiguous: best > 0 ? score.lastIndexOf(best) : undefined,
     along(f, axis, coords, position) {
       const stream = new ExpressionStream(f, env(f), axis, coords, position, [body])
-      return { value: (lanes, offset = 0) => stream.value(body, lanes, offset) }
+      return {
+        value: (lanes, offset = 0) => stream.value(body, lanes, offset),
+        vectors: (count) => stream.vectors(body, count),
+      }
     },
     constantAlong: (axis) => flatten([body]).every((e) => e.op !== "index" || e.value !== axis),
   }
@@ -147,6 +154,18 @@ function resultOf(kernel: TemplateKernel, epilogue: Expr, env: (f: FunctionBuild
           stream.value(epilogue, lanes, offset)
           if (lanes === 4) storeVector(f, dtype, offset * bytes)
           else storeScalar(f, dtype, offset * stride * bytes)
+        },
+        finishVectors(accumulators) {
+          if (!vector || stride !== 1) return accumulators.forEach((a, i) => writer.finish(4, a, 4 * i))
+          const values = stream.vectors(epilogue, accumulators.length, accumulators)
+          const at = f.local("i32")
+          f.address(row, position, bytes)
+          f.set(at)
+          values.forEach((value, i) => {
+            f.get(at)
+            f.get(value)
+            storeVector(f, dtype, 4 * i * bytes)
+          })
         },
       }
       return writer

@@ -2,8 +2,8 @@
 import { bytesOf, expr, flatten, type DType, type Expr, type Shape } from "@thimble/core"
 import type { FunctionBuilder, Local } from "./assembler.ts"
 import { coalesce } from "./coalesce.ts"
-import { ExpressionStream, storeScalar, storeVector, valueType, type Environment } from "./expression.ts"
-import { i32s, minimum, split } from "../template/loops.ts"
+import { ExpressionStream, storeScalar, storeVector, type Environment } from "./expression.ts"
+import { forSteps, i32s, minimum, split } from "../template/loops.ts"
 import type { Phase } from "../template/holes.ts"
 
 /** Elements per unit of work: enough to pay for its start, few enough to share. */
@@ -27,34 +27,25 @@ export function emitMap(shape: Shape, dtype: DType, body: Expr, environment: (f:
     emit(f, begin, end) {
       const env = environment(f)
       const coords = i32s(f, sizes.length)
-      const [unit, part, from, to, next, position, out, at] = i32s(f, 8)
+      const [unit, part, from, to, position, out, at] = i32s(f, 7)
       f.forRange(unit, begin, end, 1, () => {
         split(f, unit, [...rows.map((n, i): [Local, number] => [coords[i]!, n]), [part, chunks]])
         f.get(part); f.scale(chunk); f.set(from)
         minimum(f, to, () => f.address(from, chunk, 1), length)
         const stream = new ExpressionStream(f, env, axis, coords, position, [value])
         rowAddress(f, env.parameters[0]!, coords, sizes, bytes, out)
-        f.forRange(next, from, to, step, () => {
-          // The last step goes back over some of what is done, rather than leaving a rest.
-          if (length % step === 0) f.assign(position, next)
-          else minimum(f, position, next, length - step)
-          stream.step()
+        forSteps(f, position, from, to, length, step, () => {
           f.address(out, position, bytes)
+          if (step === 1) {
+            stream.value(value, 1)
+            return storeScalar(f, dtype)
+          }
           f.set(at)
-          const offsets = Array.from({ length: Math.ceil(step / 4) }, (_, i) => 4 * i)
-          const lanes = step === 1 ? 1 : 4
           // All values, then all stores: the revectorizer starts at neighbouring stores that nothing stands between.
-          const values = offsets.map((offset) => {
-            const local = f.local(lanes === 4 ? "v128" : valueType(value.type))
-            stream.value(value, lanes, offset)
-            f.set(local)
-            return local
-          })
-          values.forEach((local, i) => {
+          stream.vectors(value, step / 4).forEach((local, i) => {
             f.get(at)
             f.get(local)
-            if (lanes === 4) storeVector(f, dtype, offsets[i]! * bytes)
-            else storeScalar(f, dtype)
+            storeVector(f, dtype, 4 * i * bytes)
           })
         })
       })

@@ -228,6 +228,13 @@ export function vectorSpelling(f: FunctionBuilder, e: Expr, relaxed: boolean, go
         f.op("f32x4.pmax")
         return true
       }
+      const isZero = (s: Expr): boolean => s.op === "const" && Object.is(s.value, 0)
+      if (isZero(b) || isZero(c)) {
+        go(isZero(b) ? c : b)
+        go(a)
+        f.op(isZero(b) ? "v128.andnot" : "v128.and")
+        return true
+      }
       go(b)
       go(c)
       go(a)

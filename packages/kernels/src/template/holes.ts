@@ -13,6 +13,8 @@ export interface Stream {
    * axis's end.
    */
   value(lanes: 1 | 4, offset?: number): void
+  /** The 4·count elements from `position` on, as vectors in locals, read in pairs that the revectorizer can join. */
+  vectors(count: number): Local[]
 }
 
 /** An input of a template: f32 values addressed by one coordinate per axis. */
@@ -36,6 +38,8 @@ export interface Writer {
    * `position + offset` along the axis. The accumulator may be overwritten.
    */
   finish(lanes: 1 | 4, accumulator: Local, offset?: number): void
+  /** The same for neighbouring vectors from `position` on, stored one after the other, for the revectorizer. */
+  finishVectors(accumulators: readonly Local[]): void
 }
 
 export interface Result {

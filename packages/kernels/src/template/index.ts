@@ -3,6 +3,7 @@ import type { Holes } from "../emit/kernel.ts"
 import type { Template } from "./holes.ts"
 import { matmul } from "./matmul.ts"
 import { acceptsScatter, scatterAdd } from "./scatter.ts"
+import { layerNorm, logSoftmax, rmsNorm, softmax } from "./rows.ts"
 import { acceptsQuantized, quantizedMatmul } from "./quantized.ts"
 
 interface Row {
@@ -17,5 +18,9 @@ export const templates: Readonly<Record<string, Row>> = {
       matmul(dims as { batch: number; m: number; k: number; n: number }, { a: operands.a!, b: operands.b!, result, scratch, threadScratch }, features),
   },
   scatterAdd: { emit: scatterAdd, accepts: acceptsScatter },
+  softmax: { emit: softmax },
+  logSoftmax: { emit: logSoftmax },
+  layerNorm: { emit: layerNorm },
+  rmsNorm: { emit: rmsNorm },
   quantizedMatmul: { emit: quantizedMatmul, accepts: acceptsQuantized },
 }

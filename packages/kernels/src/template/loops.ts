@@ -41,3 +41,16 @@ export function minimum(f: FunctionBuilder, to: Local, a: Index, b: Index): void
   f.op("i32.lt_s", "select")
   f.set(to)
 }
+
+/**
+ * For positions `from` … `to` − 1 along an axis, `step` at a time; `to` is the axis's length or from + a multiple of step.
+ * Where the steps do not fit the length the last one goes back over some of what is done, rather than leaving a rest.
+ */
+export function forSteps(f: FunctionBuilder, position: Local, from: Index, to: Index, length: number, step: number, body: () => void): void {
+  if (length % step === 0) return f.forRange(position, from, to, step, body)
+  const next = f.local("i32")
+  f.forRange(next, from, to, step, () => {
+    minimum(f, position, next, length - step)
+    body()
+  })
+}
