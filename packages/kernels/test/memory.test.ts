@@ -1,6 +1,8 @@
 import { freemem } from "node:os"
 import { afterEach, describe, expect, test } from "vitest"
-import { compile, currentDevice, memory, realize, referenceDevice, tensor, useDevice, zeros, type Buffer, type Device, type Tensor } from "@thimble/core"
+import {
+  compile, currentDevice, expr, memory, quantizeWeight, realize, referenceDevice, tensor, useDevice, withDevice, zeros, type Buffer, type Device, type Format, type Tensor,
+} from "@thimble/core"
 import { open } from "../src/index.ts"
 
 const outer = currentDevice()
@@ -12,6 +14,13 @@ afterEach(async () => {
 const wave = (shape: readonly number[], phase: number): Tensor =>
   tensor(Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, (_, i) => Math.sin(i + phase)), { shape })
 const addressOf = (x: Tensor): number => (x.storage!.buffer as Buffer & { at: number }).at
+
+/** Rounded to 1/64, in i8. */
+const bytes: Format = {
+  name: "bytes", bits: 8, group: Infinity,
+  encode: (values, shape) => ({ codes: { data: Int8Array.from(values, (v) => Math.round(v * 64)), shape, dtype: "i8" } }),
+  code: (part, r, c) => part("codes", r, c), scale: () => expr.constant("f32", 1 / 64),
+}
 
 // Untouched memory costs addresses only; what the tests touch is small.
 const enough = freemem() > 2 ** 30
@@ -27,6 +36,11 @@ const programs: readonly [string, (x: Tensor, y: Tensor) => Tensor][] = [
   ["matmul", (x, y) => x.matmul(y)],
   ["matmul by a transpose", (x) => x.matmul(x.T)],
   ["one row", (x, y) => x.narrow(0, 0, 1).matmul(y)],
+  ["one row by a transpose", (x) => x.narrow(0, 3, 1).matmul(x.T)],
+  ["batches", (x, y) => x.reshape([3, 20, 72]).matmul(y)],
+  ["f64", (x) => x.cast("f64").mul(3).sum({ axis: 0 })],
+  ["look-up", (x) => x.take(tensor([3, 0, 59, 3], { dtype: "i32", device: x.device! }))],
+  ["scatter", (x) => x.scatterAdd(tensor(Int32Array.from({ length: 60 * 72 }, (_, i) => i % 5), { shape: [60, 72], device: x.device! }), 0, 5)],
   ["softmax", (x) => x.softmax()],
   ["sort", (x) => x.argsort({ axis: 1 })],
 ]
@@ -45,6 +59,12 @@ describe.runIf(enough)("addresses above 2 GiB", () => {
       const z = fn(x, y), got = await z.data(), want = await fn(xr, yr).data()
       expect(addressOf(z), name).toBeGreaterThan(2 ** 31)
       for (let i = 0; i < got.length; i++) expect(Math.abs(got[i]! - want[i]!), `${name}, element ${i}`).toBeLessThan(1e-3)
+    }
+    const w = Float32Array.from({ length: 40 * 64 }, (_, i) => Math.cos(i))
+    for (const activations of ["f32", "int8"] as const) {
+      const product = (d: Device, a: Tensor): Promise<ArrayLike<number>> => withDevice(d, () => quantizeWeight(bytes, w, [40, 64], { activations }).apply(a.narrow(1, 0, 64)).data())
+      const got = await product(device, x), want = await product(reference, xr)
+      for (let i = 0; i < got.length; i++) expect(Math.abs(got[i]! - want[i]!), activations).toBeLessThan(1e-3)
     }
     device.free(block)
     expect(await low.add(1).tolist()).toEqual([2, 3, 4])
