@@ -68,6 +68,7 @@ export function compile<A extends readonly unknown[], R>(fn: (...args: { [K in k
     // A tensor at two places (tied weights) is one argument, inside as outside.
     const tensors = [...new Set(tensorsOf(args))]
     const numbers = numbersOf(args)
+    if (tensors.some((t) => t.op === inputOp)) fail("value", "compile", "a compiled function was called while another is captured", "call the plain function there")
     for (const t of tensors) if (t.disposed) fail("disposed", "compile", `an argument, ${t.dtype}${showShape(t.shape)}, was disposed`)
     const unstored = tensors.filter((t) => t.storage === undefined)
     if (unstored.length > 0) await realize(...unstored)
@@ -135,8 +136,9 @@ export function compile<A extends readonly unknown[], R>(fn: (...args: { [K in k
       fail("value", "compile", "the function must not be async", "nothing is computed while it is captured")
     }
     walkTree(result, (leaf, path) => {
-      if (leaf instanceof Promise) fail("value", "compile", `the result has a promise at '${path}'`, "nothing is computed while it is captured")
-      return leaf
+      if (!(leaf instanceof Promise)) return leaf
+      leaf.catch(() => {})
+      return fail("value", "compile", `the result has a promise at '${path}'`, "nothing is computed while it is captured")
     })
     const outputs = [...new Set(tensorsOf(result))].filter((t) => t.storage === undefined)
     const held = holderOf("compile", outputs) ?? device

@@ -60,6 +60,7 @@ export function schedule(outputs: readonly Tensor[], device: Device): Schedule {
   const stored = new Set<Tensor>(held)
   for (const t of order)
     if (t.storage === undefined && "routine" in t.op.meaning) for (const s of t.sources) stored.add(resolve(s))
+  cutLongChains(order, resolve, stored)
 
   const groups: Group[] = []
   const use = (t: Tensor, group: Group, frame: Frame): void => {
@@ -110,6 +111,27 @@ function readByCore(t: Tensor, group: Group, use: (t: Tensor, group: Group, fram
   else
     for (const l of Object.values(t.op.template!.loads(t, t.attrs)))
       for (const s of "source" in l ? [l.source] : l.sources) use(t.sources[s]!, group, { size: sizeOf(l.shape) })
+}
+
+/**
+ * Longest chain of ops that one kernel computes. Expressions are walked recursively, some ops are twenty operations deep,
+ * and the stack bears about 1500; what is stored in between costs little beside so much arithmetic.
+ */
+const longestChain = 32
+function cutLongChains(order: readonly Tensor[], resolve: (t: Tensor) => Tensor, stored: Set<Tensor>): void {
+  const lengths = new Map<Tensor, number>()
+  for (const t of order) {
+    const { meaning } = t.op
+    let length = 0
+    if (t.storage === undefined && !stored.has(t) && !("routine" in meaning || "reduce" in meaning || "expand" in meaning || "leaf" in meaning)) {
+      for (const s of t.sources) length = Math.max(length, 1 + lengths.get(resolve(s))!)
+      if (length >= longestChain) {
+        stored.add(t)
+        length = 0
+      }
+    }
+    lengths.set(t, length)
+  }
 }
 
 /** Single numbers made of constants and run-time scalars only: computing them again is cheaper than a kernel. */

@@ -160,6 +160,12 @@ test("arange is i32 of whole numbers and f32 of others", async () => {
   expect([arange(3).dtype, arange(0, 1, 0.25).dtype, arange(0.5, 3).dtype]).toEqual(["i32", "f32", "f32"])
   expect(await arange(0, 1, 0.25).tolist()).toEqual([0, 0.25, 0.5, 0.75])
 })
+test("a compiled function does not call another; what it ends in is one error", async () => {
+  const inner = compile((a: t.Tensor) => a.add(1))
+  let called: Promise<unknown> | undefined
+  await expect(compile((a: t.Tensor) => ({ y: (called = inner(a)) }))(v)).rejects.toThrow("compile: the result has a promise at 'y'; nothing is computed while it is captured")
+  await expect(called).rejects.toThrow("compile: a compiled function was called while another is captured; call the plain function there")
+})
 test("results that are no tensors come back as they are", async () => {
   expect(await compile((a: t.Tensor) => ({ rank: a.rank, name: "a", none: undefined }))(v)).toEqual({ rank: 1, name: "a", none: undefined })
 })

@@ -191,7 +191,15 @@ export function cat(tensors: readonly Tensor[], axis = 0): Tensor {
     if (t.rank !== first.rank || t.shape.some((n, i) => i !== a && n !== first.shape[i]))
       fail("shape", "cat", `sizes differ outside axis ${axis}, ${showShape(first.shape)} and ${showShape(t.shape)}`)
   }
-  return tensors.length === 1 ? first : apply(catOp, tensors, a)
+  return joined(tensors, a)
+}
+/** At most this many tensors are told apart by one chain of comparisons. */
+const mostJoined = 64
+function joined(tensors: readonly Tensor[], axis: number): Tensor {
+  if (tensors.length === 1) return tensors[0]!
+  if (tensors.length <= mostJoined) return apply(catOp, tensors, axis)
+  const size = mostJoined ** (Math.ceil(Math.log(tensors.length) / Math.log(mostJoined)) - 1)
+  return joined(Array.from({ length: Math.ceil(tensors.length / size) }, (_, i) => joined(tensors.slice(i * size, (i + 1) * size), axis)), axis)
 }
 /** Joins tensors of one shape along a new axis. */
 export function stack(tensors: readonly Tensor[], axis = 0): Tensor {
