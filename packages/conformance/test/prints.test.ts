@@ -244,12 +244,8 @@ describe("the wasm device", () => {
   `))
   test("attention", () => expect(printed("attention")).toMatchInlineSnapshot(`
     "
-    t0 = map [4,1] (i32) {i0} ()
-    t1 = map [4,4] (bool i32) {p1 le} (t0)
-    t2 = matmul [2,4,4] (f32 f32 f32) <batch=2 m=4 k=8 n=4> {a[2,4,8]: p1 | b[2,8,4]: p2} -> {acc} (b3, b4)
-    t3 = softmax [8,4] (f32 bool f32) <rows=8 columns=4> {x[8,4]: p1 p2 select mul} -> {acc} (t1, t2)
-    out0 = matmul [2,4,8] (f32 f32 f32) <batch=2 m=4 k=4 n=8> {a[2,4,4]: p1 | b[2,4,8]: p2} -> {acc} (t3, b7)
-    places: 16 16 128 128
+    out0 = attention [1,2,4,8] (f32 f32 f32 f32) <batch=1 heads=2 kvHeads=2 tq=4 tk=4 d=8 dv=8 causal=1 window=0 scale=0.35355339059327373 qOffset=0> {q[1,2,4,8]: p1 | k[1,2,4,8]: p2 | v[1,2,4,8]: p3} -> {acc} (b1, b2, b3)
+    places: none
     "
   `))
   test("rope", () => expect(printed("rope")).toMatchInlineSnapshot(`

@@ -1,5 +1,6 @@
 // The composites that the wasm device has tuned kernels for; everything else runs as its expansion.
 import type { Holes } from "../emit/kernel.ts"
+import { acceptsAttention, attention } from "./attention.ts"
 import type { Template } from "./holes.ts"
 import { matmul } from "./matmul.ts"
 import { acceptsScatter, scatterAdd } from "./scatter.ts"
@@ -18,6 +19,7 @@ export const templates: Readonly<Record<string, Row>> = {
       matmul(dims as { batch: number; m: number; k: number; n: number }, { a: operands.a!, b: operands.b!, result, scratch, threadScratch }, features),
   },
   scatterAdd: { emit: scatterAdd, accepts: acceptsScatter },
+  attention: { emit: attention, accepts: acceptsAttention },
   softmax: { emit: softmax },
   logSoftmax: { emit: logSoftmax },
   layerNorm: { emit: layerNorm },

@@ -1,9 +1,10 @@
 // Softmax and normalization of rows: each row is read once, its expression evaluated into private scratch, and all passes
 // over it run from there. The copy is padded to whole steps with values that change no result.
 import { expr } from "@thimble/core"
-import { expOfNegative, log } from "../emit/approx.ts"
-import type { FunctionBuilder, Local, PlainOp } from "../emit/assembler.ts"
+import { log } from "../emit/approx.ts"
+import type { FunctionBuilder, Local } from "../emit/assembler.ts"
 import type { Holes } from "../emit/kernel.ts"
+import { join, largest, startAt, sum, sumOfExponentials, sumOfSquares, total, type Fold } from "./fold.ts"
 import type { Stream, Template } from "./holes.ts"
 import { ceilDiv, forSteps, i32s, minimum, roundUp, v128s } from "./loops.ts"
 import { emitPack } from "./pack.ts"
@@ -27,13 +28,6 @@ interface Row {
   /** Streams along the columns, made once per call. */
   readonly weight: Stream | undefined
   readonly bias: Stream | undefined
-}
-
-/** What is joined over a row: `value` pushes a vector made of the one in a local. */
-interface Fold {
-  readonly start: number
-  readonly op: PlainOp
-  value(f: FunctionBuilder, x: Local): void
 }
 
 /** Emits `each` for every row of operand x, given its copy, padded with `first.start`, and the first fold over it. */
@@ -93,15 +87,9 @@ function sweep({ f, column }: Row, from: number, columns: number, body: (vectors
 }
 
 /** Folds over a row's copy; given a stream of the row, the copy is made on the way. */
-function foldRow(r: Row, { start, op, value }: Fold, x?: Stream): Local {
+function foldRow(r: Row, fold: Fold, x?: Stream): Local {
   const { f, at, columns, column } = r
-  const accumulators = startAt(f, start, step / 4)
-  const join = (values: readonly Local[]): void => accumulators.forEach((a, i) => {
-    f.get(a)
-    value(f, values[i]!)
-    f.op(op)
-    f.set(a)
-  })
+  const accumulators = startAt(f, fold.start, step / 4)
   const copied = (): Local[] => {
     const values = v128s(f, step / 4)
     const [from] = i32s(f, 1) as [Local]
@@ -119,41 +107,17 @@ function foldRow(r: Row, { start, op, value }: Fold, x?: Stream): Local {
     return values
   }
   const whole = x === undefined ? roundUp(columns, step) : columns - (columns % step)
-  f.forRange(column, 0, whole, step, () => join(x === undefined ? copied() : copy(step / 4)))
+  f.forRange(column, 0, whole, step, () => join(f, fold, accumulators, x === undefined ? copied() : copy(step / 4)))
   if (whole < columns) {
-    padding(r, () => f.f32x4(start))
+    padding(r, () => f.f32x4(fold.start))
     sweep(r, whole, columns, (vectors) => {
       if (vectors > 0) copy(vectors)
       else { f.address(at, column, 4); x!.value(1); f.store("f32.store") }
     })
     f.assign(column, whole)
-    join(copied())
+    join(f, fold, accumulators, copied())
   }
-  return total(r, accumulators, op)
-}
-
-function startAt(f: FunctionBuilder, start: number, vectors: number): Local[] {
-  const accumulators = v128s(f, vectors)
-  for (const a of accumulators) { f.f32x4(start); f.set(a) }
-  return accumulators
-}
-
-/** All lanes of all accumulators joined, in every lane of the result: in one order, whatever the threads. */
-function total({ f, partial }: Row, accumulators: readonly Local[], op: PlainOp): Local {
-  const [sum] = v128s(f, 1) as [Local]
-  // Through memory: neighbouring stores are where the revectorizer starts from.
-  accumulators.forEach((a, i) => { f.get(partial); f.get(a); f.store("v128.store", 16 * i) })
-  accumulators.forEach((_, i) => {
-    f.get(partial); f.load("v128.load", 16 * i)
-    if (i > 0) f.op(op)
-  })
-  f.set(sum)
-  for (const [a, b, c, d] of [[2, 3, 0, 1], [1, 0, 3, 2]] as const) {
-    f.get(sum); f.get(sum); f.get(sum); f.shuffle32(a, b, c, d)
-    f.op(op)
-    f.set(sum)
-  }
-  return sum
+  return total(f, fold, accumulators, r.partial)
 }
 
 /** Writes the results: `value` pushes the vector made of the copy's vector in a local. */
@@ -179,34 +143,15 @@ function finish(r: Row, value: (x: Local) => void): void {
   })
 }
 
-/** A NaN does not win here, but makes every sum NaN. */
-const largest: Fold = { start: -Infinity, op: "f32x4.pmax", value: (f, x) => f.get(x) }
-const sum: Fold = { start: 0, op: "f32x4.add", value: (f, x) => f.get(x) }
-const sumOfSquares: Fold = { start: 0, op: "f32x4.add", value: (f, x) => { f.get(x); f.get(x); f.op("f32x4.mul") } }
-
-/** Σ eˣ⁻ᵐ, in all lanes; with `keep` the copy holds the terms afterwards. */
-function sumOfExponentials(r: Row, most: Local, keep: boolean): Local {
-  const { f, at, column } = r
-  const term = expOfNegative(expr.sub(expr.load(0, "f32", expr.index(0, 2 ** 30)), expr.acc("f32")))
-  const terms = r.holes.compute(f, term, column, at)
-  const accumulators = startAt(f, 0, 2), [to] = i32s(f, 1) as [Local]
-  f.forRange(column, 0, roundUp(r.columns, step), 8, () => {
-    f.address(at, column, 4)
-    f.set(to)
-    terms.vectors(term, 2, [most, most]).forEach((e, i) => {
-      if (keep) { f.get(to); f.get(e); f.store("v128.store", 16 * i) }
-      f.get(accumulators[i]!); f.get(e); f.op("f32x4.add"); f.set(accumulators[i]!)
-    })
-  })
-  return total(r, accumulators, "f32x4.add")
-}
+const exponentials = (r: Row, most: Local, keep: boolean): Local =>
+  sumOfExponentials(r.f, r.holes, { at: r.at, count: roundUp(r.columns, step), position: r.column, partial: r.partial, most, keep })
 
 /** eˣ⁻ᵐ/Σ eˣ⁻ᵐ for the largest element m. */
 export function softmax(holes: Holes): Template {
   return rows(holes, largest, (r, most) => {
     const { f } = r
     const [inverse] = v128s(f, 1) as [Local]
-    const all = sumOfExponentials(r, most, true)
+    const all = exponentials(r, most, true)
     f.f32x4(1); f.get(all); f.op("f32x4.div"); f.set(inverse)
     finish(r, (e) => { f.get(e); f.get(inverse); f.op("f32x4.mul") })
   })
@@ -219,7 +164,7 @@ export function logSoftmax(holes: Holes): Template {
     const [offset] = v128s(f, 1) as [Local]
     const logarithm = log(expr.acc("f32"))
     const stream = holes.compute(f, logarithm, r.column, r.at)
-    stream.accumulate(sumOfExponentials(r, most, false))
+    stream.accumulate(exponentials(r, most, false))
     stream.value(logarithm, 4); f.set(offset)
     finish(r, (x) => { f.get(x); f.get(most); f.op("f32x4.sub"); f.get(offset); f.op("f32x4.sub") })
   })
