@@ -7,7 +7,11 @@ import { distance, eye, exponents, hilbert, multiply, norm, random, squares, tra
 const permute = (a: Float64Array, n: number, permutation: Int32Array): Float64Array =>
   Float64Array.from({ length: n * n }, (_, p) => a[permutation[Math.floor(p / n)]! * n + (p % n)]!)
 
-const regular = squares.map(({ a, n }) => ({ n, a: a.map((x, p) => (p % (n + 1) === 0 ? x + 2 * n : x)) }))
+/** Each diagonal element outweighs the rest of its row, whatever the sizes of the others: no such matrix is singular. */
+const regular = squares.map(({ a, n }) => {
+  const row = (i: number): number => a.subarray(i * n, (i + 1) * n).reduce((sum, x) => sum + Math.abs(x), 0)
+  return { n, a: a.map((x, p) => (p % (n + 1) === 0 ? 1 + row(p / (n + 1)) : x)) }
+})
 
 describe("laws", () => {
   test("P·A = L·U with |L| ≤ 1, for singular matrices too", () => {
