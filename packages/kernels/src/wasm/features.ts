@@ -2,6 +2,7 @@ import { ModuleBuilder } from "../emit/assembler.ts"
 import type { Features } from "../template/holes.ts"
 import { emitTile, tileShape } from "../template/tile.ts"
 
+const revectorizer = (on: boolean): string => `--${on ? "" : "no-"}experimental-wasm-revectorize`
 let probed: Promise<boolean> | undefined
 
 /**
@@ -12,12 +13,11 @@ let probed: Promise<boolean> | undefined
 export async function detectFeatures(revectorize?: boolean): Promise<Features> {
   if (typeof process !== "object" || !process.versions?.v8 || "Bun" in globalThis || "Deno" in globalThis) return { relaxed: hasRelaxed(), wide: false }
   const { setFlagsFromString } = await import("node:v8")
-  const set = (on: boolean): void => setFlagsFromString(`--${on ? "" : "no-"}experimental-wasm-revectorize`)
   if (!hasRelaxed()) setFlagsFromString("--experimental-wasm-relaxed-simd")
   // Older engines have the flag and wrong code behind it.
   const capable = Number(process.versions.node.split(".")[0]) >= 24
-  const wide = capable && (revectorize ?? (await (probed ??= Promise.resolve(probe(set)))))
-  set(wide)
+  const wide = capable && (revectorize ?? (await (probed ??= Promise.resolve(probe(setFlagsFromString)))))
+  setFlagsFromString(revectorizer(wide))
   return { relaxed: hasRelaxed(), wide }
 }
 
@@ -32,13 +32,18 @@ function hasRelaxed(): boolean {
   return WebAssembly.validate(m.finish())
 }
 
-/** Runs one tile of the matrix product both ways. */
-function probe(set: (on: boolean) => void): boolean {
-  set(false)
-  const narrow = timeTile(1)
-  set(true)
-  const wide = timeTile(2)
-  return wide.bits === narrow.bits && wide.time < 0.8 * narrow.time
+/** Runs one tile of the matrix product both ways, compiled by the optimizing compiler at once: when it would replace the quick one's code is chance. */
+function probe(set: (flag: string) => void): boolean {
+  set("--no-liftoff")
+  try {
+    set(revectorizer(false))
+    const narrow = timeTile(1)
+    set(revectorizer(true))
+    const wide = timeTile(2)
+    return wide.bits === narrow.bits && wide.time < 0.8 * narrow.time
+  } finally {
+    set("--liftoff")
+  }
 }
 
 /** `salt` makes the module's bytes differ: V8 reuses the code of equal modules. */
@@ -62,12 +67,11 @@ function timeTile(salt: number): { time: number; bits: string } {
   const { run, memory: shared } = new WebAssembly.Instance(new WebAssembly.Module(m.finish())).exports as { run: (count: number) => number; memory: WebAssembly.Memory }
   const values = new Float32Array(shared.buffer, 0, sums / 4)
   for (let i = 0; i < values.length; i++) values[i] = Math.fround(Math.sin(i))
-  // Optimized code comes after some calls; the best of several runs is the one that had the processor to itself.
-  for (let i = 0; i < 40; i++) run(20)
+  // The best of several runs is the one that had the processor to itself.
   let time = Infinity
-  for (let i = 0; i < 12; i++) {
+  for (let i = 0; i < 20; i++) {
     const start = performance.now()
-    run(60)
+    run(120)
     time = Math.min(time, performance.now() - start)
   }
   return { time, bits: new Uint32Array(shared.buffer, sums, tile.rows * tile.columns).join() }
