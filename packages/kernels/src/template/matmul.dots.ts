@@ -11,9 +11,9 @@ import { multiplyAdd } from "./tile.ts"
 /** Columns per unit: enough units for any number of threads, few enough copies of a. */
 const unitColumns = 16
 /** Columns finished together: one vector of results. */
-const group = 4
+export const group = 4
 /** Floats per step in k: two vectors, which the revectorizer joins. */
-const step = 8
+export const step = 8
 /** With more rows than one tile: how far in k before the next rows, so that the columns stay in the first-level cache. */
 const kBlock = 512
 
@@ -59,7 +59,7 @@ export function dots(dims: MatmulDims, holes: MatmulHoles, features: Features): 
   return { phases: [phase], scratchBytes: 0, threadScratchBytes: dims.m * aStride + sumBytes }
 }
 
-interface Unit {
+export interface Unit {
   readonly dims: MatmulDims
   readonly holes: MatmulHoles
   readonly features: Features
@@ -81,12 +81,7 @@ function emitColumns(f: FunctionBuilder, u: Unit, count: 1 | 4): void {
   const kVectors = kSize - (kSize % step)
   const blocks = m > height ? ceilDiv(kVectors, kBlock) : 1
   const [top, at, sums, kFrom, kEnd] = i32s(f, 5)
-  const streams = Array.from({ length: count }, (_, c) => {
-    if (c === 0) return u.column
-    const position = f.local("i32")
-    f.address(u.column, c, 1); f.set(position)
-    return position
-  }).map((position) => u.holes.b.along(f, 1, [u.batch, u.k, position], u.k))
+  const streams = columnStreams(f, u, count)
   const rowBytes = count * step * 4
 
   const rows = (kRange: readonly [Index, Index]) => {
@@ -116,6 +111,16 @@ function emitColumns(f: FunctionBuilder, u: Unit, count: 1 | 4): void {
     f.increment(at, u.aStride)
     f.increment(sums, rowBytes)
   })
+}
+
+/** Streams along k of `count` columns from u.column on. */
+export function columnStreams(f: FunctionBuilder, u: Pick<Unit, "holes" | "batch" | "k" | "column">, count: number): Stream[] {
+  return Array.from({ length: count }, (_, c) => {
+    if (c === 0) return u.column
+    const position = f.local("i32")
+    f.address(u.column, c, 1); f.set(position)
+    return position
+  }).map((position) => u.holes.b.along(f, 1, [u.batch, u.k, position], u.k))
 }
 
 interface Tile {
@@ -160,7 +165,7 @@ function emitTile(f: FunctionBuilder, u: Unit, streams: readonly Stream[], tile:
 }
 
 /** Adds up the partial sums of one row, then what is left of k, and finishes: lane c is the result of column c. */
-function emitFinish(f: FunctionBuilder, u: Unit, streams: readonly Stream[], at: Local, sums: Local): void {
+export function emitFinish(f: FunctionBuilder, u: Omit<Unit, "a" | "aStride" | "sums">, streams: readonly Stream[], at: Local, sums: Local): void {
   const { k: kSize } = u.dims
   const kVectors = kSize - (kSize % step)
   const quad = v128s(f, 4)

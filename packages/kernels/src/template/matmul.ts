@@ -5,6 +5,7 @@ import { axpy } from "./matmul.axpy.ts"
 import { dots } from "./matmul.dots.ts"
 import { gemm } from "./matmul.gemm.ts"
 import type { MatmulDims, MatmulHoles } from "./matmul.gemm.ts"
+import { row } from "./matmul.row.ts"
 
 export type { MatmulDims, MatmulHoles } from "./matmul.gemm.ts"
 
@@ -17,6 +18,7 @@ export function matmul(dims: MatmulDims, holes: MatmulHoles, features: Features)
 }
 
 function few(dims: MatmulDims, holes: MatmulHoles, features: Features): Template | undefined {
+  if (holes.b.contiguous === 1 && dims.m === 1) return row(dims, holes, features)
   if (holes.b.contiguous === 1) return dims.m <= fewRows.dots ? dots(dims, holes, features) : undefined
   return dims.m <= fewRows.axpy ? axpy(dims, holes, features) : undefined
 }
