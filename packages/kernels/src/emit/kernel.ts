@@ -5,7 +5,8 @@ import { byteOperand, type ByteOperand } from "./bytes16.ts"
 import type { ConstantPool } from "./constants.ts"
 import { f32ToBf16, f32ToF16, spell } from "./approx.ts"
 import { ExpressionStream, storeScalar, storeVector, type Environment, type HostFunction } from "./expression.ts"
-import { emitMap, isVectorizable, loadsOf, rowAddress, strideOf } from "./map.ts"
+import { emitMap, isVectorizable, rowAddress } from "./map.ts"
+import { operand } from "./operand.ts"
 import { emitReduce } from "./reduce.ts"
 import { templates } from "../template/index.ts"
 import type { Features, Operand, Phase, Push, Result, Template, Writer } from "../template/holes.ts"
@@ -50,7 +51,8 @@ export function emitKernel(kernel: Kernel, { host, constants, features }: EmitCo
   return expr.freshExprs((): Emitted => {
     if (kernel.kind === "map") {
       const [body] = spell([asStored(kernel, kernel.body)])
-      return { phases: [emitMap(kernel.shape, kernel.dtype, body!, environment)], scratchBytes: 0, threadScratchBytes: 0, work: sizeOf(kernel.shape) * flatten([body!]).length }
+      const { phase, threadScratchBytes } = emitMap(kernel.shape, kernel.dtype, body!, environment, threadScratch)
+      return { phases: [phase], scratchBytes: 0, threadScratchBytes, work: sizeOf(kernel.shape) * flatten([body!]).length }
     }
     if (kernel.kind === "reduce") {
       const [body, epilogue] = spell([kernel.body, asStored(kernel, kernel.epilogue)])
@@ -81,23 +83,6 @@ function emitTemplate(kernel: TemplateKernel, environment: (f: FunctionBuilder) 
   const phases = template.phases.map((p): Phase => ({ ...p, emit: (f, begin, end) => { env(f); p.emit(f, begin, end) } }))
   const loads = names.map((n) => sizeOf(kernel.loads[n]!.shape))
   return { ...template, phases, work: Math.max(sizeOf(kernel.shape), ...loads) * 16 }
-}
-
-function operand(body: Expr, shape: readonly number[], env: (f: FunctionBuilder) => Environment): Operand {
-  const loads = loadsOf(body)
-  const score = shape.map((n, axis) => (n === 1 ? -1 : loads.filter((l) => strideOf(l, axis) === 1).length))
-  const best = Math.max(...score, 0)
-  return {
-    contiguous: best > 0 ? score.lastIndexOf(best) : undefined,
-    along(f, axis, coords, position) {
-      const stream = new ExpressionStream(f, env(f), axis, coords, position, [body])
-      return {
-        value: (lanes, offset = 0) => stream.value(body, lanes, offset),
-        vectors: (count) => stream.vectors(body, count),
-      }
-    },
-    constantAlong: (axis) => flatten([body]).every((e) => e.op !== "index" || e.value !== axis),
-  }
 }
 
 /** Results are written at the row-major position of their coordinates, whatever axes the template sees. */

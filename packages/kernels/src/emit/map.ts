@@ -4,17 +4,27 @@ import type { FunctionBuilder, Local } from "./assembler.ts"
 import { coalesce } from "./coalesce.ts"
 import { ExpressionStream, storeScalar, storeVector, type Environment } from "./expression.ts"
 import { forSteps, i32s, minimum, split } from "../template/loops.ts"
-import type { Phase } from "../template/holes.ts"
+import type { Phase, Push } from "../template/holes.ts"
+import { emitTiledMap } from "./tiled.ts"
 
 /** Elements per unit of work: enough to pay for its start, few enough to share. */
 const chunk = 4096
 
 export const isVectorizable = (e: Expr): boolean => flatten([e]).every((x) => x.type !== "f64")
 
-export function emitMap(shape: Shape, dtype: DType, body: Expr, environment: (f: FunctionBuilder) => Environment): Phase {
+export interface MapPlan {
+  readonly phase: Phase
+  readonly threadScratchBytes: number
+}
+
+export function emitMap(shape: Shape, dtype: DType, body: Expr, environment: (f: FunctionBuilder) => Environment, threadScratch: Push): MapPlan {
   const loops = coalesce(shape, shape.length, [body])
   const sizes = loops.shape.length === 0 ? [1] : loops.shape
   const value = loops.bodies[0]!
+  return emitTiledMap(sizes, dtype, value, environment, threadScratch) ?? { phase: emitRows(sizes, dtype, value, environment), threadScratchBytes: 0 }
+}
+
+function emitRows(sizes: readonly number[], dtype: DType, value: Expr, environment: (f: FunctionBuilder) => Environment): Phase {
   const axis = sizes.length - 1, length = sizes[axis]!
   const rows = sizes.slice(0, -1)
   const chunks = Math.ceil(length / chunk)

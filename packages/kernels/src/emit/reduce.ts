@@ -1,32 +1,17 @@
 // Reductions. Lanes run along the reduced axis when memory does (partial results are joined at the end), otherwise along
 // the last output axis. The order of operations depends on sizes alone, so any number of threads gives the same bits.
-import { bytesOf, type Combine, type Expr, type ReduceKernel, type Scalar } from "@thimble/core"
-import type { FunctionBuilder, Local, PlainOp, ValueType } from "./assembler.ts"
+import { bytesOf, type Expr, type ReduceKernel, type Scalar } from "@thimble/core"
+import type { FunctionBuilder, Local } from "./assembler.ts"
 import { coalesce } from "./coalesce.ts"
-import { ExpressionStream, storeScalar, storeVector, type Environment } from "./expression.ts"
+import { columnPhases } from "./columns.ts"
+import { ExpressionStream, storeScalar, type Environment } from "./expression.ts"
+import { identity, join, valueType, vectorJoin } from "./join.ts"
 import { isVectorizable, loadsOf, strideOf } from "./map.ts"
 import { i32s, minimum, split } from "../template/loops.ts"
 import type { Phase, Push } from "../template/holes.ts"
 
-type Joins = Record<Combine, readonly PlainOp[]>
-const scalarJoin: Record<Scalar, Joins> = {
-  f32: { add: ["f32.add"], mul: ["f32.mul"], max: ["f32.max"] },
-  f64: { add: ["f64.add"], mul: ["f64.mul"], max: ["f64.max"] },
-  i32: { add: ["i32.add"], mul: ["i32.mul"], max: [] },
-  u32: { add: ["i32.add"], mul: ["i32.mul"], max: [] },
-  bool: { add: ["i32.or"], mul: ["i32.and"], max: ["i32.or"] },
-}
-const vectorJoin: Record<Exclude<Scalar, "f64">, Joins> = {
-  f32: { add: ["f32x4.add"], mul: ["f32x4.mul"], max: ["f32x4.max"] },
-  i32: { add: ["i32x4.add"], mul: ["i32x4.mul"], max: ["i32x4.max_s"] },
-  u32: { add: ["i32x4.add"], mul: ["i32x4.mul"], max: ["i32x4.max_u"] },
-  bool: { add: ["v128.or"], mul: ["v128.and"], max: ["v128.or"] },
-}
-const valueType = (t: Scalar): ValueType => (t === "f32" ? "f32" : t === "f64" ? "f64" : "i32")
-
 /** Vectors of partial results side by side: hides the latency of addition. */
 const accumulators = 4
-const columnBlock = 32
 /** A long reduction with few results is cut in this many parts. */
 const parts = 32
 
@@ -35,7 +20,7 @@ export interface Reduction { readonly phases: Phase[]; readonly scratchBytes: nu
 export function emitReduce(kernel: ReduceKernel, body: Expr, epilogue: Expr, environment: (f: FunctionBuilder) => Environment, scratch: Push): Reduction {
   const rank = kernel.shape.length
   const loops = coalesce([...kernel.shape, ...kernel.over], rank, [body, epilogue])
-  const plan: Plan = {
+  const plan: ReducePlan = {
     kernel, environment, scratch, type: body.type,
     body: loops.bodies[0]!, epilogue: loops.bodies[1]!,
     outer: loops.shape.slice(0, loops.outer), over: loops.shape.slice(loops.outer),
@@ -46,14 +31,14 @@ export function emitReduce(kernel: ReduceKernel, body: Expr, epilogue: Expr, env
   const along = (axis: number): number => loadsOf(plan.body).filter((l) => strideOf(l, axis) === 1).length
   const lastOuter = outer.length - 1, lastOver = outer.length + over.length - 1
   const columns = vector && outer.length > 0 && outer.at(-1)! >= 4 && (over.length === 0 || along(lastOuter) > along(lastOver))
-  if (columns) return { phases: [columnPhase(plan)], scratchBytes: 0 }
+  if (columns) return columnPhases(plan)
   const results = outer.reduce((a, b) => a * b, 1)
   const total = over.reduce((a, b) => a * b, 1)
   if (results < 8 && total >= 2 ** 15 && over[0]! >= 2 * parts) return partedPhases(plan, vector, results)
   return { phases: [rowPhase(plan, vector)], scratchBytes: 0 }
 }
 
-interface Plan {
+export interface ReducePlan {
   readonly kernel: ReduceKernel
   readonly environment: (f: FunctionBuilder) => Environment
   readonly scratch: Push
@@ -65,7 +50,7 @@ interface Plan {
 }
 
 /** One unit per result: all of the reduction, lanes along its last axis. */
-function rowPhase(plan: Plan, vector: boolean): Phase {
+function rowPhase(plan: ReducePlan, vector: boolean): Phase {
   const { outer, over, kernel } = plan
   return {
     units: outer.reduce((a, b) => a * b, 1),
@@ -84,7 +69,7 @@ function rowPhase(plan: Plan, vector: boolean): Phase {
   }
 }
 
-function finishScalar(f: FunctionBuilder, { epilogue, kernel }: Plan, env: Environment, coords: readonly Local[], total: Local, none: Local, address: () => void): void {
+function finishScalar(f: FunctionBuilder, { epilogue, kernel }: ReducePlan, env: Environment, coords: readonly Local[], total: Local, none: Local, address: () => void): void {
   const stream = new ExpressionStream(f, env, -1, coords, none, [epilogue], total)
   address()
   stream.value(epilogue, 1)
@@ -92,7 +77,7 @@ function finishScalar(f: FunctionBuilder, { epilogue, kernel }: Plan, env: Envir
 }
 
 /** Emits the loops over the reduced axes within `ranges`; returns the local that holds the result. */
-function reduceRange(f: FunctionBuilder, { type, kernel, body, outer, over }: Plan, env: Environment, coords: readonly Local[], vector: boolean, ranges: readonly (readonly [number | Local, number | Local])[]): Local {
+function reduceRange(f: FunctionBuilder, { type, kernel, body, outer, over }: ReducePlan, env: Environment, coords: readonly Local[], vector: boolean, ranges: readonly (readonly [number | Local, number | Local])[]): Local {
   const total = f.local(valueType(type))
   identity(f, kernel.combine, type, 1)
   f.set(total)
@@ -156,98 +141,8 @@ function reduceRange(f: FunctionBuilder, { type, kernel, body, outer, over }: Pl
   return total
 }
 
-/** total = total joined with value. */
-function join(f: FunctionBuilder, combine: Combine, type: Scalar, total: Local, value: Local): void {
-  f.get(total)
-  f.get(value)
-  const ops = scalarJoin[type][combine]
-  if (ops.length > 0) f.op(...ops)
-  else {
-    f.get(total)
-    f.get(value)
-    f.op(type === "i32" ? "i32.gt_s" : "i32.gt_u", "select")
-  }
-  f.set(total)
-}
-
-function identity(f: FunctionBuilder, combine: Combine, type: Scalar, lanes: 1 | 4): void {
-  const value = combine === "add" ? 0 : combine === "mul" ? 1 : type === "f32" || type === "f64" ? -Infinity : type === "i32" ? -2147483648 : 0
-  if (lanes === 4) {
-    if (type === "f32") f.f32x4(value)
-    else f.i32x4(type === "bool" && value === 1 ? -1 : value)
-  } else if (type === "f32") f.f32(value)
-  else if (type === "f64") f.f64(value)
-  else f.i32(value)
-}
-
-/** Lanes along the last output axis: a block of columns at a time, the reduced axes outside. */
-function columnPhase(plan: Plan): Phase {
-  const { outer, over, kernel, type, body, epilogue } = plan
-  const axis = outer.length - 1, length = outer[axis]!
-  const rows = outer.slice(0, -1)
-  const blocks = Math.ceil(length / columnBlock)
-  const bytes = bytesOf(kernel.dtype)
-  return {
-    units: rows.reduce((a, b) => a * b, 1) * blocks,
-    emit(f, begin, end) {
-      const env = plan.environment(f)
-      const coords = i32s(f, outer.length + over.length)
-      const position = coords[axis]!
-      const [unit, block, to, vectorEnd, out] = i32s(f, 5)
-      const pass = (vectors: number): void => {
-        const lanes = vectors === 0 ? 1 : 4
-        const sums = Array.from({ length: Math.max(1, vectors) }, () => f.local(lanes === 4 ? "v128" : valueType(type)))
-        for (const s of sums) {
-          identity(f, kernel.combine, type, lanes)
-          f.set(s)
-        }
-        const nest = (depth: number): void => {
-          if (depth < over.length) return f.forRange(coords[outer.length + depth]!, 0, over[depth]!, 1, () => nest(depth + 1))
-          const stream = new ExpressionStream(f, env, axis, coords, position, [body])
-          sums.forEach((s, i) => {
-            if (lanes === 4) {
-              f.get(s)
-              stream.value(body, 4, 4 * i)
-              f.op(...vectorJoin[type as "f32"][kernel.combine])
-              f.set(s)
-            } else {
-              const value = f.local(valueType(type))
-              stream.value(body, 1)
-              f.set(value)
-              join(f, kernel.combine, type, s, value)
-            }
-          })
-        }
-        nest(0)
-        const stream = new ExpressionStream(f, env, axis, coords, position, [epilogue], sums[0])
-        sums.forEach((s, i) => {
-          stream.accumulate(s)
-          f.address(out, position, bytes)
-          stream.value(epilogue, lanes, lanes * i)
-          if (lanes === 4) storeVector(f, kernel.dtype, 4 * i * bytes)
-          else storeScalar(f, kernel.dtype, 0)
-        })
-      }
-      f.forRange(unit, begin, end, 1, () => {
-        split(f, unit, [...rows.map((n, i): [Local, number] => [coords[i]!, n]), [block, blocks]])
-        f.i32(0)
-        rows.forEach((n, i) => { f.scale(n); f.get(coords[i]!); f.op("i32.add") })
-        f.scale(length * bytes); f.get(env.parameters[0]!); f.op("i32.add"); f.set(out)
-        f.get(block); f.scale(columnBlock); f.set(position)
-        minimum(f, to, () => f.address(position, columnBlock, 1), length)
-        for (const count of [columnBlock / 4, 1]) {
-          if (length < 4 * count) continue
-          f.get(to); f.i32(4 * count - 1); f.op("i32.sub"); f.set(vectorEnd)
-          f.forRange(position, position, vectorEnd, 4 * count, () => pass(count))
-        }
-        if (length % 4 !== 0) f.forRange(position, position, to, 1, () => pass(0))
-      })
-    },
-  }
-}
-
 /** Few results of much data: parts of the first reduced axis in parallel, then one join per result. */
-function partedPhases(plan: Plan, vector: boolean, results: number): Reduction {
+function partedPhases(plan: ReducePlan, vector: boolean, results: number): Reduction {
   const { outer, over, type, kernel } = plan
   const partSize = Math.ceil(over[0]! / parts / 16) * 16
   const count = Math.ceil(over[0]! / partSize)
@@ -306,7 +201,7 @@ function partedPhases(plan: Plan, vector: boolean, results: number): Reduction {
 }
 
 /** Nothing to join: every result is the epilogue of the identity. */
-function emptyPhase(plan: Plan): Phase {
+function emptyPhase(plan: ReducePlan): Phase {
   const { outer, kernel, type } = plan
   return {
     units: outer.reduce((a, b) => a * b, 1),
