@@ -1,7 +1,7 @@
 import fc from "fast-check"
 import { describe, expect, test } from "vitest"
 import {
-  add, apply, checkpoint, compile, crossEntropy, customVjp, grad, jvp, linear, matmul, moveAxis, mul, ones, randn, random, realize, round, selectAt, sin, softmax, square, stack, stopGradient, sub, sum,
+  add, apply, attention, checkpoint, compile, crossEntropy, customVjp, grad, jvp, linear, matmul, moveAxis, mul, ones, randn, random, realize, round, selectAt, sin, softmax, square, stack, stopGradient, sub, sum,
   tanh, tensor, tensorsOf, valueAndGrad, vmap, zeros, type Op, type Shape, type Tensor,
 } from "../src/index.ts"
 
@@ -58,6 +58,12 @@ describe("a mapped function is a loop over examples", () => {
     const w = randn([3, 4], { seed: 1 }), f = (v: Tensor): Tensor => sum(softmax(matmul(v, w)).cumsum(0)), x = zeros([0, 3])
     expect([vmap(f)(x).shape, ...vmap((v: Tensor) => grad(f(v), [v, w]))(x).map((g) => g.shape)]).toEqual([[0], [0, 3], [0, 3, 4]])
     await expectEqual(grad(sum(vmap(f)(x)), [w]), [zeros([3, 4])])
+  })
+  test("where a kernel takes one number for all examples, and each has its own, too", async () => {
+    const q = randn([3, 1, 2, 4, 4], { seed: 1 }), lengths = tensor([1, 4, 2], { dtype: "i32" })
+    const f = (x: Tensor, length: Tensor): Tensor => attention(x, x, x, { causal: true, length, qOffset: length })
+    await expectEqual([vmap(f)(q, lengths)], [stack(examples(3).map((i) => f(at(q, 0, i), at(lengths, 0, i))))])
+    await expectEqual([vmap(f, { inAxes: [0, null] })(q, tensor(3, { dtype: "i32" }))], [stack(examples(3).map((i) => f(at(q, 0, i), tensor(3, { dtype: "i32" }))))])
   })
   test("a routine gets its own memory for each example, also of what they share", async () => {
     const inPlace: Op<undefined> = {
