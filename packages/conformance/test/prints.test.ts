@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import {
   adam, add, attention, castTo, conv2d, crossEntropy, embedding, explain, gelu, grad, layerNorm, linear, matmul, mul, quantizeWeight, referenceDevice, relu, rmsNorm, rope, silu, softmax, sum, tensor,
-  transpose, useDevice, type Device, type Tensor,
+  transpose, useDevice, vmap, type Device, type Tensor,
 } from "@thimble/core"
 import { open } from "@thimble/kernels"
 import { outline } from "../src/outline.ts"
@@ -294,6 +294,80 @@ describe("the wasm device", () => {
     places: none
     "
   `))
+})
+
+describe("functions of one example, mapped on the wasm device, are kernels of all", () => {
+  let device: Device, rows: Tensor, w: Tensor, b: Tensor
+  beforeAll(async () => {
+    device = await open("wasm", { threads: 1, revectorize: false })
+    ;[rows, w, b] = [x(6, 8), x(4, 8), x(4)]
+  })
+  afterAll(async () => {
+    useDevice(referenceDevice())
+    await device.close()
+  })
+  const shown = (...outputs: Tensor[]): string => outline(explain(...outputs))
+
+  test("a shared weight, on either side: one product, with its epilogue", () => {
+    const one = shown(gelu(linear(rows, w, b)))
+    expect(`\n${one}\n`).toMatchInlineSnapshot(`
+      "
+      out0 = matmul [1,6,4] (f32 f32 f32 f32) <batch=1 m=6 k=8 n=4> {a[1,6,8]: p1 | b[1,8,4]: p2} -> {p3 add mul erf} (b1, b2, b3)
+      places: none
+      "
+    `)
+    expect(shown(vmap((v: Tensor) => gelu(linear(v, w, b)))(rows))).toBe(one)
+    expect(shown(vmap((v: Tensor) => gelu(add(matmul(w, v), b)))(rows))).toBe(one)
+    expect(shown(vmap(vmap((v: Tensor) => gelu(linear(v, w, b))))(x(2, 3, 8)))).toBe(one)
+  })
+  test("products of every pair: one", () => {
+    expect(`\n${shown(vmap((u: Tensor) => vmap((v: Tensor) => matmul(u, v))(rows))(x(3, 8)))}\n`).toMatchInlineSnapshot(`
+      "
+      out0 = matmul [1,3,6] (f32 f32 f32) <batch=1 m=3 k=8 n=6> {a[1,3,8]: p1 | b[1,8,6]: p2} -> {acc} (b1, b2)
+      places: none
+      "
+    `)
+  })
+  test("tuned kernels stay", () => {
+    expect(shown(vmap((v: Tensor) => softmax(v))(x(2, 3, 8)))).toBe(shown(softmax(rows)))
+    expect(shown(vmap((v: Tensor) => layerNorm(v, x(8), x(8)))(rows))).toBe(shown(layerNorm(rows, x(8), x(8))))
+    expect(shown(vmap((v: Tensor) => weight(bytes, 8, 32, "int8").apply(v))(x(2, 32)))).toBe(printed("integers").trim())
+    expect(`\n${shown(vmap((q: Tensor) => attention(q, q, q, { causal: true }))(x(3, 1, 2, 4, 8)))}\n`).toMatchInlineSnapshot(`
+      "
+      out0 = attention [3,2,4,8] (f32 f32) <batch=3 heads=2 kvHeads=2 tq=4 tk=4 d=8 dv=8 causal=1 window=0 scale=0.35355339059327373 qOffset=0> {q[3,2,4,8]: p1 | k[3,2,4,8]: p1 | v[3,2,4,8]: p1} -> {acc} (b1)
+      places: none
+      "
+    `)
+  })
+  test("a shared table has one gradient, not one for each example", () => {
+    const table = x(5, 8), y = vmap((i: Tensor) => embedding(table, i))(tensor([[1], [3], [1]], { dtype: "i32" }))
+    expect(`\n${shown(y, ...grad(sum(mul(y, y)), [table]))}\n`).toMatchInlineSnapshot(`
+      "
+      out0 = map [3,1,8] (f32 i32 f32) {p1 p2 add mul div rem} (b1, b2)
+      out1 = scatterAdd [1,5,8] (f32 f32 i32) <outer=1 n=3 inner=8 size=5> {src[1,3,8]: p1 add mul | index[1,3,8]: p2} -> {acc} (out0, b1)
+      places: none
+      "
+    `)
+  })
+  test("so does a shared weight; the gradients of examples are one batch of products", () => {
+    const loss = (v: Tensor): Tensor => sum(gelu(linear(v, w)))
+    expect(`\n${shown(...grad(sum(vmap(loss)(rows)), [w]))}\n`).toMatchInlineSnapshot(`
+      "
+      t0 = matmul [1,6,4] (f32 f32 f32) <batch=1 m=6 k=8 n=4> {a[1,6,8]: p1 | b[1,8,4]: p2} -> {acc} (b1, b2)
+      t1 = matmul [1,8,4] (f32 f32 f32) <batch=1 m=8 k=6 n=4> {a[1,8,6]: p1 | b[1,6,4]: p2 add mul erf exp} -> {acc} (b1, t0)
+      out0 = map [4,8] (f32 f32) {p1} (t1)
+      places: 96 128
+      "
+    `)
+    expect(`\n${shown(...vmap((v: Tensor) => grad(loss(v), [w]))(rows))}\n`).toMatchInlineSnapshot(`
+      "
+      t0 = matmul [1,6,4] (f32 f32 f32) <batch=1 m=6 k=8 n=4> {a[1,6,8]: p1 | b[1,8,4]: p2} -> {acc} (b1, b2)
+      t1 = matmul [6,8,4] (f32 f32 f32) <batch=6 m=8 k=1 n=4> {a[6,8,1]: p1 | b[6,1,4]: p2 add mul erf exp} -> {acc} (b1, t0)
+      out0 = map [6,4,8] (f32 f32) {p1} (t1)
+      places: 96 768
+      "
+    `)
+  })
 })
 
 test("a whole print: a layer on the wasm device is one kernel", async () => {

@@ -43,9 +43,10 @@ function backward(out: Tensor, seed: Tensor, targets: readonly Tensor[]): Map<Te
     const { op } = t
     if (op.vjp !== undefined) op.vjp(dy, t, t.sources, t.attrs).forEach((g, k) => live.has(t.sources[k]!) && give(t.sources[k]!, g, op))
     else if ("expand" in op.meaning) {
-      const sources = [...new Set(t.sources)].filter((s) => live.has(s))
-      const inner = backward(op.meaning.expand(t.sources, t.attrs), dy, sources)
-      for (const s of sources) give(s, inner.get(s), op)
+      const again = new Map(t.sources.map((s) => [s, op.recomputed && isFloat(s.dtype) ? apply(afterOp, [s, dy], undefined) : s]))
+      const sources = [...again.keys()].filter((s) => live.has(s))
+      const inner = backward(op.meaning.expand(t.sources.map((s) => again.get(s)!), t.attrs), dy, sources.map((s) => again.get(s)!))
+      for (const s of sources) give(s, inner.get(again.get(s)!), op)
     } else fail("grad", op.name, "has no gradient", "stopGradient its result if none should flow")
     if (!wanted.has(t)) grads.delete(t)
   }
@@ -123,22 +124,30 @@ export function customVjp(forward: Rule["forward"], backward: Rule["backward"]):
   return (...src) => apply(customOp, src, { forward, backward })
 }
 
+/** The value of the first source, when the second is there. */
 const afterOp: Op<undefined> = {
   name: "after",
   meaning: { at: (read, out) => read(0, out) },
+  batched: (src) => apply(afterOp, src, undefined),
   result: ([x]) => ({ shape: x!.shape, dtype: x!.dtype }),
   vjp: (dy) => [dy, null],
+}
+const checkpointOp: Op<(...src: Tensor[]) => Tensor> = {
+  name: "checkpoint",
+  recomputed: true,
+  meaning: { expand: (src, fn) => fn(...src) },
+  result: (src, fn) => {
+    const made = fn(...src)
+    checkTensor("checkpoint", made, "the function must return one")
+    return { shape: made.shape, dtype: made.dtype }
+  },
 }
 /**
  * Gradient checkpointing: nothing computed inside `fn` is kept for the backward pass; it is computed again there, once
  * the gradient of the result is known (Chen et al., 2016, arXiv:1604.06174).
  */
 export function checkpoint(fn: (...src: Tensor[]) => Tensor): (...src: Tensor[]) => Tensor {
-  return customVjp(fn, (dy, _out, ...src) => {
-    const again = src.map((s) => (isFloat(s.dtype) ? apply(afterOp, [s, dy], undefined) : s))
-    const found = backward(fn(...again), dy, again)
-    return again.map((s) => found.get(s) ?? null)
-  })
+  return (...src) => apply(checkpointOp, src, fn)
 }
 
 /**

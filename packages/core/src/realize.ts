@@ -23,7 +23,7 @@ async function compute(tensors: readonly Tensor[]): Promise<void> {
   try {
     const storages = allocate(device, pending.map((t) => t.bytes))
     try {
-      const outside = (t: Tensor): never => fail("value", "realize", `an argument of a compiled function (${t.op.name} ${t.dtype}${showShape(t.shape)}) has no value while it is captured`, "return it, and read the result")
+      const outside = (t: Tensor): never => fail("value", "realize", `an argument of a compiled or mapped function (${t.op.name} ${t.dtype}${showShape(t.shape)}) has no value while it is captured`, "return it, and read the result")
       await runProgram(loaded, { outputs: storages.map((s) => s.buffer), leaves, input: outside, scalar: outside })
     } catch (e) {
       for (const s of storages) device.free(s.buffer)

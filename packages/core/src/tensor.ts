@@ -50,10 +50,18 @@ export interface Op<A = unknown> {
   /** Gradients of the sources from the gradient of the result. Composites without one are differentiated through their expansion. */
   vjp?(dy: Tensor, out: Tensor, src: readonly Tensor[], attrs: A): (Tensor | null)[]
   readonly template?: Template<A>
+  /**
+   * The op over many examples at once, for `vmap`: sources that are `mapped` have them along one more axis in front, as
+   * will the result. For ops that keep a tuned kernel this way (see `along`); otherwise, or where it gives undefined, their
+   * meaning is mapped. A result that is the same for all examples may go without the axis.
+   */
+  batched?(src: readonly Tensor[], mapped: readonly boolean[], attrs: A, op: Op<A>): Tensor | undefined
   /** Costs next to nothing, so it may be computed again by every consumer instead of being stored (casts, decodes, constants). */
   readonly cheap?: boolean
   /** A movement that keeps every element's row-major position (reshape). */
   readonly flat?: boolean
+  /** A composite whose expansion is computed again for the backward pass, once the gradient of the result is known. */
+  readonly recomputed?: boolean
 }
 
 /** The elements that a literal carries. */
@@ -71,7 +79,8 @@ let nextId = 0
 export function checkTensor(op: string, x: unknown, hint?: string): asserts x is Tensor {
   if (!(x instanceof Tensor)) fail("value", op, `needs a tensor, got ${describe(x)}`, hint)
 }
-const describe = (x: unknown): string => (x === null ? "null" : Array.isArray(x) ? "an array" : typeof x === "object" ? "an object" : typeof x === "number" ? `the number ${x}` : typeof x)
+/** What a value is, in words. */
+export const describe = (x: unknown): string => (x === null ? "null" : x instanceof Tensor ? "a tensor" : Array.isArray(x) ? "an array" : typeof x === "object" ? "an object" : typeof x === "number" ? `the number ${x}` : typeof x)
 
 /**
  * A value of known shape and dtype: either stored, or a node of a lazy graph that is computed when a value is read.

@@ -111,7 +111,7 @@ test("an argument of a compiled function cannot be read while it is captured", a
     read.catch(() => {})
     return a.add(1)
   })(v)
-  await expect(read).rejects.toThrow("realize: an argument of a compiled function (input f32[3]) has no value while it is captured; return it, and read the result")
+  await expect(read).rejects.toThrow("realize: an argument of a compiled or mapped function (input f32[3]) has no value while it is captured; return it, and read the result")
 })
 
 describe("a disposed tensor is refused", () => {

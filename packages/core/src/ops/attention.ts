@@ -2,6 +2,7 @@ import { isFloat, promote, type DType } from "../dtype.ts"
 import { fail, showShape } from "../errors.ts"
 import { broadcastShapes, sameShape, type Shape } from "../shape.ts"
 import { apply, type Op, type Tensor } from "../tensor.ts"
+import { along } from "./along.ts"
 import { arange, full, zeros } from "./create.ts"
 import { add, castTo, gt, le, logicalAnd, lt, mul, sub, where } from "./elementwise.ts"
 import { matmul } from "./matmul.ts"
@@ -76,6 +77,7 @@ const attentionOp: Op<Attributes> = {
     ]
     return src.map((s, i) => grads[i] ?? (i === a.mask ? reshape(dScores, s.shape) : null))
   },
+  batched: (src, mapped, a, op) => along<Attributes>(0, 0, 1, 2, ...(a.mask === undefined ? [] : [a.mask]))(src, mapped, a, op),
   template: {
     dims: ({ sources: [q, k, v] }, { causal, window, scale, position }) => {
       const [batch, heads, tq, d] = q!.shape as [number, number, number, number]

@@ -2,6 +2,7 @@ import { dtypes, isFloat, promote } from "../dtype.ts"
 import { fail, showShape } from "../errors.ts"
 import { sizeOf, type Shape } from "../shape.ts"
 import { apply, type Op, type Tensor } from "../tensor.ts"
+import { along } from "./along.ts"
 import { add, castTo } from "./elementwise.ts"
 import { matmul } from "./matmul.ts"
 import { permute, reshape, transpose } from "./movement.ts"
@@ -66,6 +67,7 @@ const convolutionOp: Op<Attributes> = {
     const dw = matmul(together(slope), transpose(together(columns(x!, a))))
     return [dx, reshape(dw, w!.shape)]
   },
+  batched: along(0, 0),
 }
 /** The transpose in x: x [n, c, ...output] and w [c, out/groups, ...kernel] → [n, out, ...input]. */
 const transposedOp: Op<Attributes & { readonly out: number }> = {
@@ -78,6 +80,7 @@ const transposedOp: Op<Attributes & { readonly out: number }> = {
     const dw = matmul(together(perGroup(x!, a.groups)), transpose(together(columns(dy, a))))
     return [apply(convolutionOp, [dy, w!], a), reshape(dw, w!.shape)]
   },
+  batched: along(0, 0),
 }
 
 interface Checked { readonly x: Tensor; readonly w: Tensor; readonly single: boolean; readonly stride: number[]; readonly padding: number[]; readonly dilation: number[]; readonly groups: number; readonly dtype: Tensor["dtype"] }

@@ -3,6 +3,7 @@ import { fail, showShape } from "../errors.ts"
 import { and, cast, constant, ge, int, lt, max, min, select, type Expr } from "../expr.ts"
 import { axisOf, sameShape, sizeOf } from "../shape.ts"
 import { apply, checkTensor, type Op, type Tensor } from "../tensor.ts"
+import { along } from "./along.ts"
 import { arange } from "./create.ts"
 import { castTo, eq, where } from "./elementwise.ts"
 import { expand, place, reshape } from "./movement.ts"
@@ -29,6 +30,8 @@ const gatherOp: Op<Gather> = {
     const start = x!.shape.map(() => 0), step = x!.shape.map(() => 1)
     return [place(scatterSum(dy, index!, axis, x!.shape[axis]!), x!.shape, start, step), null]
   },
+  // One table for all examples: one gradient of it, too.
+  batched: (src, mapped, a, op) => along<Gather>(a.axis, 1)(src, mapped, a, op),
 }
 
 /** What a read outside an axis gives: NaN, or the smallest integer. */
@@ -94,6 +97,7 @@ const scatterAddOp: Op<number> = {
   },
   result: ([src], size) => ({ shape: [src!.shape[0]!, size, src!.shape[2]!], dtype: src!.dtype }),
   vjp: (dy, _out, [, index]) => [gatherOr(dy, 1, index!, 0), null],
+  batched: along(0, 0, 1),
   template: {
     dims: ({ sources: [src] }, size) => ({ outer: src!.shape[0]!, n: src!.shape[1]!, inner: src!.shape[2]!, size }),
     loads: ({ sources: [src] }) => ({

@@ -2,6 +2,7 @@ import { promote, isFloat } from "../dtype.ts"
 import { fail, showShape } from "../errors.ts"
 import { broadcastShapes, sizeOf } from "../shape.ts"
 import { apply, checkTensor, type Op, type Tensor } from "../tensor.ts"
+import { along } from "./along.ts"
 import { add, castTo, mul } from "./elementwise.ts"
 import { expand, permute, reshape, transpose, unsqueeze } from "./movement.ts"
 import { sum } from "./reduce.ts"
@@ -19,6 +20,12 @@ const matmulOp: Op<undefined> = {
   },
   result: ([a, b]) => ({ shape: [a!.shape[0]!, a!.shape[1]!, b!.shape[2]!], dtype: a!.dtype }),
   vjp: (dy, _out, [a, b]) => [apply(matmulOp, [dy, transpose(b!)], undefined), apply(matmulOp, [transpose(a!), dy], undefined)],
+  // One matrix for all examples: theirs are more rows, or more columns, which are rows of Bᵀ·Aᵀ = (A·B)ᵀ.
+  batched: (src, mapped, attrs, op) => {
+    if (mapped[0]) return (mapped[1] ? along(0, 0, 1) : along(1, 0))(src, mapped, attrs, op)
+    const [a, b] = src.map((t) => transpose(t)) as [Tensor, Tensor]
+    return transpose(along(1, 0)([b, a], [true, false], attrs, op)!)
+  },
   template: {
     dims: ({ sources: [a, b] }) => ({ batch: a!.shape[0]!, m: a!.shape[1]!, k: a!.shape[2]!, n: b!.shape[2]! }),
     loads: ({ sources: [a, b] }) => ({

@@ -4,6 +4,7 @@ import { batched } from "../linalg/batched.ts"
 import type { Floats } from "../linalg/input.ts"
 import { broadcastShapes, sizeOf, type Shape } from "../shape.ts"
 import { apply, type Op, type Tensor } from "../tensor.ts"
+import { leading } from "./along.ts"
 import { castTo } from "./elementwise.ts"
 import { expand, narrow, reshape } from "./movement.ts"
 
@@ -75,6 +76,7 @@ export function matrixFunction<A, K extends string>({ name, parts, one, vjp, dty
       const shape = shapes.length === 1 ? shapes[0]![1] : [shapes.reduce((n, [, s]) => n + sizeOf(s), 0)]
       return { shape: [...batch, ...shape], dtype: dtype ?? src[0]!.dtype }
     },
+    batched: leading,
     ...(vjp && { vjp: (dy, out, src, attrs) => vjp(split(dy, src, attrs), split(out, src, attrs), src, attrs) }),
   }
   return (src, attrs) => split(apply(op, src, attrs), src, attrs)

@@ -35,7 +35,10 @@ const permuteOp: Op<readonly number[]> = {
 export function permute(x: Tensor, order?: readonly number[]): Tensor {
   const axes = (order ?? Array.from({ length: x.rank }, (_, i) => x.rank - 1 - i)).map((a) => axisOf("permute", a, x.rank))
   if (axes.length !== x.rank || new Set(axes).size !== x.rank) fail("axis", "permute", `needs each of the ${x.rank} axes once, got [${axes.join(", ")}]`)
-  return axes.every((a, i) => a === i) ? x : apply(permuteOp, [x], axes)
+  if (axes.every((a, i) => a === i)) return x
+  // Elements stay where they are if only axes of size 1 move.
+  const long = axes.filter((a) => x.shape[a] !== 1)
+  return long.every((a, i) => i === 0 || a > long[i - 1]!) ? reshape(x, axes.map((a) => x.shape[a]!)) : apply(permuteOp, [x], axes)
 }
 /** Exchanges two axes; the last two unless named. */
 export function transpose(x: Tensor, first = -2, second = -1): Tensor {

@@ -4,6 +4,7 @@ import type { Expr } from "../expr.ts"
 import { stopGradient } from "../grad.ts"
 import { sameShape, sizeOf, type Shape } from "../shape.ts"
 import { apply, type Op, type Template, type Tensor } from "../tensor.ts"
+import { along } from "./along.ts"
 import { moveAxis } from "./arrange.ts"
 import { add, castTo, div, mul, square, sub } from "./elementwise.ts"
 import { rsqrt } from "./math.ts"
@@ -50,6 +51,7 @@ const layerNormOp: Op<Rows> = {
     const { normal, rate } = standardized(src[0]!, attrs.eps)
     return gradients(dy, normal, src, attrs, (g) => mul(rate, sub(sub(g(), mean(g(), last)), mul(normal(), mean(mul(g(), normal()), last)))))
   },
+  batched: along(0, 0),
   template,
 }
 function standardized(x: Tensor, eps: number): { normal: () => Tensor; rate: Tensor } {
@@ -66,6 +68,7 @@ const rmsNormOp: Op<Rows> = {
     const r = rate(src[0]!, attrs.eps), normal = (): Tensor => mul(src[0]!, r)
     return gradients(dy, normal, src, attrs, (g) => mul(r, sub(g(), mul(normal(), mean(mul(g(), normal()), last)))))
   },
+  batched: along(0, 0),
   template,
 }
 const rate = (x: Tensor, eps: number): Tensor => rsqrt(add(mean(square(x), last), eps))

@@ -2,6 +2,7 @@ import { fail, showShape } from "../errors.ts"
 import { decodeParts, partReader, type Encoded } from "../format.ts"
 import { int, mul as times, type Expr } from "../expr.ts"
 import { apply, type Op, type Tensor } from "../tensor.ts"
+import { along } from "./along.ts"
 import { abs, castTo, div, eq, mul, round, where } from "./elementwise.ts"
 import { matmul } from "./matmul.ts"
 import { place, reshape, slice, transpose } from "./movement.ts"
@@ -40,6 +41,7 @@ const quantizedOp: Op<Encoded> = {
   result: ([x], { shape }) => ({ shape: [x!.shape[0]!, shape[0]], dtype: "f32" }),
   // Straight through the rounding of x.
   vjp: (dy, _out, [x, ...parts], encoded) => [castTo(matmul(dy, decodeParts(encoded, parts)), x!.dtype), ...parts.map(() => null)],
+  batched: along(0, 0),
   template: {
     dims: ({ sources: [x] }, { format, shape: [n, k] }) => ({ m: x!.shape[0]!, n, k, group: Math.min(format.group, k) }),
     loads: ({ sources: [x, ...parts] }, { format, shape: [n, k], names }) => {

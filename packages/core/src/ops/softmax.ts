@@ -2,6 +2,7 @@ import { isFloat } from "../dtype.ts"
 import { fail } from "../errors.ts"
 import { axisOf, sizeOf } from "../shape.ts"
 import { apply, type Op, type Template, type Tensor } from "../tensor.ts"
+import { along } from "./along.ts"
 import { moveAxis } from "./arrange.ts"
 import { castTo, div, mul, sub } from "./elementwise.ts"
 import { exp, log } from "./math.ts"
@@ -25,6 +26,7 @@ const softmaxOp: Op<undefined> = {
   },
   result: ([x]) => ({ shape: x!.shape, dtype: x!.dtype }),
   vjp: (dy, y) => [mul(y, sub(dy, sum(mul(dy, y), last)))],
+  batched: along(0, 0),
   template,
 }
 const logSoftmaxOp: Op<undefined> = {
@@ -37,6 +39,7 @@ const logSoftmaxOp: Op<undefined> = {
   },
   result: ([x]) => ({ shape: x!.shape, dtype: x!.dtype }),
   vjp: (dy, y) => [sub(dy, mul(exp(y), sum(dy, last)))],
+  batched: along(0, 0),
   template,
 }
 
