@@ -94,15 +94,14 @@ function polynomial2(x: Expr, lead: Expr, coefficients: readonly number[]): Expr
   return coefficients.reduce((p, c) => add(mul(p, x), f(c)), lead)
 }
 
-/** f16 bits (u32) → f32: shift into place and rescale the exponent, which also handles subnormals; inf and NaN apart. */
+/**
+ * f16 bits, sign-extended (i32), → f32: shift into place and rescale the exponent, which also handles subnormals; what was
+ * inf or NaN has become 65536 or more, and gets all bits of the exponent.
+ */
 export function f16ToF32(bits: Expr): Expr {
-  // Signed, because machines compare signed lanes in one instruction.
-  const h = cast(bits, "i32")
-  const sign = shl(and(h, int(0x8000)), int(16))
-  const magnitude = shl(and(h, int(0x7fff)), int(13))
-  const scaled = bitcast(mul(bitcast(magnitude, "f32"), f(2 ** 112)), "i32")
-  const finite = lt(magnitude, int(0x0f800000))
-  return bitcast(or(sign, select(finite, scaled, or(magnitude, int(0x7f800000)))), "f32")
+  const scaled = mul(bitcast(and(shl(bits, int(13)), int(0x8fffe000)), "f32"), f(2 ** 112))
+  const special = select(le(f(65536), abs(scaled)), int(0x7f800000), int(0))
+  return bitcast(or(bitcast(scaled, "i32"), special), "f32")
 }
 
 /** f32 → the nearest f16 (ties to even), as f32 bits kept in f16's 16-bit form (u32). */
@@ -135,11 +134,11 @@ const spelled: Partial<Record<Expr["op"], (x: Expr) => Expr>> = { exp, log, tanh
 export function spell(roots: readonly Expr[]): Expr[] {
   return rewrite(roots, (e) => {
     if (e.type === "f32" && spelled[e.op]) return spelled[e.op]!(e.src[0]!)
-    if (e.op === "store" && e.dtype === "f16") return f16ToF32(f32ToF16(e.src[0]!))
+    if (e.op === "store" && e.dtype === "f16") return f16ToF32(shr(shl(cast(f32ToF16(e.src[0]!), "i32"), int(16)), int(16)))
     if (e.op === "store" && e.dtype === "bf16") return bf16ToF32(f32ToBf16(e.src[0]!))
     if (e.op !== "load") return undefined
     // 16-bit floats are read as integers and widened by arithmetic.
-    if (e.dtype === "f16") return f16ToF32(expr.load(e.value, "u16", e.src[0]!))
+    if (e.dtype === "f16") return f16ToF32(expr.load(e.value, "i16", e.src[0]!))
     return e.dtype === "bf16" ? bf16ToF32(expr.load(e.value, "u16", e.src[0]!)) : undefined
   })
 }

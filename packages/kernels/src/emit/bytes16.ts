@@ -8,8 +8,15 @@ export interface ByteOperand {
   /** Bounds of its values. */
   readonly low: number
   readonly high: number
-  /** Emits what does not depend on the block; `value` pushes elements 16·half … 16·half+15 of block number `block` as i8x16. */
-  along(f: FunctionBuilder, axis: number, coords: readonly Local[], block: Local): { value(half: 0 | 1): void }
+  /** Emits what does not depend on the block, whose number is `block`. */
+  along(f: FunctionBuilder, axis: number, coords: readonly Local[], block: Local): ByteBlocks
+}
+
+/** Vectors of sixteen codes (i8x16) in locals: the halves of a block. */
+export type Halves = readonly [Local, Local]
+export interface ByteBlocks {
+  /** `count` neighbouring blocks from the running one on, read in a way that the revectorizer can join pairs of them. */
+  read(count: number): Halves[]
 }
 
 /** Coordinates that stand for the block and the lane; no kernel has that many axes. */
@@ -23,22 +30,25 @@ export function byteOperand(body: Expr, shape: readonly number[], env: (f: Funct
       const lane = expr.index(laneAxis, 16)
       const blocks = expr.mul(expr.index(blockAxis, Math.ceil(shape[axis]! / 32)), expr.int(32))
       const halves = [0, 16].map((h) => rewrite([body], (e) => (e.op === "index" && e.value === axis ? expr.add(blocks, expr.add(expr.int(h), lane)) : undefined))[0]!)
-      if (halves.every(expressible)) {
-        const streams = halves.map((e) => new ByteStream(f, env(f), e, coords, block))
-        return { value: (half) => streams[half]!.push() }
-      }
+      if (halves.every(expressible)) return new ByteStream(f, env(f), halves, coords, block)
       // Not expressible in byte lanes: four integers at a time, narrowed.
       const position = f.local("i32")
       const stream = new ExpressionStream(f, env(f), axis, coords, position, [body])
+      const half = (at: number): Local => {
+        for (const pair of [0, 8]) {
+          stream.value(body, 4, at + pair)
+          stream.value(body, 4, at + pair + 4)
+          f.op("i16x8.narrow_i32x4_s")
+        }
+        f.op(body.high > 127 ? "i8x16.narrow_i16x8_u" : "i8x16.narrow_i16x8_s")
+        const codes = f.local("v128")
+        f.set(codes)
+        return codes
+      }
       return {
-        value(half) {
-          f.get(block); f.scale(32); f.i32(16 * half); f.op("i32.add"); f.set(position)
-          for (const pair of [0, 8]) {
-            stream.value(body, 4, pair)
-            stream.value(body, 4, pair + 4)
-            f.op("i16x8.narrow_i32x4_s")
-          }
-          f.op(body.high > 127 ? "i8x16.narrow_i16x8_u" : "i8x16.narrow_i16x8_s")
+        read(count) {
+          f.get(block); f.scale(32); f.set(position)
+          return Array.from({ length: count }, (_, i): Halves => [half(32 * i), half(32 * i + 16)])
         },
       }
     },
@@ -69,29 +79,30 @@ function expressible(e: Expr): boolean {
   }
 }
 
-/** Emits an expressible expression; addresses of loads are computed once per stream. */
-class ByteStream {
+/** Emits expressible expressions; what does not change from block to block of an address is computed once. */
+class ByteStream implements ByteBlocks {
   private readonly f: FunctionBuilder
-  private readonly root: Expr
+  private readonly halves: readonly Expr[]
   private readonly block: Local
   private readonly masks = new Map<number, Local>()
-  private readonly bases = new Map<Expr, { base: Local; step: number; offset: number }>()
+  private readonly bases = new Map<Expr, { base: Local; step: number }>()
 
-  constructor(f: FunctionBuilder, env: Environment, root: Expr, coords: readonly Local[], block: Local) {
+  constructor(f: FunctionBuilder, env: Environment, halves: readonly Expr[], coords: readonly Local[], block: Local) {
     this.f = f
-    this.root = root
+    this.halves = halves
     this.block = block
-    // Every byte constant the expression may need, loaded before the loop.
-    for (const e of flatten([root])) {
+    // Every byte constant the expressions may need, loaded before the loop.
+    for (const e of flatten(halves)) {
       const [, b] = e.src
       const byte = e.op === "const" ? e.value & 255 : e.op === "rem" ? b!.value - 1 : e.op === "div" ? 255 / b!.value | 0 : e.op === "shr" ? 255 >> b!.value : -1
       if (byte >= 0 && e.type !== "f32" && !this.masks.has(byte)) this.masks.set(byte, env.constants.bytes(f, byte))
     }
-    for (const load of flatten([root]).filter((e) => e.op === "load")) {
+    for (const load of flatten(halves).filter((e) => e.op === "load")) {
       const sum = expr.sumOf(load.src[0]!)
       const base = f.local("i32"), none = f.local("i32")
       let step = 0
       f.get(env.parameters[load.value]!)
+      f.i32(sum.rest); f.op("i32.add")
       for (const [term, k] of sum.terms) {
         if (term.op === "index" && term.value === laneAxis) continue
         if (term.op === "index" && term.value === blockAxis) {
@@ -103,30 +114,37 @@ class ByteStream {
         f.op("i32.add")
       }
       f.set(base)
-      this.bases.set(load, { base, step, offset: sum.rest })
+      this.bases.set(load, { base, step })
     }
   }
 
-  push(): void {
-    this.emit(this.root)
-  }
-
-  private emit(e: Expr): void {
+  read(count: number): Halves[] {
     const { f } = this
-    if (e.op === "const") {
-      f.get(this.masks.get(e.value & 255)!)
-      return
-    }
-    if (e.op === "load") {
-      const { base, step, offset } = this.bases.get(e)!
-      f.get(base)
-      f.get(this.block)
-      f.scale(step)
-      f.op("i32.add")
-      return f.load("v128.load", offset, 0)
-    }
+    const addresses = new Map([...this.bases].map(([load, { base, step }]) => {
+      const at = f.local("i32")
+      f.get(base); f.get(this.block); f.scale(step); f.op("i32.add"); f.set(at)
+      return [load, { at, step }]
+    }))
+    return Array.from({ length: count }, (_, i) => {
+      const loaded = new Map([...addresses].map(([load, { at, step }]) => {
+        const local = f.local("v128")
+        f.get(at); f.load("v128.load", i * step, 0); f.set(local)
+        return [load, local]
+      }))
+      return this.halves.map((root) => {
+        const codes = f.local("v128")
+        this.emit(root, loaded); f.set(codes)
+        return codes
+      }) as unknown as Halves
+    })
+  }
+
+  private emit(e: Expr, loaded: ReadonlyMap<Expr, Local>): void {
+    const { f } = this
+    if (e.op === "const") return f.get(this.masks.get(e.value & 255)!)
+    if (e.op === "load") return f.get(loaded.get(e)!)
     const [a, b] = e.src as [Expr, Expr]
-    this.emit(a)
+    this.emit(a, loaded)
     const shift = (op: "i8x16.shl" | "i8x16.shr_s", by: number): void => {
       f.i32(by)
       f.op(op)
@@ -147,7 +165,7 @@ class ByteStream {
         f.get(this.masks.get(b.value - 1)!)
         return f.op("v128.and")
       default:
-        this.emit(b)
+        this.emit(b, loaded)
         f.op(({ add: "i8x16.add", sub: "i8x16.sub", and: "v128.and", or: "v128.or", xor: "v128.xor" } as const)[e.op as "add"])
     }
   }

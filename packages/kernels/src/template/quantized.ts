@@ -2,36 +2,49 @@
 // on integers and only the sum of each group meets its scales. W is read once, from its packed bytes.
 import type { FunctionBuilder, Local } from "../emit/assembler.ts"
 import type { Holes } from "../emit/kernel.ts"
-import type { ByteOperand } from "../emit/bytes16.ts"
-import type { Stream, Template } from "./holes.ts"
-import { i32s, minimum, split } from "./loops.ts"
+import type { Phase, Template } from "./holes.ts"
+import { i32s, roundUp, split } from "./loops.ts"
+import { productPhase } from "./quantized.product.ts"
 
 /** Neighbours that share an activation scale; as in core's definition of quantizedMatmul. */
-const block = 32
-/** Rows of W per unit of work. */
-const unitRows = 16
+export const block = 32
+/** Blocks that are multiplied together. */
+export const run = 8
 
 export function acceptsQuantized({ m, k, group }: Readonly<Record<string, number>>): boolean {
   return m! <= 8 && k! % block === 0 && group! % block === 0
 }
 
-/** Scratch: codes i8 [m, k], then per block the scale f32 [m, k/32] and scale · Σ codes f32 [m, k/32]. */
-export function quantizedMatmul({ dims, operands, bytes, result, scratch, features }: Holes): Template {
-  const { m, n, k, group } = dims as { m: number; n: number; k: number; group: number }
-  const blocks = k / block
-  const scaleAt = Math.ceil((m * k) / 64) * 64, sumAt = scaleAt + Math.ceil((m * blocks * 4) / 64) * 64
-  const address = (f: FunctionBuilder, offset: number, row: Local, stride: number): void => {
-    scratch(f)
-    f.i32(offset)
-    f.op("i32.add")
-    f.get(row); f.scale(stride)
-    f.op("i32.add")
-  }
-  const code = bytes("code")
-  const perGroup = group / block
+/** Where the rounded activations lie, all [m, k/32] by rows; each pushes the address of a row's part. */
+export interface Rounded {
+  /**
+   * int8 codes. In whole runs, the blocks of a pair have their first halves side by side, then their second ones: what two
+   * neighbouring blocks of W are multiplied with is one vector of 256 bits. The blocks after the last run lie as they are.
+   */
+  codes(f: FunctionBuilder, row: Local): void
+  /** f32: scale, and scale · Σ codes. */
+  scales(f: FunctionBuilder, row: Local): void
+  sums(f: FunctionBuilder, row: Local): void
+}
 
-  const round = { units: m * blocks, emit(f: FunctionBuilder, begin: Local, end: Local): void {
-    const [unit, row, b, position, at] = i32s(f, 5)
+export function quantizedMatmul(holes: Holes): Template {
+  const { m, k } = holes.dims as { m: number; k: number }
+  const blocks = k / block
+  const scaleAt = roundUp(m * k, 64), sumAt = scaleAt + roundUp(m * blocks * 4, 64)
+  const part = (offset: number, stride: number) => (f: FunctionBuilder, row: Local): void => {
+    holes.scratch(f); f.i32(offset); f.op("i32.add")
+    f.get(row); f.scale(stride); f.op("i32.add")
+  }
+  const rounded: Rounded = { codes: part(0, k), scales: part(scaleAt, blocks * 4), sums: part(sumAt, blocks * 4) }
+  const product = productPhase(holes, rounded)
+  return { phases: [roundPhase(holes, rounded), product.phase], scratchBytes: sumAt + m * blocks * 4, threadScratchBytes: product.threadScratchBytes }
+}
+
+function roundPhase({ dims, operands }: Holes, to: Rounded): Phase {
+  const { m, k } = dims as { m: number; k: number }
+  const blocks = k / block, whole = blocks - (blocks % run)
+  return { units: m * blocks, emit(f, begin, end) {
+    const [unit, row, b, position, at, apart] = i32s(f, 6)
     const [largest, inverse] = [f.local("v128"), f.local("v128")]
     const [scale, sum] = [f.local("f32"), f.local("v128")]
     const x = Array.from({ length: 8 }, () => f.local("v128"))
@@ -60,16 +73,24 @@ export function quantizedMatmul({ dims, operands, bytes, result, scratch, featur
       f.get(x[0]!)
       for (const v of x.slice(1)) { f.get(v); f.op("i32x4.add") }
       f.set(sum)
-      address(f, 0, row!, k); f.get(position!); f.op("i32.add"); f.set(at!)
+      to.codes(f, row!); f.get(position!); f.op("i32.add"); f.set(at!)
+      f.assign(apart!, 16)
+      f.get(b!); f.i32(whole); f.op("i32.lt_u")
+      f.if(() => {
+        // Half h of the block b of a pair lies at 32·(b − b mod 2 + h) + 16·(b mod 2).
+        f.get(at!); f.get(b!); f.i32(1); f.op("i32.and"); f.scale(16); f.op("i32.sub"); f.set(at!)
+        f.assign(apart!, 32)
+      })
       for (const half of [0, 1]) {
         const [a, b2, c, d] = x.slice(4 * half) as [Local, Local, Local, Local]
         f.get(at!)
+        if (half === 1) { f.get(apart!); f.op("i32.add") }
         f.get(a); f.get(b2); f.op("i16x8.narrow_i32x4_s")
         f.get(c); f.get(d); f.op("i16x8.narrow_i32x4_s", "i8x16.narrow_i16x8_s")
-        f.store("v128.store", 16 * half)
+        f.store("v128.store", 0, 0)
       }
-      address(f, scaleAt, row!, blocks * 4); f.get(b!); f.scale(4); f.op("i32.add"); f.get(scale); f.store("f32.store")
-      address(f, sumAt, row!, blocks * 4); f.get(b!); f.scale(4); f.op("i32.add")
+      to.scales(f, row!); f.get(b!); f.scale(4); f.op("i32.add"); f.get(scale); f.store("f32.store")
+      to.sums(f, row!); f.get(b!); f.scale(4); f.op("i32.add")
       for (let lane = 0; lane < 4; lane++) {
         f.get(sum); f.lane("i32x4.extract_lane", lane)
         if (lane > 0) f.op("i32.add")
@@ -77,122 +98,4 @@ export function quantizedMatmul({ dims, operands, bytes, result, scratch, featur
       f.op("f32.convert_i32_s"); f.get(scale); f.op("f32.mul"); f.store("f32.store")
     })
   } }
-
-  const multiply = { units: Math.ceil(n / unitRows), emit(f: FunctionBuilder, begin: Local, end: Local): void {
-    const [unit, row, rowEnd, i, b, xs, scales, sums, g] = i32s(f, 9)
-    const x = [f.local("v128"), f.local("v128")] as const
-    const [total, factor, sum] = [f.local("v128"), f.local("v128"), f.local("f32")]
-
-    /** Row `row` of W with row i of x. One at a time: V8 spills the registers of two. */
-    const product = (): void => {
-      const codes = code.along(f, 1, [row!, b!], b!)
-      const stream = (name: "scale" | "zero" | "min"): Stream | undefined => operands[name]?.along(f, 1, [row!, g!], g!)
-      const [scale, zero, min] = [stream("scale")!, stream("zero"), stream("min")]
-
-      /** Pushes a per-group value for `count` blocks from b on, as a vector. */
-      const perBlock = (s: Stream, integer: boolean, count: number): void => {
-        if (perGroup === 1 && count === 4) {
-          s.value(4)
-          if (integer) f.op("f32x4.convert_i32x4_s")
-          return
-        }
-        const one = (lane: number): void => {
-          if (perGroup !== 1) { f.address(b!, lane, 1); f.i32(perGroup); f.op("i32.div_u"); f.set(g!) }
-          s.value(1, perGroup === 1 ? lane : 0)
-          if (integer) f.op("f32.convert_i32_s")
-        }
-        one(0)
-        f.op("f32x4.splat")
-        if (perGroup % 4 !== 0 && count > 1)
-          for (let lane = 1; lane < count; lane++) { one(lane); f.lane("f32x4.replace_lane", lane) }
-      }
-      const activations = (area: Local, count: number): void => {
-        f.address(area, b!, 4)
-        f.load(count === 4 ? "v128.load" : "v128.load32_zero", 0, 0)
-      }
-      const step = (count: 1 | 4): void => {
-        if (perGroup === 1) f.assign(g!, b!)
-        perBlock(scale, false, count)
-        f.set(factor)
-        if (zero !== undefined || min !== undefined) {
-          // (min − zero · scale) · activation scale · Σ q
-          if (min) perBlock(min, false, count)
-          if (zero) {
-            perBlock(zero, true, count)
-            f.get(factor); f.op("f32x4.mul", min ? "f32x4.sub" : "f32x4.neg")
-          }
-          activations(sums!, count)
-          f.op("f32x4.mul"); f.get(total); f.op("f32x4.add"); f.set(total)
-        }
-        f.get(factor); activations(scales!, count); f.op("f32x4.mul"); f.set(factor)
-        for (let lane = 0; lane < count; lane++) {
-          for (const half of [0, 1] as const) { f.address(xs!, b!, block); f.load("v128.load", 16 * half, 0); f.set(x[half]) }
-          dot(f, x, codes, code, features.relaxed)
-          f.op("f32x4.convert_i32x4_s")
-          f.get(factor); f.get(factor); f.shuffle32(lane, lane, lane, lane)
-          if (features.relaxed) { f.get(total); f.op("f32x4.relaxed_madd") }
-          else { f.op("f32x4.mul"); f.get(total); f.op("f32x4.add") }
-          f.set(total)
-          f.increment(b!, 1)
-        }
-      }
-      f.f32x4(0); f.set(total)
-      f.assign(b!, 0)
-      f.forRange(b!, 0, blocks - 3, 0, () => step(4))
-      if (blocks % 4 !== 0) f.forRange(b!, blocks - (blocks % 4), blocks, 0, () => step(1))
-      for (let lane = 0; lane < 4; lane++) {
-        f.get(total); f.lane("f32x4.extract_lane", lane)
-        if (lane > 0) f.op("f32.add")
-      }
-      f.set(sum)
-      result.along(f, 1, [i!, row!], row!).finish(1, sum)
-    }
-    f.forRange(unit!, begin, end, 1, () => {
-      f.get(unit!); f.scale(unitRows); f.set(row!)
-      minimum(f, rowEnd!, () => f.address(row!, unitRows, 1), n)
-      f.forRange(row!, row!, rowEnd!, 1, () => f.forRange(i!, 0, m, 1, () => {
-        address(f, 0, i!, k); f.set(xs!)
-        address(f, scaleAt, i!, blocks * 4); f.set(scales!)
-        address(f, sumAt, i!, blocks * 4); f.set(sums!)
-        product()
-      }))
-    })
-  } }
-  return { phases: [round, multiply], scratchBytes: sumAt + m * blocks * 4, threadScratchBytes: 0 }
-}
-
-/** Pushes Σ x · code of a block of 32 as four partial sums (i32x4). x is in ±127. */
-function dot(f: FunctionBuilder, x: readonly [Local, Local], codes: { value(half: 0 | 1): void }, { low, high }: ByteOperand, relaxed: boolean): void {
-  if (relaxed && low >= 0 && high * 127 * 4 <= 32767) {
-    // Four products fit in 16 bits: both halves are added there and widened once.
-    for (const half of [0, 1] as const) {
-      f.get(x[half])
-      codes.value(half)
-      f.op("i16x8.relaxed_dot_i8x16_i7x16_s")
-    }
-    f.op("i16x8.add", "i32x4.extadd_pairwise_i16x8_s")
-    return
-  }
-  const code = f.local("v128")
-  for (const half of [0, 1] as const) {
-    codes.value(half)
-    f.set(code)
-    f.get(x[half])
-    if (!relaxed) {
-      f.get(code); f.op("i16x8.extmul_low_i8x16_s", "i32x4.extadd_pairwise_i16x8_s")
-      f.get(x[half]); f.get(code); f.op("i16x8.extmul_high_i8x16_s", "i32x4.extadd_pairwise_i16x8_s", "i32x4.add")
-      if (half === 1) f.op("i32x4.add")
-      continue
-    }
-    if (low < 0) {
-      // The second factor must fit in seven bits: its sign goes to x.
-      const sign = f.local("v128")
-      f.i32x4(0); f.get(code); f.op("i8x16.gt_s"); f.tee(sign)
-      f.op("v128.xor"); f.get(sign); f.op("i8x16.sub")
-      f.get(code); f.op("i8x16.abs")
-    } else f.get(code)
-    // Two products of 127 · 127 fit in 16 bits; more are added in 32.
-    f.op("i16x8.relaxed_dot_i8x16_i7x16_s", "i32x4.extadd_pairwise_i16x8_s")
-    if (half === 1) f.op("i32x4.add")
-  }
 }

@@ -1,0 +1,198 @@
+// One row of W with one of the rounded activations: eight blocks at a time, whose integer sums meet in two vectors of four,
+// those of the even and of the odd blocks, so that one multiply-add does their scales. What a block's sum is multiplied with
+// comes from private scratch, where a pass over the row's scales put it, evens and odds apart: shuffles in this place would
+// keep the revectorizer from pairing any of it.
+import type { FunctionBuilder, Local } from "../emit/assembler.ts"
+import type { ByteOperand, Halves } from "../emit/bytes16.ts"
+import type { Holes } from "../emit/kernel.ts"
+import type { Phase, Stream } from "./holes.ts"
+import { ceilDiv, i32s, minimum, roundUp, v128s } from "./loops.ts"
+import { block, run, type Rounded } from "./quantized.ts"
+import { multiplyAdd } from "./tile.ts"
+
+/** Rows of W per unit of work. */
+const unitRows = 16
+
+export function productPhase({ dims, operands, bytes, result, threadScratch, features: { relaxed } }: Holes, rounded: Rounded): { phase: Phase; threadScratchBytes: number } {
+  const { m, n, k, group } = dims as { m: number; n: number; k: number; group: number }
+  const blocks = k / block, whole = blocks - (blocks % run), perGroup = group / block
+  const code = bytes("code"), oneZero = operands.zero?.constantAlong(0) && operands.zero.constantAlong(1)
+  const phase: Phase = { units: ceilDiv(n, unitRows), emit(f, begin, end) {
+    const [unit, row, rowEnd, i, b, xs, scales, sums, g, factors, at, partial] = i32s(f, 12)
+    const [factor, rest, last] = v128s(f, 3) as [Local, Local, Local]
+    const totals = v128s(f, 2), sum = f.local("f32")
+    threadScratch(f); f.set(partial)
+    f.address(partial, 32, 1); f.set(factors)
+
+    /** What the sum of each block of row `row` of W with row i of x is multiplied with; zeros and mins go to `rest`. */
+    const emitFactors = (): void => {
+      const stream = (name: "scale" | "zero" | "min"): Stream | undefined => operands[name]?.along(f, 1, [row, g], g)
+      const [scale, zero, min] = [stream("scale")!, stream("zero"), stream("min")]
+      /** Pushes a per-group value for `count` blocks from b + from on, as a vector. */
+      const perBlock = (s: Stream, integer: boolean, count: 1 | 4, from: number): void => {
+        if (perGroup === 1 && count === 4) {
+          s.value(4, from)
+          if (integer) f.op("f32x4.convert_i32x4_s")
+          return
+        }
+        const one = (lane: number): void => {
+          if (perGroup !== 1) { f.address(b, from + lane, 1); f.i32(perGroup); f.op("i32.div_u"); f.set(g) }
+          s.value(1, perGroup === 1 ? from + lane : 0)
+          if (integer) f.op("f32.convert_i32_s")
+        }
+        one(0)
+        f.op("f32x4.splat")
+        if (perGroup % 4 !== 0 && count > 1)
+          for (let lane = 1; lane < count; lane++) { one(lane); f.lane("f32x4.replace_lane", lane) }
+      }
+      const activations = (area: Local, count: 1 | 4, from: number): void => {
+        f.address(area, b, 4)
+        f.load(count === 4 ? "v128.load" : "v128.load32_zero", 4 * from, 0)
+      }
+      const make = (count: 1 | 4, from: number): Local => {
+        const made = f.local("v128")
+        perBlock(scale, false, count, from)
+        f.set(factor)
+        // (min − zero · scale) · activation scale · Σ q; a zero that is the same everywhere waits for the row's end.
+        const add = (push: () => void): void => {
+          const sum = f.local("v128")
+          activations(sums, count, from); f.set(sum)
+          multiplyAdd(f, relaxed, push, () => f.get(sum), rest)
+        }
+        if (oneZero && !min) add(() => f.get(factor))
+        else if (zero || min) add(() => {
+          if (min) perBlock(min, false, count, from)
+          if (!zero) return
+          perBlock(zero, true, count, from)
+          f.get(factor); f.op("f32x4.mul", min ? "f32x4.sub" : "f32x4.neg")
+        })
+        f.get(factor); activations(scales, count, from); f.op("f32x4.mul"); f.set(made)
+        return made
+      }
+      f.f32x4(0); f.set(rest)
+      f.assign(at, factors)
+      f.forRange(b, 0, whole, run, () => {
+        if (perGroup === 1) f.assign(g, b)
+        const [first, second] = [make(4, 0), make(4, 4)]
+        f.get(at); f.get(first); f.get(second); f.shuffle32(0, 2, 4, 6); f.store("v128.store", 0)
+        f.get(at); f.get(first); f.get(second); f.shuffle32(1, 3, 5, 7); f.store("v128.store", 16)
+        f.increment(at, 4 * run)
+      })
+      if (whole < blocks) f.forRange(b, whole, blocks, 1, () => {
+        if (perGroup === 1) f.assign(g, b)
+        const one = make(1, 0)
+        f.get(at); f.get(one); f.laneMemory("v128.store32_lane", 0, 0)
+        f.increment(at, 4)
+      })
+    }
+
+    const emitProducts = (): void => {
+      const codes = code.along(f, 1, [row, b], b)
+      const x = f.local("i32")
+      for (const t of [...totals, last]) { f.f32x4(0); f.set(t) }
+      f.assign(at, factors)
+      f.assign(x, xs)
+      f.forRange(b, 0, whole, run, () => {
+        const sums = dots(f, x, (i, half) => 32 * (i - (i % 2) + half) + 16 * (i % 2), codes.read(run), code, relaxed)
+        totals.forEach((t, odd) => {
+          const scale = f.local("v128"), joined = f.local("v128")
+          joinFour(f, sums.filter((_, i) => i % 2 === odd))
+          f.op("f32x4.convert_i32x4_s"); f.set(joined)
+          f.get(at); f.load("v128.load", 16 * odd); f.set(scale)
+          multiplyAdd(f, relaxed, () => f.get(joined), () => f.get(scale), t)
+        })
+        f.increment(x, block * run)
+        f.increment(at, 4 * run)
+      })
+      if (whole < blocks) f.forRange(b, whole, blocks, 1, () => {
+        const [product] = dots(f, x, (_, half) => 16 * half, codes.read(1), code, relaxed) as [Local]
+        f.get(product); f.op("f32x4.convert_i32x4_s"); f.set(product)
+        f.get(at); f.load("v128.load32_splat"); f.set(factor)
+        multiplyAdd(f, relaxed, () => f.get(product), () => f.get(factor), last)
+        f.increment(x, block)
+        f.increment(at, 4)
+      })
+      // Neighbouring stores are where the revectorizer starts from.
+      totals.forEach((t, odd) => { f.get(partial); f.get(t); f.store("v128.store", 16 * odd) })
+      f.get(rest)
+      if (oneZero && !operands.min) {
+        operands.zero!.along(f, 1, [row, b], b).value(1)
+        f.op("f32.convert_i32_s", "f32.neg", "f32x4.splat", "f32x4.mul")
+      }
+      f.get(last); f.op("f32x4.add")
+      for (const odd of [0, 1]) { f.get(partial); f.load("v128.load", 16 * odd); f.op("f32x4.add") }
+      f.set(rest)
+      for (let lane = 0; lane < 4; lane++) {
+        f.get(rest); f.lane("f32x4.extract_lane", lane)
+        if (lane > 0) f.op("f32.add")
+      }
+      f.set(sum)
+    }
+
+    f.forRange(unit, begin, end, 1, () => {
+      f.get(unit); f.scale(unitRows); f.set(row)
+      minimum(f, rowEnd, () => f.address(row, unitRows, 1), n)
+      f.forRange(row, row, rowEnd, 1, () => f.forRange(i, 0, m, 1, () => {
+        rounded.codes(f, i); f.set(xs)
+        rounded.scales(f, i); f.set(scales)
+        rounded.sums(f, i); f.set(sums)
+        emitFactors()
+        emitProducts()
+        result.along(f, 1, [i, row], row).finish(1, sum)
+      }))
+    })
+  } }
+  return { phase, threadScratchBytes: 32 + roundUp(blocks * 4, 32) }
+}
+
+/** Pushes the sums of the lanes of four vectors of integers, a lane for each. */
+function joinFour(f: FunctionBuilder, [a, b, c, d]: readonly Local[]): void {
+  const pairs = [[a!, b!], [c!, d!]].map(([p, q]) => {
+    const joined = f.local("v128")
+    f.get(p!); f.get(q!); f.shuffle32(0, 4, 1, 5)
+    f.get(p!); f.get(q!); f.shuffle32(2, 6, 3, 7)
+    f.op("i32x4.add"); f.set(joined)
+    return joined
+  })
+  const [p, q] = pairs as [Local, Local]
+  f.get(p); f.get(q); f.shuffle32(0, 1, 4, 5)
+  f.get(p); f.get(q); f.shuffle32(2, 3, 6, 7)
+  f.op("i32x4.add")
+}
+
+/** Σ x · code of each block, as four partial sums (i32x4). The codes of x, in ±127, lie `offset(block, half)` bytes from `x`. */
+function dots(f: FunctionBuilder, x: Local, offset: (block: number, half: 0 | 1) => number, blocks: readonly Halves[], { low, high }: ByteOperand, relaxed: boolean): Local[] {
+  return blocks.map((codes, i) => {
+    const product = f.local("v128")
+    const factor = (half: 0 | 1): void => { f.get(x); f.load("v128.load", offset(i, half)) }
+    if (relaxed && low >= 0 && high * 127 * 4 <= 32767) {
+      // Four products fit in 16 bits: both halves are added there and widened once.
+      for (const half of [0, 1] as const) { factor(half); f.get(codes[half]); f.op("i16x8.relaxed_dot_i8x16_i7x16_s") }
+      f.op("i16x8.add", "i32x4.extadd_pairwise_i16x8_s")
+    } else for (const half of [0, 1] as const) {
+      if (relaxed) relaxedProduct(f, () => factor(half), codes[half], low)
+      else exactProduct(f, () => factor(half), codes[half])
+      if (half === 1) f.op("i32x4.add")
+    }
+    f.set(product)
+    return product
+  })
+}
+
+function exactProduct(f: FunctionBuilder, x: () => void, code: Local): void {
+  x(); f.get(code); f.op("i16x8.extmul_low_i8x16_s", "i32x4.extadd_pairwise_i16x8_s")
+  x(); f.get(code); f.op("i16x8.extmul_high_i8x16_s", "i32x4.extadd_pairwise_i16x8_s", "i32x4.add")
+}
+
+/** Two products of 127 · 127 fit in 16 bits; more are added in 32. */
+function relaxedProduct(f: FunctionBuilder, x: () => void, code: Local, low: number): void {
+  x()
+  if (low < 0) {
+    // The second factor must fit in seven bits: its sign goes to x.
+    const sign = f.local("v128")
+    f.i32x4(0); f.get(code); f.op("i8x16.gt_s"); f.tee(sign)
+    f.op("v128.xor"); f.get(sign); f.op("i8x16.sub")
+    f.get(code); f.op("i8x16.abs")
+  } else f.get(code)
+  f.op("i16x8.relaxed_dot_i8x16_i7x16_s", "i32x4.extadd_pairwise_i16x8_s")
+}
