@@ -23,7 +23,7 @@ interface Shape {
 }
 
 const shapes: Shape[] = [
-  { m: 128, k: 128, n: 128 }, { m: 512, k: 512, n: 512 }, { m: 1024, k: 1024, n: 1024 }, { m: 2048, k: 2048, n: 2048 },
+  { m: 16, k: 2048, n: 2048 }, { m: 16, k: 2048, n: 2048, transposed: true }, { m: 64, k: 2048, n: 2048 }, { m: 64, k: 2048, n: 2048, transposed: true }, { m: 256, k: 512, n: 512 }, { m: 256, k: 512, n: 2048 }, { m: 256, k: 2048, n: 512 }, { m: 128, k: 128, n: 128 }, { m: 512, k: 512, n: 512 }, { m: 1024, k: 1024, n: 1024 }, { m: 2048, k: 2048, n: 2048 },
   { m: 1024, k: 1024, n: 1024, transposed: true }, { m: 256, k: 512, n: 2048, transposed: true },
   { m: 8, k: 2048, n: 2048, transposed: true }, { m: 16, k: 4096, n: 4096, transposed: true }, { m: 128, k: 784, n: 10 },
   { m: 1, k: 1024, n: 16384, transposed: true }, { m: 1, k: 2048, n: 8192, transposed: true }, { m: 1, k: 8192, n: 2048, transposed: true }, { m: 1, k: 4096, n: 4096 }, { m: 1, k: 4096, n: 4096, transposed: true }, { m: 4, k: 4096, n: 4096, transposed: true },
