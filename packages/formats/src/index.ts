@@ -1,4 +1,14 @@
-/** @packageDocumentation Files that tensors live in: safetensors. */
-export { openSource, type Source, type SourceLike } from "./source.ts"
-export { dtypeNames, type Entry, type FileDType } from "./safetensors-header.ts"
-export { encodeSafetensors, openSafetensors, saveSafetensors, type RawTensor, type SafetensorsFile, type SafetensorsOptions } from "./safetensors.ts"
+/** @packageDocumentation Files that tensors live in: GGUF, safetensors, npy and npz, llama2.c. */
+export { openSource, type Source, type SourceLike, type SourceOptions } from "./source.ts"
+export type { FileHandleLike } from "./source-file.ts"
+export type { HttpOptions } from "./source-http.ts"
+export type { Stored } from "./stored.ts"
+export { dtypeNames, type Entry, type FileDType, type StoredArray } from "./safetensors-header.ts"
+export { openSafetensors, type SafetensorsFile } from "./safetensors.ts"
+export { encodeSafetensors, saveSafetensors, type RawTensor, type SafetensorsOptions } from "./safetensors-write.ts"
+export { openSafetensorsShards, saveSafetensorsShards, type ShardedOptions, type ShardOptions } from "./safetensors-shards.ts"
+export { ggufTypes, type GgufDType, type GgufTypeRow } from "./gguf-types.ts"
+export type { GgufArray, GgufValue, GgufValueType } from "./gguf-value.ts"
+export type { GgufEntry } from "./gguf-header.ts"
+export { openGguf, type GgufFile } from "./gguf.ts"
+export { encodeGguf, saveGguf, type GgufContents, type GgufTensor } from "./gguf-write.ts"
