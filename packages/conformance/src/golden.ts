@@ -5,7 +5,7 @@ import { sizeOf, tensor, type DType, type Tensor, type TypedArray } from "@thimb
 
 /**
  * Golden sets: values recorded from other implementations. A set is a folder with `manifest.json` and one little-endian
- * file of row-major tensors; they lie in `fixtures/golden`, or in the folder that THIMBLE_GOLDEN names.
+ * file of row-major tensors; they lie in `fixtures/golden` of a package, or in the folder that THIMBLE_GOLDEN names.
  */
 export interface GoldenSet<M> {
   readonly manifest: M & GoldenManifest
@@ -27,11 +27,13 @@ const arrays = {
   u8: Uint8Array, u16: Uint16Array, u32: Uint32Array, bool: Uint8Array,
 } as const
 
-export const goldenFolder: string = process.env.THIMBLE_GOLDEN ?? fileURLToPath(new URL("../fixtures/golden", import.meta.url))
+/** The folder of a set, e.g. `ops`: among a package's `fixtures`, this one's unless given, or where THIMBLE_GOLDEN says. */
+export const goldenFolder = (name: string, fixtures: URL = new URL("../fixtures", import.meta.url)): string =>
+  join(process.env.THIMBLE_GOLDEN ?? join(fileURLToPath(fixtures), "golden"), name)
 
-/** Opens the set in the folder `name`, e.g. `ops`. M describes its manifest beyond the stored tensors. */
-export function openGolden<M>(name: string): GoldenSet<M> {
-  const folder = join(goldenFolder, name)
+/** Opens the set in the folder `name`. M describes its manifest beyond the stored tensors. */
+export function openGolden<M>(name: string, fixtures?: URL): GoldenSet<M> {
+  const folder = goldenFolder(name, fixtures)
   const manifest = JSON.parse(readFileSync(join(folder, "manifest.json"), "utf8")) as M & GoldenManifest
   const bytes = new Uint8Array(readFileSync(join(folder, manifest.file))).buffer
   const entry = (t: string): GoldenEntry => manifest.tensors[t] ?? fault(`no tensor '${t}' in golden set ${name}`)

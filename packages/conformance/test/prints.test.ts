@@ -98,7 +98,7 @@ describe("the reference device expands everything", () => {
   `))
   test("quantized", () => expect(printed("quantized")).toMatchInlineSnapshot(`
     "
-    out0 = reduce [1,6,8,1] over [32] add (f32 f32 u8 f16 f32) {p1 p2 p3 p4 div add mul cast and shr rem} -> {acc} (b1, b2, b3, b4)
+    out0 = reduce [1,6,8,1] over [32] add (f32 f32 u8 f16 f32) {p1 p2 p3 p4 div add mul cast rem shr} -> {acc} (b1, b2, b3, b4)
     places: none
     "
   `))
@@ -224,13 +224,13 @@ describe("the wasm device", () => {
   `))
   test("quantized", () => expect(printed("quantized")).toMatchInlineSnapshot(`
     "
-    out0 = matmul [1,6,8] (f32 f32 u8 f16 f32) <batch=1 m=6 k=32 n=8> {a[1,6,32]: p1 | b[1,32,8]: p2 p3 p4 div add mul cast and shr rem} -> {acc} (b1, b2, b3, b4)
+    out0 = matmul [1,6,8] (f32 f32 u8 f16 f32) <batch=1 m=6 k=32 n=8> {a[1,6,32]: p1 | b[1,32,8]: p2 p3 p4 div add mul cast rem shr} -> {acc} (b1, b2, b3, b4)
     places: none
     "
   `))
   test("integers", () => expect(printed("integers")).toMatchInlineSnapshot(`
     "
-    out0 = quantizedMatmul [2,8] (f32 f32 i8 f16) <m=2 n=8 k=32 group=32> {x[2,32]: p1 | code[8,32]: p2 | scale[8,1]: p3} -> {acc} (b1, b2, b3)
+    out0 = quantizedMatmul [2,8] (f32 f32 i8 f16) <m=2 n=8 k=32 group=32 low=-128 high=127> {x[2,32]: p1 | code[8,32]: p2 | scale[8,1]: p3} -> {acc} (b1, b2, b3)
     places: none
     "
   `))

@@ -184,6 +184,22 @@ function divide(a: Expr, d: number): { quotient: Expr; remainder: Expr } | undef
   return q.low >= 0 && r.low >= 0 ? { quotient: q, remainder: r } : undefined
 }
 
+/** a = g·outer + inner with g a divisor of d and 0 ≤ inner < g: then a div d = outer div d/g. For what `divide` leaves. */
+function split(a: Expr, d: number): { g: number; outer: Expr; inner: Expr } | undefined {
+  if (a.op !== "add") return undefined
+  const s = sumOf(a)
+  const g = Math.max(...[...s.terms.values()].map((k) => gcd(k, d)))
+  if (g <= 1 || g >= d) return undefined
+  const outer: Sum = { terms: new Map(), rest: Math.floor(s.rest / g) }
+  const inner: Sum = { terms: new Map(), rest: s.rest - outer.rest * g }
+  for (const [term, k] of s.terms)
+    if (k % g === 0) outer.terms.set(term, k / g)
+    else inner.terms.set(term, k)
+  const o = build(a.type, outer), i = build(a.type, inner)
+  return o.low >= 0 && i.low >= 0 && i.high < g ? { g, outer: o, inner: i } : undefined
+}
+const gcd = (a: number, b: number): number => (b === 0 ? Math.abs(a) : gcd(b, a % b))
+
 function integerDiv(a: Expr, b: Expr): Expr {
   if (isConst(b, 1)) return a
   if (isConst(a) && isConst(b)) return constant(a.type, b.value === 0 ? 0 : Math.trunc(a.value / b.value))
@@ -192,6 +208,8 @@ function integerDiv(a: Expr, b: Expr): Expr {
     if (parts) {
       const { quotient, remainder } = parts
       if (remainder.high < b.value) return quotient
+      const nested = split(remainder, b.value)
+      if (nested) return add(quotient, integerDiv(nested.outer, constant(a.type, b.value / nested.g)))
       // (x div p) div d = x div (p·d)
       const inner = remainder.op === "div" && isConst(remainder.src[1]!) ? div(remainder.src[0]!, constant(a.type, remainder.src[1]!.value * b.value))
         : intern("div", a.type, [remainder, b], 0, undefined, [Math.floor(remainder.low / b.value), Math.floor(remainder.high / b.value)])
@@ -208,6 +226,8 @@ function integerRem(a: Expr, b: Expr): Expr {
     const parts = divide(a, b.value)
     if (parts) {
       if (parts.remainder.high < b.value) return parts.remainder
+      const nested = split(parts.remainder, b.value)
+      if (nested) return add(mul(integerRem(nested.outer, constant(a.type, b.value / nested.g)), constant(a.type, nested.g)), nested.inner)
       return intern("rem", a.type, [parts.remainder, b], 0, undefined, [0, b.value - 1])
     }
   }
@@ -284,18 +304,22 @@ const bitwise = (op: "and" | "or" | "xor") => (a: Expr, b: Expr): Expr => {
   }
   if (op === "or" && a.type === "bool" && isConst(b)) return b.value ? b : a
   if (op === "or" && isConst(b, 0)) return a
-  return intern(op, a.type, [a, b])
+  return intern(op, a.type, [a, b], 0, undefined, op !== "and" && integral(a.type) && a.low >= 0 && b.low >= 0 ? [0, bitsBelow(Math.max(a.high, b.high))] : unbounded)
 }
+/** The largest number of as many bits. */
+const bitsBelow = (n: number): number => (n < Infinity ? 2 ** Math.ceil(Math.log2(n + 1)) - 1 : n)
 export const and = bitwise("and"), or = bitwise("or"), xor = bitwise("xor")
 
 export function shl(a: Expr, b: Expr): Expr {
   checkTypes("shl", a, b)
-  return b.op === "const" && b.value === 0 ? a : intern("shl", a.type, [a, b])
+  if (isConst(b, 0)) return a
+  const times = isConst(b) ? 2 ** (b.value & 31) : Infinity
+  return intern("shl", a.type, [a, b], 0, undefined, times < Infinity && bounded(a) ? within(a.type, a.low * times, a.high * times) : unbounded)
 }
 export function shr(a: Expr, b: Expr): Expr {
   checkTypes("shr", a, b)
   if (isConst(b) && b.value >= 0 && b.value < 31 && a.low >= 0 && a.high < 2 ** 31) return integerDiv(a, constant(a.type, 2 ** b.value))
-  return intern("shr", a.type, [a, b])
+  return intern("shr", a.type, [a, b], 0, undefined, a.low >= 0 && a.high < 2 ** 31 ? [0, a.high] : unbounded)
 }
 
 const compare = (op: "lt" | "le" | "eq") => (a: Expr, b: Expr): Expr => {

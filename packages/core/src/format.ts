@@ -1,5 +1,6 @@
 import type { TypedArray } from "./dtype.ts"
 import { bytesOf, type DType } from "./dtype.ts"
+import type { Device } from "./device.ts"
 import { fail, showShape } from "./errors.ts"
 import { add, cast, mul, sub, type Expr } from "./expr.ts"
 import { fromBytes } from "./ops/create.ts"
@@ -10,6 +11,14 @@ import { apply, type Op, type Tensor } from "./tensor.ts"
 export type PartReader = (part: string, ...coords: Expr[]) => Expr
 /** Stored elements of one part, as the host holds them. */
 export interface Part { readonly data: TypedArray; readonly shape: Shape; readonly dtype: DType }
+
+export interface EncodeOptions {
+  /**
+   * How much each column matters: the mean square of what it is multiplied with (llama.cpp's importance matrix).
+   * Encoders that search weigh their errors with it; the others leave it alone.
+   */
+  readonly importance?: Float32Array
+}
 
 /**
  * How the rows of a matrix are stored in few bits: one decode expression, ŵ = (code − zero) · scale + min, whose pieces
@@ -23,7 +32,9 @@ export interface Format {
   /** Neighbours along a row that share a scale; Infinity for whole rows. */
   readonly group: number
   /** Stored parts of a row-major matrix. Normative: the same bytes everywhere. */
-  encode(values: Float32Array, shape: readonly [rows: number, columns: number]): Record<string, Part>
+  encode(values: Float32Array, shape: readonly [rows: number, columns: number], options?: EncodeOptions): Record<string, Part>
+  /** What the expressions look up besides stored parts (codebooks): parts of their own, the same for every matrix. */
+  readonly tables?: Readonly<Record<string, Part>>
   /** Integer code (i32) of an element. Its bounds, as the expression states them, choose the integer kernel. */
   code(part: PartReader, row: Expr, column: Expr): Expr
   /** What is subtracted from the code (i32); nothing unless given. */
@@ -67,12 +78,20 @@ const decodeOp: Op<Encoded> = {
 /** The matrix that stored parts stand for, lazily: read inside whatever kernel uses it. */
 export const decodeParts = (encoded: Encoded, parts: readonly Tensor[]): Tensor => apply(decodeOp, parts, encoded)
 
-/** Puts encoded parts on the current device. */
-export function uploadParts(parts: Readonly<Record<string, Part>>): Record<string, Tensor> {
+/** Puts encoded parts on a device, the current one unless given. */
+export function uploadParts(parts: Readonly<Record<string, Part>>, device?: Device): Record<string, Tensor> {
   return Object.fromEntries(Object.entries(parts).map(([name, { data, shape, dtype }]) => {
     if (data.length !== sizeOf(shape)) fail("shape", "format", `part ${name} has ${data.length} elements for ${showShape(shape)}`)
-    return [name, fromBytes(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), shape, dtype)]
+    return [name, fromBytes(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), shape, dtype, device)]
   }))
 }
 
-export const partBytes = (parts: Readonly<Record<string, Tensor>>): number => Object.values(parts).reduce((n, t) => n + t.size * bytesOf(t.dtype), 0)
+/** The parts of a matrix with the format's tables among them, on the device of the parts. */
+export function withTables({ tables = {} }: Format, parts: Readonly<Record<string, Tensor>>): Readonly<Record<string, Tensor>> {
+  const missing = Object.entries(tables).filter(([name]) => !(name in parts))
+  return missing.length === 0 ? parts : { ...parts, ...uploadParts(Object.fromEntries(missing), Object.values(parts)[0]?.device) }
+}
+
+/** What a matrix takes by itself: its parts without the tables. */
+export const partBytes = ({ tables = {} }: Format, parts: Readonly<Record<string, Tensor>>): number =>
+  Object.entries(parts).reduce((n, [name, t]) => (name in tables ? n : n + t.size * bytesOf(t.dtype)), 0)

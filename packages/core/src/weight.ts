@@ -1,5 +1,5 @@
 import { fail, showShape } from "./errors.ts"
-import { checkFormat, decodeParts, partBytes, uploadParts, type Encoded, type Format } from "./format.ts"
+import { checkFormat, decodeParts, partBytes, uploadParts, withTables, type EncodeOptions, type Encoded, type Format } from "./format.ts"
 import { castTo } from "./ops/elementwise.ts"
 import { take } from "./ops/indexing.ts"
 import { linear } from "./ops/matmul.ts"
@@ -55,29 +55,32 @@ export interface QuantizedOptions {
 }
 
 /** A weight stored in a format: encodes host values [rows, columns] and puts the parts on the current device. */
-export function quantizeWeight(format: Format, values: Float32Array, shape: readonly [number, number], options: QuantizedOptions = {}): Weight {
+export function quantizeWeight(format: Format, values: Float32Array, shape: readonly [number, number], options: QuantizedOptions & EncodeOptions = {}): Weight {
   checkMatrix("quantizeWeight", shape)
   checkWay("quantizeWeight", options)
   if (!(values instanceof Float32Array)) fail("value", "quantizeWeight", `values must be a Float32Array, got ${(values as object | undefined)?.constructor.name ?? "nothing"}`)
   if (values.length !== shape[0] * shape[1]) fail("shape", "quantizeWeight", `${values.length} values for ${showShape(shape)}`)
   const wrong = values.findIndex((v) => !Number.isFinite(v))
   if (wrong >= 0) fail("value", "quantizeWeight", `values must be finite, element ${wrong} is ${values[wrong]}`, "a weight that overflowed cannot be stored in few bits")
+  const { importance } = options
+  if (importance !== undefined && importance.length !== shape[1]) fail("shape", "quantizeWeight", `${importance.length} importances for ${shape[1]} columns`)
   checkFormat(format)
-  return quantizedWeight(format, shape, uploadParts(format.encode(values, shape)), options)
+  return quantizedWeight(format, shape, uploadParts(format.encode(values, shape, options)), options)
 }
 
 /** A weight over parts that are already encoded (read from a file). */
-export function quantizedWeight(format: Format, shape: readonly [number, number], parts: Readonly<Record<string, Tensor>>, options: QuantizedOptions = {}): Weight {
+export function quantizedWeight(format: Format, shape: readonly [number, number], stored: Readonly<Record<string, Tensor>>, options: QuantizedOptions = {}): Weight {
   checkMatrix("quantizedWeight", shape)
   checkWay("quantizedWeight", options)
   checkFormat(format)
+  const parts = withTables(format, stored)
   const encoded: Encoded = { format, shape, names: Object.keys(parts) }
   const tensors = Object.values(parts)
   const dense = (): Tensor => decodeParts(encoded, tensors)
   return {
     form: `${format.name}[${shape.join()}] ${options.activations ?? "f32"}`,
     shape,
-    bytes: partBytes(parts),
+    bytes: partBytes(format, parts),
     apply: (x) => (options.activations === "int8" ? quantizedMatmul(x, tensors, encoded) : linear(x, dense())),
     rows: (ids) => take(dense(), ids, 0),
     dense,

@@ -1,37 +1,52 @@
-import { fail, showShape, type DType } from "@thimble/core"
+import { fail, showShape, type DType, type TypedArray } from "@thimble/core"
 
 /** Element types of safetensors files. */
 export type FileDType =
   | "F64" | "F32" | "F16" | "BF16" | "I64" | "I32" | "I16" | "I8" | "U64" | "U32" | "U16" | "U8" | "BOOL"
   | "F8_E4M3" | "F8_E5M2" | "F8_E8M0" | "F6_E2M3" | "F6_E3M2" | "F4"
 
-/** How many bits an element takes, and the tensor dtype that holds it as it is. */
+/** Elements as they are stored. */
+export type StoredArray = TypedArray | BigInt64Array | BigUint64Array
+
+interface DTypeRow {
+  readonly bits: number
+  readonly array: new (buffer: ArrayBufferLike, byteOffset?: number, length?: number) => StoredArray
+  /** The tensor dtype that holds an element as it is. */
+  readonly dtype?: DType
+}
+
 const dtypes = {
-  F64: { bits: 64, dtype: "f64" },
-  F32: { bits: 32, dtype: "f32" },
-  F16: { bits: 16, dtype: "f16" },
-  BF16: { bits: 16, dtype: "bf16" },
-  I64: { bits: 64 },
-  I32: { bits: 32, dtype: "i32" },
-  I16: { bits: 16, dtype: "i16" },
-  I8: { bits: 8, dtype: "i8" },
-  U64: { bits: 64 },
-  U32: { bits: 32, dtype: "u32" },
-  U16: { bits: 16, dtype: "u16" },
-  U8: { bits: 8, dtype: "u8" },
-  BOOL: { bits: 8, dtype: "bool" },
-  F8_E4M3: { bits: 8 },
-  F8_E5M2: { bits: 8 },
-  F8_E8M0: { bits: 8 },
-  F6_E2M3: { bits: 6 },
-  F6_E3M2: { bits: 6 },
-  F4: { bits: 4 },
-} as const satisfies Record<FileDType, { bits: number; dtype?: DType }>
+  F64: { bits: 64, array: Float64Array, dtype: "f64" },
+  F32: { bits: 32, array: Float32Array, dtype: "f32" },
+  F16: { bits: 16, array: Uint16Array, dtype: "f16" },
+  BF16: { bits: 16, array: Uint16Array, dtype: "bf16" },
+  I64: { bits: 64, array: BigInt64Array },
+  I32: { bits: 32, array: Int32Array, dtype: "i32" },
+  I16: { bits: 16, array: Int16Array, dtype: "i16" },
+  I8: { bits: 8, array: Int8Array, dtype: "i8" },
+  U64: { bits: 64, array: BigUint64Array },
+  U32: { bits: 32, array: Uint32Array, dtype: "u32" },
+  U16: { bits: 16, array: Uint16Array, dtype: "u16" },
+  U8: { bits: 8, array: Uint8Array, dtype: "u8" },
+  BOOL: { bits: 8, array: Uint8Array, dtype: "bool" },
+  F8_E4M3: { bits: 8, array: Uint8Array },
+  F8_E5M2: { bits: 8, array: Uint8Array },
+  F8_E8M0: { bits: 8, array: Uint8Array },
+  F6_E2M3: { bits: 6, array: Uint8Array },
+  F6_E3M2: { bits: 6, array: Uint8Array },
+  F4: { bits: 4, array: Uint8Array },
+} as const satisfies Record<FileDType, DTypeRow>
 
 export const dtypeNames = Object.keys(dtypes) as FileDType[]
 export const bitsOf = (name: FileDType): number => dtypes[name].bits
 /** The tensor dtype that holds a file's elements unchanged, if there is one. */
 export const heldBy = (name: FileDType): DType | undefined => (dtypes[name] as { dtype?: DType }).dtype
+/** Bytes as elements. They are copied where the elements would not be aligned, as in files of other writers. */
+export function arrayOf(name: FileDType, bytes: Uint8Array): StoredArray {
+  const { array }: DTypeRow = dtypes[name], width = bitsOf(name) < 8 ? 1 : bitsOf(name) / 8
+  const { buffer, byteOffset, byteLength } = bytes.byteOffset % width === 0 ? bytes : bytes.slice()
+  return new array(buffer, byteOffset, byteLength / width)
+}
 const nameOf = new Map(dtypeNames.map((name) => [heldBy(name), name]))
 /** The file's name of a tensor dtype; every tensor dtype has one. */
 export const fileDType = (dtype: DType): FileDType => nameOf.get(dtype) ?? fail("internal", "safetensors", `no name for ${dtype}`)

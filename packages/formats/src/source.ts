@@ -1,4 +1,6 @@
 import { fail } from "@thimble/core"
+import { openFile, openHandle, type FileHandleLike } from "./source-file.ts"
+import { openHttp, type HttpOptions } from "./source-http.ts"
 
 /** Bytes that are read in pieces, so that a large file never has to fit in memory. */
 export interface Source extends AsyncDisposable {
@@ -10,36 +12,28 @@ export interface Source extends AsyncDisposable {
   close(): Promise<void>
 }
 
-/** A path (where there is a file system), bytes in memory, or a Blob (a File of a browser's input, an answer of fetch). */
-export type SourceLike = string | URL | Uint8Array | Blob
+/**
+ * Where bytes may come from: a path or file URL (where there is a file system), an open file of Node's (left open), an
+ * http(s) URL (read by ranges), bytes in memory, a Blob (a File of a browser's input), or a source of one's own.
+ */
+export type SourceLike = string | URL | Uint8Array | ArrayBuffer | Blob | FileHandleLike | Source
 
-export async function openSource(from: SourceLike): Promise<Source> {
+export type SourceOptions = HttpOptions
+
+/** Opens whatever {@link SourceLike} names. A string is a path, unless it begins with `http://` or `https://`. */
+export async function openSource(from: SourceLike, options: SourceOptions = {}): Promise<Source> {
   if (from instanceof Uint8Array) return source("bytes", from.byteLength, (begin, end) => Promise.resolve(from.subarray(begin, end)))
+  if (from instanceof ArrayBuffer) return openSource(new Uint8Array(from))
   if (from instanceof Blob) {
     const name = "name" in from && typeof from.name === "string" ? from.name : "blob"
     return source(name, from.size, async (begin, end) => new Uint8Array(await from.slice(begin, end).arrayBuffer()))
   }
-  return openFile(from)
+  if (typeof from === "string" || from instanceof URL) return /^https?:\/\//i.test(String(from)) ? openHttp(String(from), options) : openFile(from)
+  if (typeof from !== "object" || from === null) return fail("value", "openSource", `cannot read from ${from === null ? "null" : typeof from}`, "a path, a URL, bytes, a Blob or an open file")
+  if ("stat" in from) return openHandle(from)
+  return from
 }
 
-async function openFile(path: string | URL): Promise<Source> {
-  const { open } = await import("node:fs/promises")
-  const name = String(path)
-  const file = await open(path, "r")
-  const read = async (begin: number, end: number): Promise<Uint8Array> => {
-    const into = new Uint8Array(end - begin)
-    // One read may give less than was asked for.
-    for (let done = 0; done < into.length;) {
-      const { bytesRead } = await file.read(into, done, Math.min(into.length - done, 2 ** 30), begin + done)
-      if (bytesRead === 0) fail("format", "read", `${name}: ended at byte ${begin + done}, before ${end}`, "it became shorter while it was read?")
-      done += bytesRead
-    }
-    return into
-  }
-  const { size } = await file.stat()
-  return source(name, size, read, () => file.close())
-}
-
-function source(name: string, bytes: number, read: Source["read"], close: () => Promise<void> = () => Promise.resolve()): Source {
+export function source(name: string, bytes: number, read: Source["read"], close: () => Promise<void> = () => Promise.resolve()): Source {
   return { name, bytes, read, close, [Symbol.asyncDispose]: close }
 }

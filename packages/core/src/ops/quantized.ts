@@ -1,6 +1,6 @@
 import { fail, showShape } from "../errors.ts"
 import { decodeParts, partReader, type Encoded } from "../format.ts"
-import { int, mul as times, type Expr } from "../expr.ts"
+import { freshExprs, index, int, load, mul as times, type Expr } from "../expr.ts"
 import { apply, type Op, type Tensor } from "../tensor.ts"
 import { along } from "./along.ts"
 import { abs, castTo, div, eq, mul, round, where } from "./elementwise.ts"
@@ -29,6 +29,15 @@ export function roundActivations(x: Tensor): Tensor {
   return reshape(slice(back, [], [0, columns]), x.shape)
 }
 
+/** Bounds of a format's codes, as its expression states them. */
+function codeBounds({ format, names, shape: [n, k] }: Encoded, parts: readonly Tensor[]): { low: number; high: number } {
+  return freshExprs(() => {
+    const read = partReader(names, 0, (source, [at]) => load(source, parts[source]!.dtype, at!))
+    const { low, high } = format.code(read, index(0, n), index(1, k))
+    return { low, high }
+  })
+}
+
 /**
  * x̂ · Wᵀ with x̂ the int8 rounding of x [m, k] and W [n, k] stored in a format. Devices may compute it on integers:
  * Σ over groups of scale · activation scale · Σ code · q.
@@ -43,7 +52,10 @@ const quantizedOp: Op<Encoded> = {
   vjp: (dy, _out, [x, ...parts], encoded) => [castTo(matmul(dy, decodeParts(encoded, parts)), x!.dtype), ...parts.map(() => null)],
   batched: along(0, 0),
   template: {
-    dims: ({ sources: [x] }, { format, shape: [n, k] }) => ({ m: x!.shape[0]!, n, k, group: Math.min(format.group, k) }),
+    dims: ({ sources: [x, ...parts] }, encoded) => {
+      const { format: { group }, shape: [n, k] } = encoded
+      return { m: x!.shape[0]!, n, k, group: Math.min(group, k), ...codeBounds(encoded, parts) }
+    },
     loads: ({ sources: [x, ...parts] }, { format, shape: [n, k], names }) => {
       const all = parts.map((_, i) => i + 1)
       const group = Math.min(format.group, k), groups = Math.ceil(k / group)

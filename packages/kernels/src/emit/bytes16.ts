@@ -40,7 +40,7 @@ export function byteOperand(body: Expr, shape: readonly number[], env: (f: Funct
           stream.value(body, 4, at + pair + 4)
           f.op("i16x8.narrow_i32x4_s")
         }
-        f.op(body.high > 127 ? "i8x16.narrow_i16x8_u" : "i8x16.narrow_i16x8_s")
+        f.op(body.low >= 0 && body.high > 127 ? "i8x16.narrow_i16x8_u" : "i8x16.narrow_i16x8_s")
         const codes = f.local("v128")
         f.set(codes)
         return codes
@@ -55,22 +55,27 @@ export function byteOperand(body: Expr, shape: readonly number[], env: (f: Funct
   }
 }
 
-const varies = (e: Expr): boolean => flatten([e]).some((x) => x.op === "index" && x.value === laneAxis)
+const varies = (e: Expr, axis = laneAxis): boolean => flatten([e]).some((x) => x.op === "index" && x.value === axis)
+const isLane = (e: Expr): boolean => e.op === "index" && e.value === laneAxis
+
+/** Sixteen neighbours: an address that the lane is added to, and that is otherwise the same for all lanes. */
+function isRun({ src: [at] }: Expr): boolean {
+  const { terms } = expr.sumOf(at!)
+  return [...terms].every(([t, k]) => (isLane(t) ? k === 1 : !varies(t))) && [...terms.keys()].some(isLane)
+}
+/** An entry of a table of at most sixteen bytes. */
+const isLookUp = ({ src: [at] }: Expr): boolean => at!.low >= 0 && at!.high <= 15 && expressible(at!)
 
 /** Whether byte arithmetic gives the expression's value: every step fits in eight bits and has an instruction. */
 function expressible(e: Expr): boolean {
   if (e.op === "const") return true
   if (e.low < -128 || e.high > 255) return false
   switch (e.op) {
-    case "load": {
-      if (bytesOf(e.dtype!) !== 1) return false
-      const { terms } = expr.sumOf(e.src[0]!)
-      return [...terms].every(([t, k]) => (t.op === "index" && t.value === laneAxis ? k === 1 : !varies(t)))
-        && [...terms.keys()].some((t) => t.op === "index" && t.value === laneAxis)
-    }
+    case "load": return bytesOf(e.dtype!) === 1 && (isRun(e) || isLookUp(e))
     case "cast": return e.type !== "bool" && e.src[0]!.type !== "bool" && e.src[0]!.type !== "f32" && expressible(e.src[0]!)
     case "add": case "sub": case "and": case "or": case "xor": return e.src.every(expressible)
-    case "shl": case "shr": return e.src[1]!.op === "const" && expressible(e.src[0]!)
+    case "shl": return e.src[1]!.op === "const" && expressible(e.src[0]!)
+    case "shr": return (e.src[1]!.op === "const" || (e.src[0]!.low >= 0 && e.src[1]!.high < 8 && !varies(e.src[1]!))) && expressible(e.src[0]!)
     case "div": case "rem": {
       const [a, b] = e.src as [Expr, Expr]
       return b.op === "const" && Number.isInteger(Math.log2(b.value)) && a.low >= 0 && expressible(a)
@@ -79,13 +84,22 @@ function expressible(e: Expr): boolean {
   }
 }
 
-/** Emits expressible expressions; what does not change from block to block of an address is computed once. */
+/** Where a run begins: at base + step · block + Σ k · term, with terms that change with the block in their own ways. */
+interface Run { readonly base: Local; readonly step: number; readonly terms: readonly (readonly [Expr, number])[] }
+
+/** One block of those that are read together: how far behind the first it is, and what has been loaded of it. */
+interface Reading { readonly ahead: number; readonly loaded: Map<Expr, Local> }
+
+/** Emits expressible expressions; what does not depend on the block is computed once per stream. */
 class ByteStream implements ByteBlocks {
   private readonly f: FunctionBuilder
   private readonly halves: readonly Expr[]
   private readonly block: Local
   private readonly masks = new Map<number, Local>()
-  private readonly bases = new Map<Expr, { base: Local; step: number }>()
+  private readonly runs = new Map<Expr, Run>()
+  private readonly tables = new Map<Expr, Local>()
+  /** Scalars of the block: parts of addresses, counts of shifts. */
+  private readonly scalars: ExpressionStream | undefined
 
   constructor(f: FunctionBuilder, env: Environment, halves: readonly Expr[], coords: readonly Local[], block: Local) {
     this.f = f
@@ -94,57 +108,98 @@ class ByteStream implements ByteBlocks {
     // Every byte constant the expressions may need, loaded before the loop.
     for (const e of flatten(halves)) {
       const [, b] = e.src
-      const byte = e.op === "const" ? e.value & 255 : e.op === "rem" ? b!.value - 1 : e.op === "div" ? 255 / b!.value | 0 : e.op === "shr" ? 255 >> b!.value : -1
+      const byte = e.op === "const" ? e.value & 255 : b?.op !== "const" ? -1 : e.op === "rem" ? b.value - 1 : e.op === "div" ? 255 / b.value | 0 : e.op === "shr" ? 255 >> b.value : -1
       if (byte >= 0 && e.type !== "f32" && !this.masks.has(byte)) this.masks.set(byte, env.constants.bytes(f, byte))
     }
-    for (const load of flatten(halves).filter((e) => e.op === "load")) {
-      const sum = expr.sumOf(load.src[0]!)
-      const base = f.local("i32"), none = f.local("i32")
-      let step = 0
-      f.get(env.parameters[load.value]!)
-      f.i32(sum.rest); f.op("i32.add")
-      for (const [term, k] of sum.terms) {
-        if (term.op === "index" && term.value === laneAxis) continue
-        if (term.op === "index" && term.value === blockAxis) {
-          step = k
-          continue
-        }
+    const perBlock: Expr[] = []
+    for (const e of flatten(halves)) {
+      if (e.op === "shr" && e.src[1]!.op !== "const") perBlock.push(e.src[1]!)
+      if (e.op !== "load") continue
+      if (isRun(e)) this.runs.set(e, this.findRun(e, env, coords, perBlock))
+      else {
+        const table = f.local("v128")
+        f.get(env.parameters[e.value]!)
+        f.load("v128.load", 0, 0)
+        f.set(table)
+        this.tables.set(e, table)
+      }
+    }
+    if (perBlock.length > 0) this.scalars = new ExpressionStream(f, env, blockAxis, coords, block, perBlock)
+  }
+
+  private findRun(load: Expr, env: Environment, coords: readonly Local[], perBlock: Expr[]): Run {
+    const { f } = this
+    const sum = expr.sumOf(load.src[0]!)
+    const base = f.local("i32"), none = f.local("i32")
+    const terms: (readonly [Expr, number])[] = []
+    let step = 0
+    f.get(env.parameters[load.value]!)
+    f.i32(sum.rest); f.op("i32.add")
+    for (const [term, k] of sum.terms) {
+      if (isLane(term)) continue
+      if (term.op === "index" && term.value === blockAxis) step = k
+      else if (varies(term, blockAxis)) {
+        terms.push([term, k])
+        perBlock.push(term)
+      } else {
         new ExpressionStream(f, env, -1, coords, none, [term]).value(term, 1)
         f.scale(k)
         f.op("i32.add")
       }
-      f.set(base)
-      this.bases.set(load, { base, step })
     }
+    f.set(base)
+    return { base, step, terms }
   }
 
   read(count: number): Halves[] {
     const { f } = this
-    const addresses = new Map([...this.bases].map(([load, { base, step }]) => {
+    // Neighbours are read from one address, which is where the revectorizer looks for pairs.
+    const addresses = new Map([...this.runs].map(([load, { base, step }]) => {
       const at = f.local("i32")
       f.get(base); f.get(this.block); f.scale(step); f.op("i32.add"); f.set(at)
-      return [load, { at, step }]
+      return [load, at]
     }))
-    return Array.from({ length: count }, (_, i) => {
-      const loaded = new Map([...addresses].map(([load, { at, step }]) => {
+    return Array.from({ length: count }, (_, ahead) => {
+      const loaded = new Map<Expr, Local>()
+      for (const [load, { step, terms }] of this.runs) {
         const local = f.local("v128")
-        f.get(at); f.load("v128.load", i * step, 0); f.set(local)
-        return [load, local]
-      }))
-      return this.halves.map((root) => {
+        f.get(addresses.get(load)!)
+        for (const [term, k] of terms) {
+          this.scalars!.value(term, 1, ahead)
+          f.scale(k)
+          f.op("i32.add")
+        }
+        f.load("v128.load", ahead * step, 0)
+        f.set(local)
+        loaded.set(load, local)
+      }
+      return this.halves.map((half) => {
         const codes = f.local("v128")
-        this.emit(root, loaded); f.set(codes)
+        this.emit(half, { ahead, loaded }); f.set(codes)
         return codes
       }) as unknown as Halves
     })
   }
 
-  private emit(e: Expr, loaded: ReadonlyMap<Expr, Local>): void {
+  private emit(e: Expr, reading: Reading): void {
     const { f } = this
     if (e.op === "const") return f.get(this.masks.get(e.value & 255)!)
-    if (e.op === "load") return f.get(loaded.get(e)!)
+    if (e.op === "load") {
+      const run = reading.loaded.get(e)
+      if (run !== undefined) return f.get(run)
+      f.get(this.tables.get(e)!)
+      this.emit(e.src[0]!, reading)
+      return f.op("i8x16.swizzle")
+    }
     const [a, b] = e.src as [Expr, Expr]
-    this.emit(a, loaded)
+    // What a shift of words brings in from the neighbour, the remainder takes away: no other mask is needed.
+    const bare = e.op === "rem" && (a.op === "shr" || a.op === "div") && Math.log2(b.value) + (a.op === "shr" ? a.src[1]!.high : Math.log2(a.src[1]!.value)) <= 8 && a.src[0]!.low >= 0
+    if (bare) {
+      this.emit(a.src[0]!, reading)
+      if (a.op === "div") f.i32(Math.log2(a.src[1]!.value))
+      else this.count(a.src[1]!, reading)
+      f.op("i16x8.shr_u")
+    } else this.emit(a, reading)
     const shift = (op: "i8x16.shl" | "i8x16.shr_s", by: number): void => {
       f.i32(by)
       f.op(op)
@@ -159,14 +214,27 @@ class ByteStream implements ByteBlocks {
     switch (e.op) {
       case "cast": return
       case "shl": return shift("i8x16.shl", b.value)
-      case "shr": return a.low < 0 ? shift("i8x16.shr_s", b.value) : shiftDown(b.value)
+      case "shr":
+        if (b.op === "const") return a.low < 0 ? shift("i8x16.shr_s", b.value) : shiftDown(b.value)
+        this.count(b, reading)
+        f.op("i16x8.shr_u")
+        f.i32(255)
+        this.count(b, reading)
+        f.op("i32.shr_u", "i8x16.splat", "v128.and")
+        return
       case "div": return b.value === 1 ? undefined : shiftDown(Math.log2(b.value))
       case "rem":
         f.get(this.masks.get(b.value - 1)!)
         return f.op("v128.and")
       default:
-        this.emit(b, loaded)
+        this.emit(b, reading)
         f.op(({ add: "i8x16.add", sub: "i8x16.sub", and: "v128.and", or: "v128.or", xor: "v128.xor" } as const)[e.op as "add"])
     }
+  }
+
+  /** Pushes how far to shift. */
+  private count(by: Expr, { ahead }: Reading): void {
+    if (by.op === "const") this.f.i32(by.value)
+    else this.scalars!.value(by, 1, ahead)
   }
 }

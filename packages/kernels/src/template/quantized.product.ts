@@ -1,21 +1,24 @@
-// One row of W with one of the rounded activations: eight blocks at a time, whose integer sums meet in two vectors of four,
-// those of the even and of the odd blocks, so that one multiply-add does their scales. What a block's sum is multiplied with
-// comes from private scratch, where a pass over the row's scales put it, evens and odds apart: shuffles in this place would
-// keep the revectorizer from pairing any of it.
+// One row of W with one of the rounded activations: eight pieces at a time, whose integer sums meet in two vectors of four,
+// those of even and of odd blocks, so that one multiply-add does their scales. What a piece's sum is multiplied with comes
+// from private scratch, where a pass over the row's scales put it, evens and odds apart: shuffles in this place would keep
+// the revectorizer from pairing any of it.
 import type { FunctionBuilder, Local } from "../emit/assembler.ts"
 import type { ByteOperand, Halves } from "../emit/bytes16.ts"
 import type { Holes } from "../emit/kernel.ts"
 import type { Phase, Stream } from "./holes.ts"
 import { ceilDiv, i32s, minimum, roundUp, v128s } from "./loops.ts"
-import { block, run, type Rounded } from "./quantized.ts"
+import { block, run, type Pieces, type Rounded } from "./quantized.ts"
 import { multiplyAdd } from "./tile.ts"
 
 /** Rows of W per unit of work. */
 const unitRows = 16
 
-export function productPhase({ dims, operands, bytes, result, threadScratch, features: { relaxed } }: Holes, rounded: Rounded): { phase: Phase; threadScratchBytes: number } {
-  const { m, n, k, group } = dims as { m: number; n: number; k: number; group: number }
-  const blocks = k / block, whole = blocks - (blocks % run), perGroup = group / block
+export function productPhase({ dims, operands, bytes, result, threadScratch, features: { relaxed } }: Holes, pieces: Pieces, rounded: Rounded): { phase: Phase; threadScratchBytes: number } {
+  const { m, n, group } = dims as { m: number; n: number; group: number }
+  const { perBlock, count: all, runBlocks, blocks, wholeBlocks } = pieces
+  const whole = wholeBlocks * perBlock, perGroup = (group / block) * perBlock
+  // Which of a run's pieces belong to blocks of even and of odd number.
+  const parities: readonly (readonly [number, number, number, number])[] = perBlock === 1 ? [[0, 2, 4, 6], [1, 3, 5, 7]] : [[0, 1, 4, 5], [2, 3, 6, 7]]
   const code = bytes("code"), oneZero = operands.zero?.constantAlong(0) && operands.zero.constantAlong(1)
   const phase: Phase = { units: ceilDiv(n, unitRows), emit(f, begin, end) {
     const [unit, row, rowEnd, i, b, xs, scales, sums, g, factors, at, partial] = i32s(f, 12)
@@ -24,12 +27,12 @@ export function productPhase({ dims, operands, bytes, result, threadScratch, fea
     threadScratch(f); f.set(partial)
     f.address(partial, 32, 1); f.set(factors)
 
-    /** What the sum of each block of row `row` of W with row i of x is multiplied with; zeros and mins go to `rest`. */
+    /** What the sum of each piece of row `row` of W with row i of x is multiplied with; zeros and mins go to `rest`. Here b counts pieces. */
     const emitFactors = (): void => {
       const stream = (name: "scale" | "zero" | "min"): Stream | undefined => operands[name]?.along(f, 1, [row, g], g)
       const [scale, zero, min] = [stream("scale")!, stream("zero"), stream("min")]
-      /** Pushes a per-group value for `count` blocks from b + from on, as a vector. */
-      const perBlock = (s: Stream, integer: boolean, count: 1 | 4, from: number): void => {
+      /** Pushes a per-group value for `count` pieces from b + from on, as a vector. */
+      const perPiece = (s: Stream, integer: boolean, count: 1 | 4, from: number): void => {
         if (perGroup === 1 && count === 4) {
           s.value(4, from)
           if (integer) f.op("f32x4.convert_i32x4_s")
@@ -51,7 +54,7 @@ export function productPhase({ dims, operands, bytes, result, threadScratch, fea
       }
       const make = (count: 1 | 4, from: number): Local => {
         const made = f.local("v128")
-        perBlock(scale, false, count, from)
+        perPiece(scale, false, count, from)
         f.set(factor)
         // (min − zero · scale) · activation scale · Σ q; a zero that is the same everywhere waits for the row's end.
         const add = (push: () => void): void => {
@@ -61,9 +64,9 @@ export function productPhase({ dims, operands, bytes, result, threadScratch, fea
         }
         if (oneZero && !min) add(() => f.get(factor))
         else if (zero || min) add(() => {
-          if (min) perBlock(min, false, count, from)
+          if (min) perPiece(min, false, count, from)
           if (!zero) return
-          perBlock(zero, true, count, from)
+          perPiece(zero, true, count, from)
           f.get(factor); f.op("f32x4.mul", min ? "f32x4.sub" : "f32x4.neg")
         })
         f.get(factor); activations(scales, count, from); f.op("f32x4.mul"); f.set(made)
@@ -74,11 +77,10 @@ export function productPhase({ dims, operands, bytes, result, threadScratch, fea
       f.forRange(b, 0, whole, run, () => {
         if (perGroup === 1) f.assign(g, b)
         const [first, second] = [make(4, 0), make(4, 4)]
-        f.get(at); f.get(first); f.get(second); f.shuffle32(0, 2, 4, 6); f.store("v128.store", 0)
-        f.get(at); f.get(first); f.get(second); f.shuffle32(1, 3, 5, 7); f.store("v128.store", 16)
+        parities.forEach((own, odd) => { f.get(at); f.get(first); f.get(second); f.shuffle32(...own); f.store("v128.store", 16 * odd) })
         f.increment(at, 4 * run)
       })
-      if (whole < blocks) f.forRange(b, whole, blocks, 1, () => {
+      if (whole < all) f.forRange(b, whole, all, 1, () => {
         if (perGroup === 1) f.assign(g, b)
         const one = make(1, 0)
         f.get(at); f.get(one); f.laneMemory("v128.store32_lane", 0, 0)
@@ -92,25 +94,26 @@ export function productPhase({ dims, operands, bytes, result, threadScratch, fea
       for (const t of [...totals, last]) { f.f32x4(0); f.set(t) }
       f.assign(at, factors)
       f.assign(x, xs)
-      f.forRange(b, 0, whole, run, () => {
-        const sums = dots(f, x, (i, half) => 32 * (i - (i % 2) + half) + 16 * (i % 2), codes.read(run), code, relaxed)
+      f.forRange(b, 0, wholeBlocks, runBlocks, () => {
+        const sums = dots(f, x, (i, half) => 32 * (i - (i % 2) + half) + 16 * (i % 2), codes.read(runBlocks), pieces, code, relaxed)
         totals.forEach((t, odd) => {
           const scale = f.local("v128"), joined = f.local("v128")
-          joinFour(f, sums.filter((_, i) => i % 2 === odd))
+          joinFour(f, parities[odd]!.map((i) => sums[i]!))
           f.op("f32x4.convert_i32x4_s"); f.set(joined)
           f.get(at); f.load("v128.load", 16 * odd); f.set(scale)
           multiplyAdd(f, relaxed, () => f.get(joined), () => f.get(scale), t)
         })
-        f.increment(x, block * run)
+        f.increment(x, block * runBlocks)
         f.increment(at, 4 * run)
       })
-      if (whole < blocks) f.forRange(b, whole, blocks, 1, () => {
-        const [product] = dots(f, x, (_, half) => 16 * half, codes.read(1), code, relaxed) as [Local]
-        f.get(product); f.op("f32x4.convert_i32x4_s"); f.set(product)
-        f.get(at); f.load("v128.load32_splat"); f.set(factor)
-        multiplyAdd(f, relaxed, () => f.get(product), () => f.get(factor), last)
+      if (wholeBlocks < blocks) f.forRange(b, wholeBlocks, blocks, 1, () => {
+        dots(f, x, (_, half) => 16 * half, codes.read(1), pieces, code, relaxed).forEach((product, piece) => {
+          f.get(product); f.op("f32x4.convert_i32x4_s"); f.set(product)
+          f.get(at); f.load("v128.load32_splat", 4 * piece); f.set(factor)
+          multiplyAdd(f, relaxed, () => f.get(product), () => f.get(factor), last)
+        })
         f.increment(x, block)
-        f.increment(at, 4)
+        f.increment(at, 4 * perBlock)
       })
       // Neighbouring stores are where the revectorizer starts from.
       totals.forEach((t, odd) => { f.get(partial); f.get(t); f.store("v128.store", 16 * odd) })
@@ -142,7 +145,7 @@ export function productPhase({ dims, operands, bytes, result, threadScratch, fea
       }))
     })
   } }
-  return { phase, threadScratchBytes: 32 + roundUp(blocks * 4, 32) }
+  return { phase, threadScratchBytes: 32 + roundUp(all * 4, 32) }
 }
 
 /** Pushes the sums of the lanes of four vectors of integers, a lane for each. */
@@ -160,23 +163,27 @@ function joinFour(f: FunctionBuilder, [a, b, c, d]: readonly Local[]): void {
   f.op("i32x4.add")
 }
 
-/** Σ x · code of each block, as four partial sums (i32x4). The codes of x, in ±127, lie `offset(block, half)` bytes from `x`. */
-function dots(f: FunctionBuilder, x: Local, offset: (block: number, half: 0 | 1) => number, blocks: readonly Halves[], { low, high }: ByteOperand, relaxed: boolean): Local[] {
-  return blocks.map((codes, i) => {
+/** Σ x · code of each piece, as four partial sums (i32x4). The codes of x, in ±127, lie `offset(block, half)` bytes from `x`. */
+function dots(f: FunctionBuilder, x: Local, offset: (block: number, half: 0 | 1) => number, blocks: readonly Halves[], { perBlock }: Pieces, { low, high }: ByteOperand, relaxed: boolean): Local[] {
+  const inPiece: readonly (0 | 1)[][] = perBlock === 1 ? [[0, 1]] : [[0], [1]]
+  return blocks.flatMap((codes, i) => inPiece.map((halves) => {
     const product = f.local("v128")
     const factor = (half: 0 | 1): void => { f.get(x); f.load("v128.load", offset(i, half)) }
-    if (relaxed && low >= 0 && high * 127 * 4 <= 32767) {
-      // Four products fit in 16 bits: both halves are added there and widened once.
-      for (const half of [0, 1] as const) { factor(half); f.get(codes[half]); f.op("i16x8.relaxed_dot_i8x16_i7x16_s") }
-      f.op("i16x8.add", "i32x4.extadd_pairwise_i16x8_s")
-    } else for (const half of [0, 1] as const) {
+    if (relaxed && low >= 0 && high * 127 * 2 * halves.length <= 32767) {
+      // So many products fit in 16 bits: they are added there and widened once.
+      halves.forEach((half, n) => {
+        factor(half); f.get(codes[half]); f.op("i16x8.relaxed_dot_i8x16_i7x16_s")
+        if (n > 0) f.op("i16x8.add")
+      })
+      f.op("i32x4.extadd_pairwise_i16x8_s")
+    } else halves.forEach((half, n) => {
       if (relaxed) relaxedProduct(f, () => factor(half), codes[half], low)
       else exactProduct(f, () => factor(half), codes[half])
-      if (half === 1) f.op("i32x4.add")
-    }
+      if (n > 0) f.op("i32x4.add")
+    })
     f.set(product)
     return product
-  })
+  }))
 }
 
 function exactProduct(f: FunctionBuilder, x: () => void, code: Local): void {

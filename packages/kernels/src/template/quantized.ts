@@ -8,41 +8,52 @@ import { productPhase } from "./quantized.product.ts"
 
 /** Neighbours that share an activation scale; as in core's definition of quantizedMatmul. */
 export const block = 32
-/** Blocks that are multiplied together. */
-export const run = 8
-
-export function acceptsQuantized({ m, k, group }: Readonly<Record<string, number>>): boolean {
-  return m! <= 8 && k! % block === 0 && group! % block === 0
+export function acceptsQuantized({ m, k, group, low, high }: Readonly<Record<string, number>>): boolean {
+  return m! <= 8 && k! % block === 0 && (group! % block === 0 || group === block / 2) && low! >= -128 && high! <= 127
 }
 
-/** Where the rounded activations lie, all [m, k/32] by rows; each pushes the address of a row's part. */
+/** A piece is what shares a scale on both sides: a block, or half of one. A run is eight of them, multiplied together. */
+export interface Pieces {
+  readonly perBlock: 1 | 2
+  readonly count: number
+  readonly runBlocks: number
+  /** Blocks, and those of them in whole runs. */
+  readonly blocks: number
+  readonly wholeBlocks: number
+}
+export const run = 8
+function piecesOf(k: number, group: number): Pieces {
+  const perBlock = group < block ? 2 : 1, blocks = k / block, runBlocks = run / perBlock
+  return { perBlock, count: blocks * perBlock, runBlocks, blocks, wholeBlocks: blocks - (blocks % runBlocks) }
+}
+
+/** Where the rounded activations lie, by rows; each pushes the address of a row's part. */
 export interface Rounded {
   /**
-   * int8 codes. In whole runs, the blocks of a pair have their first halves side by side, then their second ones: what two
+   * int8 codes [m, k]. In whole runs, the blocks of a pair have their first halves side by side, then their second ones: what two
    * neighbouring blocks of W are multiplied with is one vector of 256 bits. The blocks after the last run lie as they are.
    */
   codes(f: FunctionBuilder, row: Local): void
-  /** f32: scale, and scale · Σ codes. */
+  /** f32 [m, pieces]: scale, and scale · Σ codes. */
   scales(f: FunctionBuilder, row: Local): void
   sums(f: FunctionBuilder, row: Local): void
 }
 
 export function quantizedMatmul(holes: Holes): Template {
-  const { m, k } = holes.dims as { m: number; k: number }
-  const blocks = k / block
-  const scaleAt = roundUp(m * k, 64), sumAt = scaleAt + roundUp(m * blocks * 4, 64)
+  const { m, k, group } = holes.dims as { m: number; k: number; group: number }
+  const pieces = piecesOf(k, group)
+  const scaleAt = roundUp(m * k, 64), sumAt = scaleAt + roundUp(m * pieces.count * 4, 64)
   const part = (offset: number, stride: number) => (f: FunctionBuilder, row: Local): void => {
     holes.scratch(f); f.i32(offset); f.op("i32.add")
     f.get(row); f.scale(stride); f.op("i32.add")
   }
-  const rounded: Rounded = { codes: part(0, k), scales: part(scaleAt, blocks * 4), sums: part(sumAt, blocks * 4) }
-  const product = productPhase(holes, rounded)
-  return { phases: [roundPhase(holes, rounded), product.phase], scratchBytes: sumAt + m * blocks * 4, threadScratchBytes: product.threadScratchBytes }
+  const rounded: Rounded = { codes: part(0, k), scales: part(scaleAt, pieces.count * 4), sums: part(sumAt, pieces.count * 4) }
+  const product = productPhase(holes, pieces, rounded)
+  return { phases: [roundPhase(holes, pieces, rounded), product.phase], scratchBytes: sumAt + m * pieces.count * 4, threadScratchBytes: product.threadScratchBytes }
 }
 
-function roundPhase({ dims, operands }: Holes, to: Rounded): Phase {
-  const { m, k } = dims as { m: number; k: number }
-  const blocks = k / block, whole = blocks - (blocks % run)
+function roundPhase({ dims, operands }: Holes, { blocks, wholeBlocks, perBlock }: Pieces, to: Rounded): Phase {
+  const m = dims.m!
   return { units: m * blocks, emit(f, begin, end) {
     const [unit, row, b, position, at, apart] = i32s(f, 6)
     const [largest, inverse] = [f.local("v128"), f.local("v128")]
@@ -70,12 +81,9 @@ function roundPhase({ dims, operands }: Holes, to: Rounded): Phase {
       for (const v of x) {
         f.get(v); f.get(inverse); f.op("f32x4.mul", "f32x4.nearest", "i32x4.trunc_sat_f32x4_s"); f.set(v)
       }
-      f.get(x[0]!)
-      for (const v of x.slice(1)) { f.get(v); f.op("i32x4.add") }
-      f.set(sum)
       to.codes(f, row!); f.get(position!); f.op("i32.add"); f.set(at!)
       f.assign(apart!, 16)
-      f.get(b!); f.i32(whole); f.op("i32.lt_u")
+      f.get(b!); f.i32(wholeBlocks); f.op("i32.lt_u")
       f.if(() => {
         // Half h of the block b of a pair lies at 32·(b − b mod 2 + h) + 16·(b mod 2).
         f.get(at!); f.get(b!); f.i32(1); f.op("i32.and"); f.scale(16); f.op("i32.sub"); f.set(at!)
@@ -89,13 +97,20 @@ function roundPhase({ dims, operands }: Holes, to: Rounded): Phase {
         f.get(c); f.get(d); f.op("i16x8.narrow_i32x4_s", "i8x16.narrow_i16x8_s")
         f.store("v128.store", 0, 0)
       }
-      to.scales(f, row!); f.get(b!); f.scale(4); f.op("i32.add"); f.get(scale); f.store("f32.store")
-      to.sums(f, row!); f.get(b!); f.scale(4); f.op("i32.add")
-      for (let lane = 0; lane < 4; lane++) {
-        f.get(sum); f.lane("i32x4.extract_lane", lane)
-        if (lane > 0) f.op("i32.add")
+      for (let piece = 0; piece < perBlock; piece++) {
+        const own = x.slice((piece * 8) / perBlock, ((piece + 1) * 8) / perBlock)
+        f.get(own[0]!)
+        for (const v of own.slice(1)) { f.get(v); f.op("i32x4.add") }
+        f.set(sum)
+        const at = (area: Rounded["scales"]): void => { area(f, row!); f.get(b!); f.scale(4 * perBlock); f.op("i32.add") }
+        at(to.scales); f.get(scale); f.store("f32.store", 4 * piece)
+        at(to.sums)
+        for (let lane = 0; lane < 4; lane++) {
+          f.get(sum); f.lane("i32x4.extract_lane", lane)
+          if (lane > 0) f.op("i32.add")
+        }
+        f.op("f32.convert_i32_s"); f.get(scale); f.op("f32.mul"); f.store("f32.store", 4 * piece)
       }
-      f.op("f32.convert_i32_s"); f.get(scale); f.op("f32.mul"); f.store("f32.store")
     })
   } }
 }

@@ -1,0 +1,119 @@
+import { bytesOf, dtypes, expr, fail, showShape, type DType, type Expr, type Format, type Part, type PartReader } from "@thimble/core"
+
+/** A run of equal elements within a block: what it is called, its type, how many. */
+export type Field = readonly [name: string, dtype: DType, count: number]
+
+/** Where an element is, for the decode expressions of blocks. Fields lie apart in memory, block after block. */
+export interface Place {
+  readonly column: Expr
+  /** Number of the block of 32 neighbours along the row, and the place in it: what integer kernels step along. */
+  readonly sub: Expr
+  readonly lane: Expr
+  /** Stored element `at` of a field, counted along the whole row, small integers as i32. */
+  read(field: string, at: Expr): Expr
+  /** The f32 that each block of `size` elements has in a field. */
+  perBlock(field: string): Expr
+  /** An entry of a table, as i32. */
+  look(table: string, ...at: Expr[]): Expr
+}
+
+/**
+ * Encodes one row of whole blocks. `weights` are the importances of its columns, if known; `out` are the bytes of the
+ * row's blocks, zero at first.
+ */
+export type RowEncoder = (row: Float32Array, weights: Float32Array | undefined, out: Uint8Array) => void
+
+/** A ggml type, as its rows in the tables of this folder state it. */
+export interface BlockRow {
+  /** Elements of a block, all neighbours along a row. */
+  readonly size: number
+  /** Neighbours that share a scale and a minimum. */
+  readonly group: number
+  /** The block's bytes in order. */
+  readonly layout: readonly Field[]
+  readonly tables?: Format["tables"]
+  code(at: Place): Expr
+  /** Subtracted from codes. */
+  readonly zero?: number
+  scale(at: Place): Expr
+  min?(at: Place): Expr
+  readonly encode?: RowEncoder
+}
+
+/** A format whose rows are sequences of fixed-size blocks, as files in ggml's types hold them. */
+export interface BlockFormat extends Format {
+  /** Elements and bytes of a block; rows are whole numbers of blocks. */
+  readonly block: { readonly size: number; readonly bytes: number }
+  /** Whether there is an encoder; some types are only read. */
+  readonly encodes: boolean
+  /** The parts that a matrix's blocks consist of. */
+  split(blocks: Uint8Array, shape: readonly [rows: number, columns: number]): Record<string, Part>
+  /** The blocks that parts make up: the inverse of `split`. */
+  join(parts: Readonly<Record<string, Part>>, shape: readonly [rows: number, columns: number]): Uint8Array
+}
+
+export const blockBytes = (layout: readonly Field[]): number => layout.reduce((n, [, dtype, count]) => n + bytesOf(dtype) * count, 0)
+
+export function blockFormat(name: string, { size, group, layout, tables, code, zero, scale, min, encode }: BlockRow): BlockFormat {
+  const bytes = blockBytes(layout)
+  const blocksOf = (op: string, [rows, columns]: readonly [number, number]): number =>
+    columns % size === 0 ? rows * (columns / size) : fail("shape", op, `${name} stores rows in blocks of ${size}, got ${showShape([rows, columns])} (${columns} % ${size} = ${columns % size})`, "another type, or f16, for this matrix")
+  const place = (part: PartReader, row: Expr, column: Expr): Place => {
+    const { cast, div, int, rem } = expr
+    const sub = div(column, int(32)), block = size < 32 ? div(column, int(size)) : div(sub, int(size / 32))
+    // Small unsigned integers compute as signed ones.
+    const integer = (e: Expr): Expr => (e.type === "u32" && e.high < 2 ** 31 ? cast(e, "i32") : e)
+    const read = (field: string, at: Expr): Expr => integer(part(field, row, at))
+    return { column, sub, lane: rem(column, int(32)), read, perBlock: (field) => read(field, block), look: (table, ...at) => integer(part(table, ...at)) }
+  }
+  const split: BlockFormat["split"] = (blocks, shape) => {
+    const count = blocksOf("split", shape)
+    if (blocks.byteLength !== count * bytes) fail("shape", "split", `${name}${showShape(shape)} takes ${count * bytes} bytes, got ${blocks.byteLength}`)
+    const parts: Record<string, Part> = {}
+    let offset = 0
+    for (const [field, dtype, n] of layout) {
+      const width = n * bytesOf(dtype)
+      const own = new Uint8Array(count * width)
+      for (let b = 0, from = offset, to = 0; b < count; b++, from += bytes, to += width)
+        for (let i = 0; i < width; i++) own[to + i] = blocks[from + i]!
+      parts[field] = { data: new dtypes[dtype].array(own.buffer), shape: [shape[0], (shape[1] / size) * n], dtype }
+      offset += width
+    }
+    return parts
+  }
+  const join: BlockFormat["join"] = (parts, shape) => {
+    const count = blocksOf("join", shape)
+    const blocks = new Uint8Array(count * bytes)
+    let offset = 0
+    for (const [field, dtype, n] of layout) {
+      const width = n * bytesOf(dtype)
+      const { data } = parts[field] ?? fail("value", "join", `${name} needs a part '${field}', got ${Object.keys(parts).join(", ")}`)
+      if (data.byteLength !== count * width) fail("shape", "join", `part '${field}' of ${name}${showShape(shape)} takes ${count * width} bytes, got ${data.byteLength}`)
+      const own = new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
+      for (let b = 0, from = 0, to = offset; b < count; b++, from += width, to += bytes)
+        for (let i = 0; i < width; i++) blocks[to + i] = own[from + i]!
+      offset += width
+    }
+    return blocks
+  }
+  return {
+    name, group, bits: (8 * bytes) / size,
+    block: { size, bytes },
+    encodes: encode !== undefined,
+    ...(tables && { tables }),
+    encode(values, shape, { importance } = {}) {
+      if (encode === undefined) return fail("value", "encode", `${name} can be read, but has no encoder`)
+      const count = blocksOf("encode", shape), [rows, columns] = shape
+      if (values.length !== rows * columns) fail("shape", "encode", `${values.length} values for ${showShape(shape)}`)
+      if (importance !== undefined && importance.length !== columns) fail("shape", "encode", `${importance.length} importances for ${columns} columns`)
+      const blocks = new Uint8Array(count * bytes), stride = (columns / size) * bytes
+      for (let r = 0; r < rows; r++) encode(values.subarray(r * columns, (r + 1) * columns), importance, blocks.subarray(r * stride, (r + 1) * stride))
+      return split(blocks, shape)
+    },
+    code: (part, row, column) => code(place(part, row, column)),
+    ...(zero !== undefined && { zero: () => expr.int(zero) }),
+    scale: (part, row, column) => scale(place(part, row, column)),
+    ...(min && { min: (part, row, column) => min(place(part, row, column)) }),
+    split, join,
+  }
+}

@@ -1,0 +1,66 @@
+import type { Cursor } from "./cursor.ts"
+
+/** Arrays of numbers by their element type. */
+const arrays = {
+  u8: Uint8Array, i8: Int8Array, u16: Uint16Array, i16: Int16Array, u32: Uint32Array, i32: Int32Array, f32: Float32Array, f64: Float64Array,
+  u64: BigUint64Array, i64: BigInt64Array,
+} as const
+type NumberType = Exclude<keyof typeof arrays, "u64" | "i64">
+type ArrayOf<T extends keyof typeof arrays> = InstanceType<(typeof arrays)[T]>
+
+/** A metadata value with the type it has in the file. 64-bit integers are bigints. */
+export type GgufValue =
+  | { readonly [T in NumberType]: { readonly type: T; readonly value: number } }[NumberType]
+  | { readonly type: "u64" | "i64"; readonly value: bigint }
+  | { readonly type: "bool"; readonly value: boolean }
+  | { readonly type: "string"; readonly value: string }
+  | GgufArray
+/** An array: numbers as typed arrays; arrays in arrays one by one, each with its own type. */
+export type GgufArray =
+  | { readonly [T in keyof typeof arrays]: { readonly type: "array"; readonly of: T; readonly value: ArrayOf<T> } }[keyof typeof arrays]
+  | { readonly type: "array"; readonly of: "bool"; readonly value: readonly boolean[] }
+  | { readonly type: "array"; readonly of: "string"; readonly value: readonly string[] }
+  | { readonly type: "array"; readonly of: "array"; readonly value: readonly GgufArray[] }
+export type GgufValueType = GgufValue["type"]
+
+/** Types in the order of their numbers, and the bytes that a value takes at least. */
+export const valueTypes = ["u8", "i8", "u16", "i16", "u32", "i32", "f32", "bool", "string", "array", "u64", "i64", "f64"] as const satisfies GgufValueType[]
+const leastBytes: Record<GgufValueType, number> = { u8: 1, i8: 1, u16: 2, i16: 2, u32: 4, i32: 4, f32: 4, bool: 1, string: 8, array: 12, u64: 8, i64: 8, f64: 8 }
+
+/** Arrays in arrays in arrays …: nobody writes them, but a file might. */
+const deepest = 16
+
+export function readType(c: Cursor, what: string): GgufValueType {
+  const at = c.at, id = c.u32(`the type of ${what}`)
+  return valueTypes[id] ?? c.fail(at, `${what} has the unknown type ${id}`)
+}
+export const readString = (c: Cursor, what: string): string => c.text(c.u64(`the length of ${what}`), what)
+
+export function readValue(c: Cursor, type: GgufValueType, what: string, depth = 0): GgufValue {
+  switch (type) {
+    case "array": return readArray(c, what, depth)
+    case "string": return { type, value: readString(c, what) }
+    case "bool": return { type, value: readBool(c, what) }
+    case "u64": case "i64": return { type, value: c[type](what) }
+    default: return { type, value: c[type](what) }
+  }
+}
+
+function readBool(c: Cursor, what: string): boolean {
+  const at = c.at, byte = c.u8(what)
+  return byte > 1 ? c.fail(at, `${what} is ${byte}, but a bool is 0 or 1`) : byte === 1
+}
+
+function readArray(c: Cursor, what: string, depth: number): GgufArray {
+  const begin = c.at
+  if (depth > deepest) c.fail(begin, `${what} has arrays in arrays more than ${deepest} deep`)
+  const of = readType(c, what)
+  const count = c.expect(c.u64(`the length of ${what}`), leastBytes[of], what)
+  const each = <T>(read: (name: string) => T): T[] => Array.from({ length: count }, (_, i) => read(`element ${i} of ${what}`))
+  if (of === "string") return { type: "array", of, value: each((name) => readString(c, name)) }
+  if (of === "bool") return { type: "array", of, value: each((name) => readBool(c, name)) }
+  if (of === "array") return { type: "array", of, value: each((name) => readArray(c, name, depth + 1)) }
+  // Copied: the bytes may lie anywhere, and belong to the file's beginning.
+  const bytes = c.take(count * leastBytes[of], what).slice()
+  return { type: "array", of, value: new arrays[of](bytes.buffer) } as GgufArray
+}

@@ -1,0 +1,43 @@
+import { fail, fromBytes, Tensor } from "@thimble/core"
+import { readHeader } from "./cursor.ts"
+import { parseGguf, type GgufEntry } from "./gguf-header.ts"
+import { ggufTypes } from "./gguf-types.ts"
+import type { GgufValue } from "./gguf-value.ts"
+import { nearby } from "./nearby.ts"
+import { openSource, type SourceLike, type SourceOptions } from "./source.ts"
+
+/** An open file: its header is checked, its tensors are read when asked for. */
+export interface GgufFile extends AsyncDisposable {
+  readonly name: string
+  readonly version: number
+  /** Where tensors begin is a multiple of it. */
+  readonly alignment: number
+  /** Metadata by key, in the order of the file. */
+  readonly metadata: ReadonlyMap<string, GgufValue>
+  /** Tensors by name, in the order of the file. Shapes are row-major: [rows, columns] of a matrix that multiplies columns. */
+  readonly entries: ReadonlyMap<string, GgufEntry>
+  /** A tensor's stored bytes: blocks of its type, row after row. */
+  bytes(name: string): Promise<Uint8Array>
+  /** A tensor of a plain type on the current device. Blocks are read with {@link bytes}, and told apart by their format. */
+  tensor(name: string): Promise<Tensor>
+  close(): Promise<void>
+}
+
+/** Opens a GGUF file of version 2 or 3 and checks its header against the file's size before anything is allocated. */
+export async function openGguf(from: SourceLike, options: SourceOptions = {}): Promise<GgufFile> {
+  const source = await openSource(from, options)
+  try {
+    const { name: file } = source
+    const { version, alignment, metadata, entries } = await readHeader("gguf", source, (c) => parseGguf(c, source.bytes))
+    const entry = (name: string): GgufEntry => entries.get(name) ?? fail("value", "gguf", `${file}: no tensor '${name}'`, nearby(name, entries.keys()))
+    const bytes = async (name: string): Promise<Uint8Array> => source.read(entry(name).begin, entry(name).end)
+    const tensor = async (name: string): Promise<Tensor> => {
+      const { type, shape } = entry(name), { dtype } = ggufTypes[type]
+      return fromBytes(dtype === undefined ? fail("dtype", "gguf", `${file}: tensor '${name}' is ${type}, which no tensor holds`, "read its bytes(), and split them with the format of that name") : await bytes(name), shape, dtype!)
+    }
+    return { name: file, version, alignment, metadata, entries, bytes, tensor, close: source.close, [Symbol.asyncDispose]: source.close }
+  } catch (e) {
+    await source.close()
+    throw e
+  }
+}
