@@ -1,4 +1,5 @@
 import { fail, fromBytes, showShape, Tensor, type DType } from "@thimble/core"
+import { fileSystem } from "./file-system.ts"
 import { bitsOf, fileDType, headerLimit, heldBy, parseHeader, storedBytes, type Entry, type FileDType } from "./safetensors-header.ts"
 import { openSource, type SourceLike } from "./source.ts"
 
@@ -110,7 +111,7 @@ function compareBytes(a: Uint8Array, b: Uint8Array): number {
 
 /** Writes tensors to a file, tensor by tensor; the file appears under its name when it is complete. */
 export async function saveSafetensors(path: string, tensors: Readonly<Record<string, Tensor | RawTensor>>, options: SafetensorsOptions = {}): Promise<void> {
-  const { rename, rm, writeFile } = await import("node:fs/promises")
+  const { rename, rm, writeFile } = await fileSystem("saveSafetensors")
   const partial = `${path}.partial`
   try {
     await writeFile(partial, encodeSafetensors(tensors, options))

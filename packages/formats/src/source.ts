@@ -1,4 +1,5 @@
 import { fail } from "@thimble/core"
+import { fileSystem } from "./file-system.ts"
 
 /** Bytes that are read in pieces, so that a large file never has to fit in memory. */
 export interface Source extends AsyncDisposable {
@@ -23,7 +24,7 @@ export async function openSource(from: SourceLike): Promise<Source> {
 }
 
 async function openFile(path: string | URL): Promise<Source> {
-  const { open } = await import("node:fs/promises")
+  const { open } = await fileSystem("openSource")
   const name = String(path)
   const file = await open(path, "r")
   const read = async (begin: number, end: number): Promise<Uint8Array> => {
