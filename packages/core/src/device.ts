@@ -13,6 +13,8 @@ export interface Call { readonly executable: Executable; readonly buffers: reado
 export interface Device {
   readonly name: string
   readonly limits: { readonly bufferBytes: number }
+  /** How many threads compute, the caller's included; where the device has threads. */
+  readonly threads?: number
   /** Whether the device has a tuned kernel for the composite op `name` at these sizes; otherwise it gets the expansion. */
   accepts(name: string, dims: Readonly<Record<string, number>>, dtype: DType): boolean
   alloc(bytes: number): Buffer

@@ -1,4 +1,5 @@
 import { fail } from "@thimble/core"
+import { fileSystem } from "./file-system.ts"
 import { source, type Source } from "./source.ts"
 
 /** What is needed of an open file: Node's `FileHandle` has it. */
@@ -8,7 +9,7 @@ export interface FileHandleLike {
 }
 
 export async function openFile(path: string | URL): Promise<Source> {
-  const { open } = await import("node:fs/promises")
+  const { open } = await fileSystem("open")
   const file = await open(path, "r")
   try {
     const own = await openHandle(file, String(path))

@@ -3,7 +3,7 @@ import { detectFeatures } from "./wasm/features.ts"
 import { wasmDevice } from "./wasm/device.ts"
 
 export interface OpenOptions {
-  /** Threads of the CPU device, the caller's included; as many as there are processors unless given. */
+  /** Threads of the CPU device, the caller's included; as many as there are processors unless given. One where memory cannot be shared. */
   readonly threads?: number
   /** V8's pairing of 128-bit operations into 256-bit ones: on when a probe shows equal bits and a gain, unless set. */
   readonly revectorize?: boolean
@@ -12,19 +12,14 @@ export interface OpenOptions {
 const kinds: Record<string, (options: OpenOptions) => Promise<Device>> = {
   reference: () => Promise.resolve(referenceDevice()),
   async wasm({ threads, revectorize }) {
-    const features = await detectFeatures(revectorize)
-    const shared = typeof SharedArrayBuffer === "function" && (globalThis.crossOriginIsolated ?? true)
-    const available = await processors()
-    const count = threads ?? available
-    if (!Number.isInteger(count) || count < 1 || count > 256) fail("value", "open", `threads must be a whole number from 1 to 256, got ${count}`)
-    return wasmDevice({ threads: shared ? count : 1, shared, features, maximumPages: 65536 })
+    const wanted = threads ?? globalThis.navigator?.hardwareConcurrency ?? 1
+    if (!Number.isInteger(wanted) || wanted < 1 || wanted > 256) fail("value", "open", `threads must be a whole number from 1 to 256, got ${wanted}`)
+    return wasmDevice({ threads: canShareMemory() ? wanted : 1, features: await detectFeatures(revectorize), maximumPages: 65536 })
   },
 }
 
-async function processors(): Promise<number> {
-  if (typeof process === "object" && process.versions?.node) return (await import("node:os")).availableParallelism()
-  return globalThis.navigator?.hardwareConcurrency ?? 1
-}
+/** Pages may share memory only if they are cross-origin isolated; outside of browsers nobody asks. */
+const canShareMemory = (): boolean => typeof SharedArrayBuffer === "function" && (globalThis.crossOriginIsolated ?? true)
 
 /** Opens a device by name, makes it the current one, and returns it. */
 export async function open(name: string, options: OpenOptions = {}): Promise<Device> {

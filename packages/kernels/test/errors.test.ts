@@ -47,8 +47,8 @@ describe("a closed device", () => {
     f.dispose()
     await device.close()
   })
-  test("lets what was waiting for its threads fail instead of wait", async () => {
-    const device = await wasm(2)
+  test.each([1, 2])("lets what it was preparing on %i threads fail instead of wait", async (threads) => {
+    const device = await wasm(threads)
     const read = tensor([1, 2, 3]).mul(3).exp().data()
     const closing = device.close()
     await expect(read).rejects.toThrow(/closed/)

@@ -21,16 +21,26 @@ interface Ready extends Executable {
   readonly units: readonly number[]
 }
 
-export interface WasmSetup { readonly threads: number; readonly shared: boolean; readonly features: Features; readonly maximumPages: number }
+export interface WasmSetup { readonly threads: number; readonly features: Features; readonly maximumPages: number }
 
 /** Opens the CPU device: kernels become WebAssembly when first needed and run on `threads` threads over one memory. */
-export async function wasmDevice({ threads: threadCount, shared, features, maximumPages }: WasmSetup): Promise<Device & { readonly threads: number }> {
+export async function wasmDevice({ threads: threadCount, features, maximumPages }: WasmSetup): Promise<Device> {
+  // One thread keeps its memory to itself, with or without SharedArrayBuffer.
+  const shared = threadCount > 1
   const memory = new WebAssembly.Memory({ initial: 16, maximum: maximumPages, shared })
   const table = new WebAssembly.Table({ element: "anyfunc", initial: 64 })
   const runner = new WebAssembly.Module(runnerModule(shared, maximumPages))
   const run = new WebAssembly.Instance(runner, { env: { memory, table } }).exports.run as (list: number, count: number, thread: number, threads: number, mayWait: number, stride: number) => void
   const workers = threadCount > 1 ? await Threads.start(threadCount - 1, memory, runner) : undefined
-  const mayWait = typeof process === "object" && process.versions?.node ? 1 : 0
+  const mayWait = workers?.mayWait ? 1 : 0
+  let bytes: Uint8Array, words: Int32Array, floats: Float32Array
+  // Memory that is not shared leaves its old views empty when it grows.
+  const view = (): void => {
+    bytes = new Uint8Array(memory.buffer)
+    words = new Int32Array(memory.buffer)
+    floats = new Float32Array(memory.buffer)
+  }
+  view()
   const grow = (bytes: number): boolean => {
     const missing = bytes - memory.buffer.byteLength
     if (missing <= 0) return true
@@ -41,35 +51,31 @@ export async function wasmDevice({ threads: threadCount, shared, features, maxim
       if (extra * pageBytes < missing) continue
       try {
         memory.grow(extra)
+        view()
         return true
       } catch { /* try the smaller step */ }
     }
     return false
   }
   const allocator = new Allocator(control.bytes + poolBytes, grow)
-  let bytes = new Uint8Array(memory.buffer), words = new Int32Array(memory.buffer), floats = new Float32Array(memory.buffer)
-  const refresh = (): void => {
-    if (bytes.byteLength === memory.buffer.byteLength) return
-    bytes = new Uint8Array(memory.buffer)
-    words = new Int32Array(memory.buffer)
-    floats = new Float32Array(memory.buffer)
-  }
   const constants = new ConstantPool(control.bytes, (at, word) => {
     words[at / 4] = word
   })
   const cache = new Map<string, Promise<Ready>>()
   let nextFunction = 0
-  let list: Area = { at: 0, size: 0 }, scratch: Area = { at: 0, size: 0 }, threadScratch: Area = { at: 0, size: 0 }
+  const list: Area = { at: 0, size: 0 }, scratch: Area = { at: 0, size: 0 }, threadScratch: Area = { at: 0, size: 0 }
   let closed = false
 
   const refuseClosed = (op: string): void => {
     if (closed) fail("device", op, "the wasm device was closed, and its tensors with it", "open it again")
   }
-  const reserve = (area: Area, size: number): Area => {
-    if (size <= area.size) return area
+  const reserve = (area: Area, size: number): void => {
+    if (size <= area.size) return
     if (area.size > 0) allocator.release(area.at)
+    area.size = 0
     const rounded = Math.ceil(size * 1.25 / 4096) * 4096
-    return { at: allocator.alloc(rounded), size: rounded }
+    area.at = allocator.alloc(rounded)
+    area.size = rounded
   }
 
   const compile = async (kernels: readonly Kernel[]): Promise<Ready[]> => {
@@ -104,19 +110,15 @@ export async function wasmDevice({ threads: threadCount, shared, features, maxim
     accepts: (name, dims, dtype) => name in templates && dtypes[dtype].scalar === "f32" && (templates[name]!.accepts?.(dims) ?? true),
     alloc(size): Memory {
       refuseClosed("alloc")
-      const at = allocator.alloc(size)
-      refresh()
-      return { bytes: size, at }
+      return { bytes: size, at: allocator.alloc(size) }
     },
     free: (buffer) => allocator.release((buffer as Memory).at),
     write(buffer, data, at = 0) {
       refuseClosed("write")
-      refresh()
       bytes.set(data, (buffer as Memory).at + at)
     },
     async read(buffer, size = buffer.bytes) {
       refuseClosed("read")
-      refresh()
       const { at } = buffer as Memory
       const copy = new Uint8Array(size)
       copy.set(bytes.subarray(at, at + size))
@@ -153,10 +155,9 @@ export async function wasmDevice({ threads: threadCount, shared, features, maxim
       }
       const used = parallel ? threadCount : 1
       const stride = Math.ceil(own / 64) * 64
-      list = reserve(list, steps * step.bytes + argumentBytes)
-      scratch = reserve(scratch, shared)
-      threadScratch = reserve(threadScratch, stride * threadCount)
-      refresh()
+      reserve(list, steps * step.bytes + argumentBytes)
+      reserve(scratch, shared)
+      reserve(threadScratch, stride * threadCount)
       let at = list.at / 4, args = (list.at + steps * step.bytes) / 4
       for (const { executable, buffers, scalars } of calls) {
         const { emitted, kernel, table: first, units } = executable as Ready

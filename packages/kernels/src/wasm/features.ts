@@ -1,24 +1,29 @@
 import { ModuleBuilder } from "../emit/assembler.ts"
 import type { Features } from "../template/holes.ts"
 import { emitTile, tileShape } from "../template/tile.ts"
+import { inNode, nodeModule } from "./node.ts"
 
 const revectorizer = (on: boolean): string => `--${on ? "" : "no-"}experimental-wasm-revectorize`
-let probed: Promise<boolean> | undefined
+let probed: boolean | undefined
 
 /**
- * Finds out what the engine offers, and in Node switches on what V8 keeps behind flags: relaxed SIMD, and the
- * revectorizer, which pairs 128-bit operations into 256-bit ones. The latter is experimental: unless told, it is used
- * only if a probe of some 20 ms, once per process, shows the same bits and a gain.
+ * Finds out what the engine offers, and in Node decides on the revectorizer, which V8 keeps behind a flag: it pairs
+ * 128-bit operations into 256-bit ones. It is experimental: unless told, it is used only if a probe of some 20 ms, once
+ * per process, shows the same bits and a gain.
  */
 export async function detectFeatures(revectorize?: boolean): Promise<Features> {
-  if (typeof process !== "object" || !process.versions?.v8 || "Bun" in globalThis || "Deno" in globalThis) return { relaxed: hasRelaxed(), wide: false }
-  const { setFlagsFromString } = await import("node:v8")
-  if (!hasRelaxed()) setFlagsFromString("--experimental-wasm-relaxed-simd")
-  // Older engines have the flag and wrong code behind it.
-  const capable = Number(process.versions.node.split(".")[0]) >= 24
-  const wide = capable && (revectorize ?? (await (probed ??= Promise.resolve(probe(setFlagsFromString)))))
+  if (!hasRevectorizer()) return { relaxed: hasRelaxed(), wide: false }
+  const { setFlagsFromString } = await nodeModule("node:v8")
+  const wide = revectorize ?? (probed ??= probe(setFlagsFromString))
   setFlagsFromString(revectorizer(wide))
   return { relaxed: hasRelaxed(), wide }
+}
+
+/** Node is built with it for some processors only. Before 24 it gave wrong code. */
+function hasRevectorizer(): boolean {
+  if (!inNode) return false
+  const { variables } = process.config as { readonly variables?: Readonly<Record<string, unknown>> }
+  return Number(process.versions.node.split(".")[0]) >= 24 && variables?.v8_enable_wasm_simd256_revec === 1
 }
 
 function hasRelaxed(): boolean {

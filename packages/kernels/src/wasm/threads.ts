@@ -1,6 +1,7 @@
 // Worker threads over the shared memory. A worker sleeps on the control block's command word; new modules reach it as
 // messages, for which it goes back to its event loop.
 import { erfOfNumber as erf, ThimbleError } from "@thimble/core"
+import { inNode, nodeModule } from "./node.ts"
 import { control } from "./runner.ts"
 
 /** What every instance imports besides memory and table. */
@@ -42,15 +43,15 @@ const serve = () => {
     if (mails !== (mails = Atomics.load(words, mailsAt))) return
   }
 }
-if (typeof process === "object" && process.getBuiltinModule) {
-  // As a script or, with --input-type=module, as a module.
-  port = process.getBuiltinModule("node:worker_threads").parentPort
-  port.on("message", receive)
-} else {
-  port = self
-  self.onmessage = (event) => receive(event.data)
-}
+${inNode ? listenInNode : listenInBrowser}
 `
+/** Neither `require` nor \`import … from\`: with --input-type=module the source is a module, otherwise a script. */
+const listenInNode = `import("node:worker_threads").then(({ parentPort }) => {
+  port = parentPort
+  port.on("message", receive)
+})`
+const listenInBrowser = `port = self
+self.onmessage = (event) => receive(event.data)`
 
 export interface NewModule { readonly module: WebAssembly.Module; readonly at: number; readonly count: number }
 
@@ -90,8 +91,23 @@ export class Threads {
   static async start(count: number, memory: WebAssembly.Memory, runner: WebAssembly.Module): Promise<Threads> {
     const ports = await Promise.all(Array.from({ length: count }, () => openPort(workerSource(2000))))
     const threads = new Threads(memory, ports)
-    await threads.broadcast((i) => ({ memory, runner, thread: i + 1, threads: count + 1 }))
-    return threads
+    try {
+      await threads.broadcast((i) => ({ memory, runner, thread: i + 1, threads: count + 1 }))
+      return threads
+    } catch (error) {
+      await threads.stop()
+      throw error
+    }
+  }
+
+  /** Whether the caller may sleep until the threads are done. A page's main thread may not: it looks again and again. */
+  get mayWait(): boolean {
+    try {
+      Atomics.wait(this.words, control.work / 4, this.words[control.work / 4]! + 1)
+      return true
+    } catch {
+      return false
+    }
   }
 
   private settle(id: number): void {
@@ -154,8 +170,8 @@ export class Threads {
 }
 
 async function openPort(source: string): Promise<Port> {
-  if (typeof process === "object" && process.versions?.node) {
-    const { Worker } = await import("node:worker_threads")
+  if (inNode) {
+    const { Worker } = await nodeModule("node:worker_threads")
     const worker = new Worker(source, { eval: true, execArgv: [] })
     return {
       // Listening refers to the port, so that it is not enough to do this once.
@@ -165,13 +181,20 @@ async function openPort(source: string): Promise<Port> {
       stop: async () => { await worker.terminate() },
     }
   }
-  const worker = new globalThis.Worker(URL.createObjectURL(new Blob([source], { type: "text/javascript" })))
+  const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }))
+  const worker = new globalThis.Worker(url)
   return {
     hold: () => {},
     post: (m) => worker.postMessage(m),
     listen: (fn, failed) => {
-      worker.onmessage = (e) => fn(e.data as { done: number })
-      worker.onerror = (e) => failed(new Error(e.message))
+      worker.onmessage = (e) => {
+        URL.revokeObjectURL(url)
+        fn(e.data as { done: number })
+      }
+      worker.onerror = ({ message }) => {
+        URL.revokeObjectURL(url)
+        failed(new ThimbleError("device", "open", `a thread of the wasm device failed${message ? ` (${message})` : ""}`, "a page's content security policy must allow workers from blob: and 'wasm-unsafe-eval'"))
+      }
     },
     stop: () => { worker.terminate(); return Promise.resolve() },
   }
