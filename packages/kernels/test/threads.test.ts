@@ -1,7 +1,7 @@
 import { execFile } from "node:child_process"
 import { promisify } from "node:util"
 import { afterEach, describe, expect, test } from "vitest"
-import { currentDevice, realize, tensor, useDevice, type Device } from "@thimble/core"
+import { compile, currentDevice, expr, realize, tensor, useDevice, type Device, type Kernel, type Tensor } from "@thimble/core"
 import { open } from "../src/index.ts"
 import { wasmDevice } from "../src/wasm/device.ts"
 
@@ -35,6 +35,40 @@ describe("a device has", () => {
     // What threads there are is not seen in the results.
     expect(stdout.trim()).toBe(`undefined 1 ${JSON.stringify([...(await x.matmul(x).gelu().softmax().data()).slice(0, 300)])}`)
   })
+})
+
+test.each([1, 2, 3])("a kernel that traps, on whichever of %i threads, is an error, also of what is asked next, and nothing hangs", async (threads) => {
+  device = await open("wasm", { threads })
+  const size = 1 << 20
+  const [kernel] = await device.prepare([expr.freshExprs((): Kernel => ({ kind: "map", shape: [size], dtype: "f32", parameters: ["f32", "f32"], scalars: [], body: expr.sqrt(expr.load(1, "f32", expr.index(0, size))) }))])
+  const [inside, outside] = [device.alloc(4 * size), { bytes: 4 * size, at: 2 ** 32 - 64 }]
+  const run = (from: typeof inside): void => device.run([{ executable: kernel!, buffers: [inside, from], scalars: [] }])
+  for (let i = 0; i < 20; i++) run(inside)
+  expect(() => run(outside)).toThrow(expect.objectContaining({ code: "internal" }))
+  if (threads > 1) expect(() => run(inside)).toThrow(/trapped/)
+  const other = await open("wasm", { threads })
+  expect(await tensor(ramp(3)).add(1).data()).toEqual(ramp(4).slice(1))
+  await other.close()
+})
+
+test("steps of all sizes, in any order and with pauses between, give the same bits on any number of threads", async () => {
+  const results: unknown[] = []
+  for (const threads of [1, 2, 5]) {
+    device = await open("wasm", { threads })
+    const x = tensor(ramp(40_000), { shape: [200, 200] }).mul(1e-4)
+    const step = compile((y: Tensor) => y.matmul(x).sin().add(y.sum({ axis: 0 })).narrow(0, 0, 200).softmax().add(x.mul(y)).sub(y.mean()).sin())
+    let y = x
+    for (let i = 0; i < 300; i++) {
+      y = await step(y)
+      // Long enough for the other threads to fall asleep, at times.
+      if (i % 50 === 0) await new Promise((done) => { setTimeout(done, 2) })
+    }
+    results.push(await y.data())
+    if (threads !== 5) await device.close()
+  }
+  expect(results[1]).toEqual(results[0])
+  expect(results[2]).toEqual(results[0])
+  expect((results[0] as Float32Array).every(Number.isFinite)).toBe(true)
 })
 
 // Growing takes the memory away from under views of it where it is not shared, which is on one thread.

@@ -10,8 +10,10 @@ import { control, phaseSignature, runnerModule, step } from "./runner.ts"
 import { hostImports, Threads, type NewModule } from "./threads.ts"
 
 const pageBytes = 65536
-/** Kernels below this many scalar operations run on one thread: waking the others costs more. */
+/** Kernels below this many scalar operations run on one thread: sharing them costs more. */
 const shareFrom = 40_000
+/** Small enough that the last portion is not waited for long, large enough that taking one costs nothing. */
+const portionsPerThread = 8
 
 interface Memory extends Buffer { readonly at: number }
 interface Ready extends Executable {
@@ -30,7 +32,7 @@ export async function wasmDevice({ threads: threadCount, features, maximumPages 
   const memory = new WebAssembly.Memory({ initial: 16, maximum: maximumPages, shared })
   const table = new WebAssembly.Table({ element: "anyfunc", initial: 64 })
   const runner = new WebAssembly.Module(runnerModule(shared, maximumPages))
-  const run = new WebAssembly.Instance(runner, { env: { memory, table } }).exports.run as (list: number, count: number, thread: number, threads: number, mayWait: number, stride: number) => void
+  const run = new WebAssembly.Instance(runner, { env: { memory, table } }).exports.run as (list: number, count: number, mayWait: number, stride: number) => void
   const workers = threadCount > 1 ? await Threads.start(threadCount - 1, memory, runner) : undefined
   const mayWait = workers?.mayWait ? 1 : 0
   let bytes: Uint8Array, words: Int32Array, floats: Float32Array
@@ -144,16 +146,15 @@ export async function wasmDevice({ threads: threadCount, features, maximumPages 
     run(calls: readonly Call[]) {
       if (calls.length === 0) return
       refuseClosed("run")
-      let steps = 0, argumentBytes = 0, shared = 0, own = 0, parallel = false
+      if (workers?.failed) throw workers.failed
+      let steps = 0, argumentBytes = 0, shared = 0, own = 0
       for (const { executable } of calls) {
         const { emitted, kernel } = executable as Ready
         steps += emitted.phases.length
         argumentBytes += 4 * argumentWords(kernel)
         if (emitted.scratchBytes > shared) shared = emitted.scratchBytes
         if (emitted.threadScratchBytes > own) own = emitted.threadScratchBytes
-        parallel ||= emitted.work >= shareFrom
       }
-      const used = parallel ? threadCount : 1
       const stride = Math.ceil(own / 64) * 64
       reserve(list, steps * step.bytes + argumentBytes)
       reserve(scratch, shared)
@@ -173,17 +174,17 @@ export async function wasmDevice({ threads: threadCount, features, maximumPages 
           words[at] = first + i
           words[at + 1] = block
           words[at + 2] = n
-          words[at + 3] = emitted.work < shareFrom || used === 1 ? n : Math.max(1, Math.ceil(n / (used * 8)))
-          words[at + 4] = 0
-          words[at + 5] = threadScratch.at
+          words[at + 3] = emitted.work < shareFrom || threadCount === 1 ? n : Math.ceil(n / (threadCount * portionsPerThread))
+          words[at + 4] = threadScratch.at
           at += step.bytes / 4
         }
       }
-      if (used > 1) workers!.start(list.at, steps, stride)
       try {
-        run(list.at, steps, 0, used, mayWait, stride)
+        run(list.at, steps, mayWait, stride)
       } catch (e) {
-        throw new ThimbleError("internal", "run", `a kernel trapped (${String(e)})`, calls.map((c) => showKernel(c.executable.kernel)).join("\n").slice(0, 2000))
+        const trap = new ThimbleError("internal", "run", `a kernel trapped (${String(e)})`, calls.map((c) => showKernel(c.executable.kernel)).join("\n").slice(0, 2000))
+        workers?.abandon(trap)
+        throw trap
       }
     },
     used: () => (closed ? 0 : allocator.used),

@@ -1,8 +1,8 @@
-// Worker threads over the shared memory. A worker sleeps on the control block's command word; new modules reach it as
-// messages, for which it goes back to its event loop.
+// Worker threads over the shared memory. A worker that has found no step to help with for a while sleeps on the control
+// block's work word; new modules reach it as messages, for which it goes back to its event loop.
 import { erfOfNumber as erf, ThimbleError } from "@thimble/core"
 import { inNode, nodeModule } from "./node.ts"
-import { control } from "./runner.ts"
+import { closed, control } from "./runner.ts"
 
 /** What every instance imports besides memory and table. */
 export const hostImports: Record<string, (a: number, b: number) => number> = {
@@ -11,17 +11,17 @@ export const hostImports: Record<string, (a: number, b: number) => number> = {
 }
 
 /** Self-contained source of a worker. */
-const workerSource = (spins: number): string => `
+const workerSource = (): string => `
 const host = { exp: Math.exp, log: Math.log, sin: Math.sin, cos: Math.cos, atan: Math.atan, tanh: Math.tanh,
   pow: (a, b) => (a === 1 || (a === -1 && Math.abs(b) === Infinity) ? 1 : Math.pow(a, b)), rem: (a, b) => a % b, erf: ${erf.toString()} }
-let memory, table, run, thread, threads, words, port, seen = 0, runs = 0, mails = 0
-const workAt = ${control.work / 4}, runsAt = ${control.runs / 4}, mailsAt = ${control.mails / 4}
+let memory, table, help, thread, words, port, mails = 0
+const at = ${JSON.stringify(Object.fromEntries(Object.entries(control).map(([name, byte]) => [name, byte / 4])))}
 const receive = async (message) => {
   if (message.memory) {
-    ({ memory, thread, threads } = message)
+    ({ memory, thread } = message)
     words = new Int32Array(memory.buffer)
     table = new WebAssembly.Table({ element: "anyfunc", initial: 64 })
-    run = new WebAssembly.Instance(message.runner, { env: { memory, table } }).exports.run
+    help = new WebAssembly.Instance(message.runner, { env: { memory, table } }).exports.help
   }
   for (const { module, at, count } of message.modules ?? []) {
     if (table.length < at + count) table.grow(Math.max(at + count - table.length, table.length))
@@ -33,14 +33,19 @@ const receive = async (message) => {
 }
 const serve = () => {
   for (;;) {
-    let now, tries = 0
-    while ((now = Atomics.load(words, workAt)) === seen) {
-      if (++tries > ${spins}) Atomics.wait(words, workAt, seen)
+    const seen = Atomics.load(words, at.work)
+    if (mails !== (mails = Atomics.load(words, at.mails))) return
+    try {
+      help(thread, mails)
+    } catch (e) {
+      // The caller waits for what this thread had taken.
+      Atomics.store(words, at.failed, 1)
+      Atomics.notify(words, at.done)
+      throw e
     }
-    seen = now
-    if (runs !== (runs = Atomics.load(words, runsAt)))
-      run(words[${control.list / 4}], words[${control.count / 4}], thread, threads, 1, words[${control.stride / 4}])
-    if (mails !== (mails = Atomics.load(words, mailsAt))) return
+    Atomics.add(words, at.asleep, 1)
+    Atomics.wait(words, at.work, seen)
+    Atomics.sub(words, at.asleep, 1)
   }
 }
 ${inNode ? listenInNode : listenInBrowser}
@@ -76,6 +81,7 @@ export class Threads {
 
   private constructor(memory: WebAssembly.Memory, ports: Port[]) {
     this.words = new Int32Array(memory.buffer)
+    this.words[control.ticket / 4] = closed
     this.ports = ports
     this.count = ports.length
     for (const p of ports)
@@ -89,10 +95,10 @@ export class Threads {
   }
 
   static async start(count: number, memory: WebAssembly.Memory, runner: WebAssembly.Module): Promise<Threads> {
-    const ports = await Promise.all(Array.from({ length: count }, () => openPort(workerSource(2000))))
+    const ports = await Promise.all(Array.from({ length: count }, () => openPort(workerSource())))
     const threads = new Threads(memory, ports)
     try {
-      await threads.broadcast((i) => ({ memory, runner, thread: i + 1, threads: count + 1 }))
+      await threads.broadcast((i) => ({ memory, runner, thread: i + 1 }))
       return threads
     } catch (error) {
       await threads.stop()
@@ -140,27 +146,24 @@ export class Threads {
     // One at a time: a thread leaves its loop for one message.
     const done = this.installed.then(() => {
       const arrived = this.broadcast(() => ({ modules }))
-      this.wake(control.mails)
+      Atomics.add(this.words, control.mails / 4, 1)
+      Atomics.add(this.words, control.work / 4, 1)
+      Atomics.notify(this.words, control.work / 4)
       return arrived
     })
     this.installed = done.catch(() => {})
     return done
   }
 
-  /** Lets all threads run a command list; the caller runs its own part and meets them at the barriers. */
-  start(list: number, count: number, stride: number): void {
-    if (this.failure !== undefined) throw this.failure
-    if (this.count === 0) return
-    this.words[control.list / 4] = list
-    this.words[control.count / 4] = count
-    this.words[control.stride / 4] = stride
-    this.wake(control.runs)
+  /** Why the threads cannot be used any more, if they cannot. */
+  get failed(): Error | undefined {
+    return this.failure
   }
 
-  private wake(counter: number): void {
-    Atomics.add(this.words, counter / 4, 1)
-    Atomics.add(this.words, control.work / 4, 1)
-    Atomics.notify(this.words, control.work / 4)
+  /** After a trap: no thread may take more of the step that was open, and none is asked again. */
+  abandon(reason: Error): void {
+    Atomics.or(this.words, control.ticket / 4, closed)
+    this.giveUp(reason)
   }
 
   async stop(): Promise<void> {
