@@ -17,6 +17,8 @@ export function productPhase({ dims, operands, bytes, result, threadScratch, fea
   const { m, n, group } = dims as { m: number; n: number; group: number }
   const { perBlock, count: all, runBlocks, blocks, wholeBlocks } = pieces
   const whole = wholeBlocks * perBlock, perGroup = (group / block) * perBlock
+  // What is left of the runs: half of one, if it is as much, then single blocks.
+  const singles = all - whole >= run / 2 ? whole + run / 2 : whole
   // Which of a run's pieces belong to blocks of even and of odd number.
   const parities: readonly (readonly [number, number, number, number])[] = perBlock === 1 ? [[0, 2, 4, 6], [1, 3, 5, 7]] : [[0, 1, 4, 5], [2, 3, 6, 7]]
   const code = bytes("code"), oneZero = operands.zero?.constantAlong(0) && operands.zero.constantAlong(1)
@@ -80,7 +82,14 @@ export function productPhase({ dims, operands, bytes, result, threadScratch, fea
         parities.forEach((own, odd) => { f.get(at); f.get(first); f.get(second); f.shuffle32(...own); f.store("v128.store", 16 * odd) })
         f.increment(at, 4 * run)
       })
-      if (whole < all) f.forRange(b, whole, all, 1, () => {
+      if (whole < singles) {
+        f.assign(b, whole)
+        if (perGroup === 1) f.assign(g, b)
+        const four = make(4, 0)
+        f.get(at); f.get(four); f.store("v128.store")
+        f.increment(at, 2 * run)
+      }
+      if (singles < all) f.forRange(b, singles, all, 1, () => {
         if (perGroup === 1) f.assign(g, b)
         const one = make(1, 0)
         f.get(at); f.get(one); f.laneMemory("v128.store32_lane", 0, 0)
@@ -106,7 +115,17 @@ export function productPhase({ dims, operands, bytes, result, threadScratch, fea
         f.increment(x, block * runBlocks)
         f.increment(at, 4 * run)
       })
-      if (wholeBlocks < blocks) f.forRange(b, wholeBlocks, blocks, 1, () => {
+      if (whole < singles) {
+        f.assign(b, wholeBlocks)
+        const sums = dots(f, x, (i, half) => block * i + 16 * half, codes.read(runBlocks / 2), pieces, code, relaxed), joined = f.local("v128")
+        joinFour(f, sums)
+        f.op("f32x4.convert_i32x4_s"); f.set(joined)
+        f.get(at); f.load("v128.load"); f.set(factor)
+        multiplyAdd(f, relaxed, () => f.get(joined), () => f.get(factor), last)
+        f.increment(x, (block * runBlocks) / 2)
+        f.increment(at, 2 * run)
+      }
+      if (singles < all) f.forRange(b, singles / perBlock, blocks, 1, () => {
         dots(f, x, (_, half) => 16 * half, codes.read(1), pieces, code, relaxed).forEach((product, piece) => {
           f.get(product); f.op("f32x4.convert_i32x4_s"); f.set(product)
           f.get(at); f.load("v128.load32_splat", 4 * piece); f.set(factor)
