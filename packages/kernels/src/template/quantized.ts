@@ -6,6 +6,9 @@ import type { ByteOperand } from "../emit/bytes16.ts"
 import type { Stream, Template } from "./holes.ts"
 import { i32s, minimum, split } from "./loops.ts"
 
+/** A value per group of W's row: one by one or four in a row; perhaps four that are computed together. */
+interface PerGroup extends Pick<Stream, "value"> { readonly quad?: ((quad: Local) => void) | undefined }
+
 /** Neighbours that share an activation scale; as in core's definition of quantizedMatmul. */
 const block = 32
 /** Rows of W per unit of work. */
@@ -88,6 +91,7 @@ export function quantizedMatmul({ dims, operands, bytes, result, scratch, featur
 
   const multiply = { units: Math.ceil(n / unitRows), emit(f: FunctionBuilder, begin: Local, end: Local): void {
     const [unit, row, rowEnd, i, b, xs, scales, sums, g] = i32s(f, 9)
+    const quad = f.local("i32")
     const whole = halves === 1 ? b! : f.local("i32")
     const x = [f.local("v128"), f.local("v128")] as const
     const [total, factor, sum] = [f.local("v128"), f.local("v128"), f.local("f32")]
@@ -95,13 +99,16 @@ export function quantizedMatmul({ dims, operands, bytes, result, scratch, featur
     /** Row `row` of W with row i of x. One at a time: V8 spills the registers of two. */
     const product = (): void => {
       const codes = code.along(f, 1, [row!, whole], whole)
-      const stream = (name: "scale" | "zero" | "min"): Stream | undefined => operands[name]?.along(f, 1, [row!, g!], g!)
+      const stream = (name: "scale" | "zero" | "min"): PerGroup | undefined =>
+        operands[name] && { quad: operands[name].quad?.bind(undefined, f, 1, [row!, g!]), value: operands[name].along(f, 1, [row!, g!], g!).value }
       const [scale, zero, min] = [stream("scale")!, stream("zero"), stream("min")]
 
       /** Pushes a per-group value for `count` pieces from b on, as a vector. */
-      const perBlock = (s: Stream, integer: boolean, count: number): void => {
+      const perBlock = (s: PerGroup, integer: boolean, count: number): void => {
         if (perGroup === 1 && count === 4) {
-          s.value(4)
+          // Pieces are counted in fours.
+          if (s.quad) { f.get(b!); f.i32(2); f.op("i32.shr_u"); f.set(quad); s.quad(quad) }
+          else s.value(4)
           if (integer) f.op("f32x4.convert_i32x4_s")
           return
         }
