@@ -66,6 +66,8 @@ export function blockFormat(name: string, { size, group, layout, tables, code, z
     const read = (field: string, at: Expr): Expr => integer(part(field, row, at))
     return { column, sub, lane: rem(column, int(32)), read, perBlock: (field) => read(field, block), look: (table, ...at) => integer(part(table, ...at)) }
   }
+  // f16 scales times all that codes and small scales can be (65504 · 128 · 32 for Q6_K) end before 2²⁹.
+  const largest = layout.some(([, dtype]) => dtype === "f16") ? 2 ** 29 : Number.MAX_VALUE
   const split: BlockFormat["split"] = (blocks, shape) => {
     const count = blocksOf("split", shape)
     if (blocks.byteLength !== count * bytes) fail("shape", "split", `${name}${showShape(shape)} takes ${count * bytes} bytes, got ${blocks.byteLength}`)
@@ -106,9 +108,18 @@ export function blockFormat(name: string, { size, group, layout, tables, code, z
       const count = blocksOf("encode", shape), [rows, columns] = shape
       if (values.length !== rows * columns) fail("shape", "encode", `${values.length} values for ${showShape(shape)}`)
       if (importance !== undefined && importance.length !== columns) fail("shape", "encode", `${importance.length} importances for ${columns} columns`)
+      // Plain floats hold whatever there is; blocks would carry it to their neighbours.
+      const wrong = group === 1 ? -1 : values.findIndex((v) => !(Math.abs(v) <= largest))
+      if (wrong >= 0) fail("value", "encode", `row ${Math.floor(wrong / columns)}, column ${wrong % columns} is ${values[wrong]}`, Number.isFinite(values[wrong]) ? `${name} does not reach that far` : "quantize finite weights")
       const blocks = new Uint8Array(count * bytes), stride = (columns / size) * bytes
       for (let r = 0; r < rows; r++) encode(values.subarray(r * columns, (r + 1) * columns), importance, blocks.subarray(r * stride, (r + 1) * stride))
-      return split(blocks, shape)
+      const parts = split(blocks, shape)
+      for (const [field, dtype, n] of group === 1 ? [] : layout) {
+        const { data } = parts[field]!
+        const infinite = dtype === "f16" ? data.findIndex((bits) => (bits & 0x7c00) === 0x7c00) : -1
+        if (infinite >= 0) fail("value", "encode", `block ${Math.floor(infinite / n)} of ${name} reaches too far for an f16 scale`, "scale the weights down")
+      }
+      return parts
     },
     code: (part, row, column) => code(place(part, row, column)),
     ...(zero !== undefined && { zero: () => expr.int(zero) }),
