@@ -114,6 +114,24 @@ describe("errors are bounded", () => {
   }), { numRuns: 10 }))
 })
 
+test("what blocks cannot hold is refused, with its place; plain floats hold it", () => {
+  const wrong = new Float32Array(512).with(300, NaN)
+  expect(() => ggml.Q4_K.encode(wrong, [1, 512])).toThrow("encode: row 0, column 300 is NaN; quantize finite weights")
+  expect(ggml.F16.encode(wrong, [1, 512]).values!.data[300]).toBe(0x7e00)
+  const far = new Float32Array(512).with(256, 5e8)
+  for (const name of names.filter((n) => "d" in ggml[n].split(new Uint8Array((512 / ggml[n].block.size) * ggml[n].block.bytes), [1, 512]) && ggml[n].encodes)) {
+    expect(() => ggml[name].encode(far, [1, 512])).toThrow(/block \d+ of .* reaches too far for an f16 scale; scale the weights down/)
+    expect(() => ggml[name].encode(far.with(256, 3e38), [1, 512])).toThrow(`row 0, column 256 is ${Math.fround(3e38)}; ${name} does not reach that far`)
+  }
+})
+
+test("no rows are no bytes", async () => {
+  for (const name of names) {
+    const weight = quantizedWeight(ggml[name], [0, 256], uploadParts(ggml[name].split(new Uint8Array(0), [0, 256])))
+    expect([weight.bytes, (await weight.dense().data()).length]).toEqual([0, 0])
+  }
+})
+
 test("on Gaussian weights more bits mean less error", async () => {
   const x = Float32Array.from({ length: 4 * 1024 }, (_, i) => Math.sqrt(-2 * Math.log(((i * 7919) % 4093 + 1) / 4094)) * Math.cos(i * 2.399963))
   const errors = new Map<string, number>()

@@ -73,5 +73,15 @@ describe.each(devices)("on $name", ({ open }) => {
         const size = vector.reduce((s, a, i) => s + Math.abs(a * dense[r * columns + i]!), 0)
         expect(Math.abs(got[r]! - v)).toBeLessThanOrEqual((columns + 2) * 2 ** -24 * size)
       })
+      // On integers: what rounding the vector to int8 may do, half of amax/127 for each element of a group of 32.
+      const rounded = await weightOf(ggml[type], c, "int8").apply(tensor(vector, { shape: [1, columns] })).data()
+      want.forEach((v, r) => {
+        let bound = 0
+        for (let g = 0; g < columns; g += 32) {
+          const amax = Math.max(...vector.subarray(g, g + 32).map(Math.abs))
+          for (let i = g; i < g + 32; i++) bound += (amax / 254) * Math.abs(dense[r * columns + i]!)
+        }
+        expect(Math.abs(rounded[r]! - v)).toBeLessThanOrEqual(bound * (1 + 1e-5))
+      })
     })
 })

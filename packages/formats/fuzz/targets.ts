@@ -107,15 +107,12 @@ export const targets: Readonly<Record<string, Target>> = {
 /** How a file was met: read, or refused with the reason. Anything else is thrown. */
 export async function meet({ read }: Target, bytes: Uint8Array): Promise<"read" | "refused"> {
   const source = counted(bytes)
-  try {
-    await read(source)
-    return "read"
-  } catch (e) {
+  const outcome = await read(source).then(() => "read" as const, (e: unknown) => {
     if (!(e instanceof ThimbleError) || e.code !== "format") throw e
     if (!e.message.includes("fuzz: ")) throw new Error(`the file is not named: ${e.message}`, { cause: e })
-    return "refused"
-  } finally {
-    // Each byte once for the header, once as a tensor, once more for the tensor on the device; headers grow fourfold.
-    if (source.asked > 16 * bytes.length + 1024) throw new Error(`${source.asked} bytes were read of ${bytes.length}`)
-  }
+    return "refused" as const
+  })
+  // Each byte once for the header, once as a tensor, once more for the tensor on the device; headers grow fourfold.
+  if (source.asked > 16 * bytes.length + 1024) throw new Error(`${source.asked} bytes were read of ${bytes.length}`)
+  return outcome
 }

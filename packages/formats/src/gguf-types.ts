@@ -1,5 +1,11 @@
 import { fail, type DType } from "@thimble/core"
 
+/** Element types of GGUF files. */
+export type GgufDType =
+  | "F32" | "F16" | "Q4_0" | "Q4_1" | "Q5_0" | "Q5_1" | "Q8_0" | "Q8_1" | "Q2_K" | "Q3_K" | "Q4_K" | "Q5_K" | "Q6_K"
+  | "Q8_K" | "IQ2_XXS" | "IQ2_XS" | "IQ3_XXS" | "IQ1_S" | "IQ4_NL" | "IQ3_S" | "IQ2_S" | "IQ4_XS" | "I8" | "I16"
+  | "I32" | "I64" | "F64" | "IQ1_M" | "BF16" | "TQ1_0" | "TQ2_0" | "MXFP4" | "NVFP4" | "Q1_0" | "Q2_0"
+
 /** Geometry of a type. */
 export interface GgufTypeRow {
   /** Its number in files. */
@@ -12,7 +18,7 @@ export interface GgufTypeRow {
 }
 
 /** The element types of GGUF files (ggml.h, gguf constants). Numbers that are missing are of types that are no more. */
-const types = {
+export const ggufTypes: Readonly<Record<GgufDType, GgufTypeRow>> = {
   F32: { id: 0, size: 1, bytes: 4, dtype: "f32" },
   F16: { id: 1, size: 1, bytes: 2, dtype: "f16" },
   Q4_0: { id: 2, size: 32, bytes: 18 },
@@ -48,11 +54,8 @@ const types = {
   NVFP4: { id: 40, size: 64, bytes: 36 },
   Q1_0: { id: 41, size: 128, bytes: 18 },
   Q2_0: { id: 42, size: 64, bytes: 18 },
-} as const satisfies Record<string, GgufTypeRow>
+}
 
-/** Element types of GGUF files. */
-export type GgufDType = keyof typeof types
-export const ggufTypes: Readonly<Record<GgufDType, GgufTypeRow>> = types
 
 const byId = new Map(Object.entries(ggufTypes).map(([name, { id }]) => [id, name as GgufDType]))
 export const ggufTypeOf = (id: number): GgufDType | undefined => byId.get(id)

@@ -1,23 +1,33 @@
 import type { Cursor } from "./cursor.ts"
 
 /** Arrays of numbers by their element type. */
-const arrays = {
+export interface GgufNumbers {
+  readonly u8: Uint8Array
+  readonly i8: Int8Array
+  readonly u16: Uint16Array
+  readonly i16: Int16Array
+  readonly u32: Uint32Array
+  readonly i32: Int32Array
+  readonly f32: Float32Array
+  readonly f64: Float64Array
+  readonly u64: BigUint64Array
+  readonly i64: BigInt64Array
+}
+const arrays: { readonly [T in keyof GgufNumbers]: new (buffer: ArrayBuffer) => GgufNumbers[T] } = {
   u8: Uint8Array, i8: Int8Array, u16: Uint16Array, i16: Int16Array, u32: Uint32Array, i32: Int32Array, f32: Float32Array, f64: Float64Array,
   u64: BigUint64Array, i64: BigInt64Array,
-} as const
-type NumberType = Exclude<keyof typeof arrays, "u64" | "i64">
-type ArrayOf<T extends keyof typeof arrays> = InstanceType<(typeof arrays)[T]>
+}
 
 /** A metadata value with the type it has in the file. 64-bit integers are bigints. */
 export type GgufValue =
-  | { readonly [T in NumberType]: { readonly type: T; readonly value: number } }[NumberType]
+  | { readonly [T in Exclude<keyof GgufNumbers, "u64" | "i64">]: { readonly type: T; readonly value: number } }[Exclude<keyof GgufNumbers, "u64" | "i64">]
   | { readonly type: "u64" | "i64"; readonly value: bigint }
   | { readonly type: "bool"; readonly value: boolean }
   | { readonly type: "string"; readonly value: string }
   | GgufArray
 /** An array: numbers as typed arrays; arrays in arrays one by one, each with its own type. */
 export type GgufArray =
-  | { readonly [T in keyof typeof arrays]: { readonly type: "array"; readonly of: T; readonly value: ArrayOf<T> } }[keyof typeof arrays]
+  | { readonly [T in keyof GgufNumbers]: { readonly type: "array"; readonly of: T; readonly value: GgufNumbers[T] } }[keyof GgufNumbers]
   | { readonly type: "array"; readonly of: "bool"; readonly value: readonly boolean[] }
   | { readonly type: "array"; readonly of: "string"; readonly value: readonly string[] }
   | { readonly type: "array"; readonly of: "array"; readonly value: readonly GgufArray[] }

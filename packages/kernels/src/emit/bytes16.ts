@@ -1,7 +1,8 @@
 // Sixteen codes at a time: integer expressions of small range in byte lanes, for the integer-dot kernels.
-import { bytesOf, expr, flatten, rewrite, type Expr } from "@thimble/core"
+import { expr, flatten, rewrite, type Expr } from "@thimble/core"
 import type { FunctionBuilder, Local } from "./assembler.ts"
 import { ExpressionStream, type Environment } from "./expression.ts"
+import { bitOf, blockAxis, expressible, isLookUp, isRun, laneAxis, spreadOf, varies, type Spread } from "./lanes16.ts"
 
 /** An integer operand, read in blocks of 32 neighbours along one axis. */
 export interface ByteOperand {
@@ -18,9 +19,6 @@ export interface ByteBlocks {
   /** `count` neighbouring blocks from the running one on, read in a way that the revectorizer can join pairs of them. */
   read(count: number): Halves[]
 }
-
-/** Coordinates that stand for the block and the lane; no kernel has that many axes. */
-const blockAxis = 30, laneAxis = 31
 
 export function byteOperand(body: Expr, shape: readonly number[], env: (f: FunctionBuilder) => Environment): ByteOperand {
   return {
@@ -55,37 +53,16 @@ export function byteOperand(body: Expr, shape: readonly number[], env: (f: Funct
   }
 }
 
-const varies = (e: Expr, axis = laneAxis): boolean => flatten([e]).some((x) => x.op === "index" && x.value === axis)
-const isLane = (e: Expr): boolean => e.op === "index" && e.value === laneAxis
-
-/** Sixteen neighbours: an address that the lane is added to, and that is otherwise the same for all lanes. */
-function isRun({ src: [at] }: Expr): boolean {
-  const { terms } = expr.sumOf(at!)
-  return [...terms].every(([t, k]) => (isLane(t) ? k === 1 : !varies(t))) && [...terms.keys()].some(isLane)
-}
-/** An entry of a table of at most sixteen bytes. */
-const isLookUp = ({ src: [at] }: Expr): boolean => at!.low >= 0 && at!.high <= 15 && expressible(at!)
-
-/** Whether byte arithmetic gives the expression's value: every step fits in eight bits and has an instruction. */
-function expressible(e: Expr): boolean {
-  if (e.op === "const") return true
-  if (e.low < -128 || e.high > 255) return false
-  switch (e.op) {
-    case "load": return bytesOf(e.dtype!) === 1 && (isRun(e) || isLookUp(e))
-    case "cast": return e.type !== "bool" && e.src[0]!.type !== "bool" && e.src[0]!.type !== "f32" && expressible(e.src[0]!)
-    case "add": case "sub": case "and": case "or": case "xor": return e.src.every(expressible)
-    case "shl": return e.src[1]!.op === "const" && expressible(e.src[0]!)
-    case "shr": return (e.src[1]!.op === "const" || (e.src[0]!.low >= 0 && e.src[1]!.high < 8 && !varies(e.src[1]!))) && expressible(e.src[0]!)
-    case "div": case "rem": {
-      const [a, b] = e.src as [Expr, Expr]
-      return b.op === "const" && Number.isInteger(Math.log2(b.value)) && a.low >= 0 && expressible(a)
-    }
-    default: return false
-  }
-}
-
 /** Where a run begins: at base + step · block + Σ k · term, with terms that change with the block in their own ways. */
-interface Run { readonly base: Local; readonly step: number; readonly terms: readonly (readonly [Expr, number])[] }
+interface Run {
+  readonly base: Local
+  readonly step: number
+  readonly terms: readonly (readonly [Expr, number])[]
+  /** Which of the bytes there each lane takes, unless they are its own. */
+  readonly lanes?: Local
+  /** How many there are. */
+  readonly width: number
+}
 
 /** One block of those that are read together: how far behind the first it is, and what has been loaded of it. */
 interface Reading { readonly ahead: number; readonly loaded: Map<Expr, Local> }
@@ -98,6 +75,8 @@ class ByteStream implements ByteBlocks {
   private readonly masks = new Map<number, Local>()
   private readonly runs = new Map<Expr, Run>()
   private readonly tables = new Map<Expr, Local>()
+  /** Where each lane's bit stands. */
+  private readonly bits = new Map<Expr, Local>()
   /** Scalars of the block: parts of addresses, counts of shifts. */
   private readonly scalars: ExpressionStream | undefined
 
@@ -113,9 +92,12 @@ class ByteStream implements ByteBlocks {
     }
     const perBlock: Expr[] = []
     for (const e of flatten(halves)) {
-      if (e.op === "shr" && e.src[1]!.op !== "const") perBlock.push(e.src[1]!)
+      if (e.op === "shr" && e.src[1]!.op !== "const" && !varies(e.src[1]!)) perBlock.push(e.src[1]!)
+      const bits = bitOf(e)
+      if (bits !== undefined) this.bits.set(e, this.constants(bits.map((n) => 1 << n)))
       if (e.op !== "load") continue
-      if (isRun(e)) this.runs.set(e, this.findRun(e, env, coords, perBlock))
+      const spread = spreadOf(e)
+      if (isRun(e) || spread !== undefined && !isLookUp(e)) this.runs.set(e, this.findRun(e, env, coords, perBlock, isRun(e) ? undefined : spread))
       else {
         const table = f.local("v128")
         f.get(env.parameters[e.value]!)
@@ -127,7 +109,14 @@ class ByteStream implements ByteBlocks {
     if (perBlock.length > 0) this.scalars = new ExpressionStream(f, env, blockAxis, coords, block, perBlock)
   }
 
-  private findRun(load: Expr, env: Environment, coords: readonly Local[], perBlock: Expr[]): Run {
+  private constants(bytes: readonly number[]): Local {
+    const local = this.f.local("v128")
+    this.f.v128const(bytes)
+    this.f.set(local)
+    return local
+  }
+
+  private findRun(load: Expr, env: Environment, coords: readonly Local[], perBlock: Expr[], spread: Spread | undefined): Run {
     const { f } = this
     const sum = expr.sumOf(load.src[0]!)
     const base = f.local("i32"), none = f.local("i32")
@@ -136,7 +125,7 @@ class ByteStream implements ByteBlocks {
     f.get(env.parameters[load.value]!)
     f.i32(sum.rest); f.op("i32.add")
     for (const [term, k] of sum.terms) {
-      if (isLane(term)) continue
+      if (varies(term)) continue
       if (term.op === "index" && term.value === blockAxis) step = k
       else if (varies(term, blockAxis)) {
         terms.push([term, k])
@@ -148,7 +137,7 @@ class ByteStream implements ByteBlocks {
       }
     }
     f.set(base)
-    return { base, step, terms }
+    return { base, step, terms, width: spread ? Math.max(...spread.lanes) + 1 : 16, ...(spread && { lanes: this.constants(spread.lanes) }) }
   }
 
   read(count: number): Halves[] {
@@ -161,7 +150,7 @@ class ByteStream implements ByteBlocks {
     }))
     return Array.from({ length: count }, (_, ahead) => {
       const loaded = new Map<Expr, Local>()
-      for (const [load, { step, terms }] of this.runs) {
+      for (const [load, { step, terms, lanes, width }] of this.runs) {
         const local = f.local("v128")
         f.get(addresses.get(load)!)
         for (const [term, k] of terms) {
@@ -169,7 +158,9 @@ class ByteStream implements ByteBlocks {
           f.scale(k)
           f.op("i32.add")
         }
-        f.load("v128.load", ahead * step, 0)
+        // No further than the bytes reach: they may be the last of the memory.
+        f.load(width <= 4 ? "v128.load32_zero" : width <= 8 ? "v128.load64_zero" : "v128.load", ahead * step, 0)
+        if (lanes !== undefined) { f.get(lanes); f.op("i8x16.swizzle") }
         f.set(local)
         loaded.set(load, local)
       }
@@ -192,6 +183,16 @@ class ByteStream implements ByteBlocks {
       return f.op("i8x16.swizzle")
     }
     const [a, b] = e.src as [Expr, Expr]
+    const bits = this.bits.get(e)
+    if (bits !== undefined) {
+      this.emit(a.src[0]!, reading)
+      f.get(bits)
+      f.op("v128.and")
+      f.get(bits)
+      f.op("i8x16.eq")
+      f.get(this.masks.get(1)!)
+      return f.op("v128.and")
+    }
     // What a shift of words brings in from the neighbour, the remainder takes away: no other mask is needed.
     const bare = e.op === "rem" && (a.op === "shr" || a.op === "div") && Math.log2(b.value) + (a.op === "shr" ? a.src[1]!.high : Math.log2(a.src[1]!.value)) <= 8 && a.src[0]!.low >= 0
     if (bare) {

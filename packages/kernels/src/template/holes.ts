@@ -27,6 +27,11 @@ export interface Operand {
    * stream is used; only `position` may move.
    */
   along(f: FunctionBuilder, axis: number, coords: readonly Local[], position: Local): Stream
+  /**
+   * Pushes the four values from 4 · `quad` on along `axis`: for values that neighbours compute from the same few words,
+   * which an aligned quad of them shares. Undefined where a stream reads as well.
+   */
+  quad?(f: FunctionBuilder, axis: number, coords: readonly Local[], quad: Local): void
   /** Whether all values along the axis are the same one. */
   constantAlong(axis: number): boolean
 }

@@ -10,6 +10,9 @@ import { ceilDiv, i32s, minimum, roundUp, v128s } from "./loops.ts"
 import { block, run, type Pieces, type Rounded } from "./quantized.ts"
 import { multiplyAdd } from "./tile.ts"
 
+/** A value per group of W's row: one by one or four in a row; perhaps four that are computed together. */
+interface PerGroup extends Pick<Stream, "value"> { readonly quad?: ((quad: Local) => void) | undefined }
+
 /** Rows of W per unit of work. */
 const unitRows = 16
 
@@ -23,7 +26,7 @@ export function productPhase({ dims, operands, bytes, result, threadScratch, fea
   const parities: readonly (readonly [number, number, number, number])[] = perBlock === 1 ? [[0, 2, 4, 6], [1, 3, 5, 7]] : [[0, 1, 4, 5], [2, 3, 6, 7]]
   const code = bytes("code"), oneZero = operands.zero?.constantAlong(0) && operands.zero.constantAlong(1)
   const phase: Phase = { units: ceilDiv(n, unitRows), emit(f, begin, end) {
-    const [unit, row, rowEnd, i, b, xs, scales, sums, g, factors, at, partial] = i32s(f, 12)
+    const [unit, row, rowEnd, i, b, xs, scales, sums, g, factors, at, partial, quad] = i32s(f, 13)
     const [factor, rest, last] = v128s(f, 3) as [Local, Local, Local]
     const totals = v128s(f, 2), sum = f.local("f32")
     threadScratch(f); f.set(partial)
@@ -31,12 +34,15 @@ export function productPhase({ dims, operands, bytes, result, threadScratch, fea
 
     /** What the sum of each piece of row `row` of W with row i of x is multiplied with; zeros and mins go to `rest`. Here b counts pieces. */
     const emitFactors = (): void => {
-      const stream = (name: "scale" | "zero" | "min"): Stream | undefined => operands[name]?.along(f, 1, [row, g], g)
+      const stream = (name: "scale" | "zero" | "min"): PerGroup | undefined =>
+        operands[name] && { quad: operands[name].quad?.bind(undefined, f, 1, [row, g]), value: operands[name].along(f, 1, [row, g], g).value }
       const [scale, zero, min] = [stream("scale")!, stream("zero"), stream("min")]
       /** Pushes a per-group value for `count` pieces from b + from on, as a vector. */
-      const perPiece = (s: Stream, integer: boolean, count: 1 | 4, from: number): void => {
+      const perPiece = (s: PerGroup, integer: boolean, count: 1 | 4, from: number): void => {
         if (perGroup === 1 && count === 4) {
-          s.value(4, from)
+          // Runs and their halves are whole quads.
+          if (s.quad) { f.get(b); f.i32(2); f.op("i32.shr_u"); f.i32(from / 4); f.op("i32.add"); f.set(quad); s.quad(quad) }
+          else s.value(4, from)
           if (integer) f.op("f32x4.convert_i32x4_s")
           return
         }

@@ -52,49 +52,73 @@ export interface BlockFormat extends Format {
   join(parts: Readonly<Record<string, Part>>, shape: readonly [rows: number, columns: number]): Uint8Array
 }
 
-export const blockBytes = (layout: readonly Field[]): number => layout.reduce((n, [, dtype, count]) => n + bytesOf(dtype) * count, 0)
+/** What of a format splitting and joining need. */
+interface Geometry extends Pick<BlockRow, "size" | "layout"> { readonly name: string; readonly bytes: number }
 
+function countBlocks(op: string, { name, size }: Geometry, [rows, columns]: readonly [number, number]): number {
+  if (columns % size !== 0) fail("shape", op, `${name} stores rows in blocks of ${size}, got ${showShape([rows, columns])} (${columns} % ${size} = ${columns % size})`, "another type, or f16, for this matrix")
+  return rows * (columns / size)
+}
+
+function splitBlocks(own: Geometry, blocks: Uint8Array, shape: readonly [number, number]): Record<string, Part> {
+  const { name, size, bytes, layout } = own, count = countBlocks("split", own, shape)
+  if (blocks.byteLength !== count * bytes) fail("shape", "split", `${name}${showShape(shape)} takes ${count * bytes} bytes, got ${blocks.byteLength}`)
+  const parts: Record<string, Part> = {}
+  let offset = 0
+  for (const [field, dtype, n] of layout) {
+    const width = n * bytesOf(dtype)
+    const to = new Uint8Array(count * width)
+    for (let b = 0, from = offset, at = 0; b < count; b++, from += bytes, at += width)
+      for (let i = 0; i < width; i++) to[at + i] = blocks[from + i]!
+    parts[field] = { data: new dtypes[dtype].array(to.buffer), shape: [shape[0], (shape[1] / size) * n], dtype }
+    offset += width
+  }
+  return parts
+}
+
+function joinBlocks(own: Geometry, parts: Readonly<Record<string, Part>>, shape: readonly [number, number]): Uint8Array {
+  const { name, bytes, layout } = own, count = countBlocks("join", own, shape)
+  const blocks = new Uint8Array(count * bytes)
+  let offset = 0
+  for (const [field, dtype, n] of layout) {
+    const width = n * bytesOf(dtype)
+    const { data } = parts[field] ?? fail("value", "join", `${name} needs a part '${field}', got ${Object.keys(parts).join(", ")}`)
+    if (data.byteLength !== count * width) fail("shape", "join", `part '${field}' of ${name}${showShape(shape)} takes ${count * width} bytes, got ${data.byteLength}`)
+    const from = new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
+    for (let b = 0, at = 0, to = offset; b < count; b++, at += width, to += bytes)
+      for (let i = 0; i < width; i++) blocks[to + i] = from[at + i]!
+    offset += width
+  }
+  return blocks
+}
+
+/** f16 scales times all that codes and small scales can be (65504 · 128 · 32 for Q6_K) end before it. */
+const largestOfHalves = 2 ** 29
+
+/** Refuses what a block would carry to all of its elements: values that are no numbers, or that no scale reaches. */
+function checkValues({ name, layout }: Geometry, values: Float32Array, columns: number): void {
+  const largest = layout.some(([, dtype]) => dtype === "f16") ? largestOfHalves : Number.MAX_VALUE
+  const wrong = values.findIndex((v) => !(Math.abs(v) <= largest))
+  if (wrong >= 0) fail("value", "encode", `row ${Math.floor(wrong / columns)}, column ${wrong % columns} is ${values[wrong]}`, Number.isFinite(values[wrong]) ? `${name} does not reach that far` : "quantize finite weights")
+}
+function checkScales({ name, layout }: Geometry, parts: Readonly<Record<string, Part>>): void {
+  for (const [field, dtype, n] of layout) {
+    const wrong = dtype === "f16" ? parts[field]!.data.findIndex((bits) => (bits & 0x7c00) === 0x7c00) : -1
+    if (wrong >= 0) fail("value", "encode", `block ${Math.floor(wrong / n)} of ${name} reaches too far for an f16 scale`, "scale the weights down")
+  }
+}
+
+/** The format that a row of a table states. */
 export function blockFormat(name: string, { size, group, layout, tables, code, zero, scale, min, encode }: BlockRow): BlockFormat {
-  const bytes = blockBytes(layout)
-  const blocksOf = (op: string, [rows, columns]: readonly [number, number]): number =>
-    columns % size === 0 ? rows * (columns / size) : fail("shape", op, `${name} stores rows in blocks of ${size}, got ${showShape([rows, columns])} (${columns} % ${size} = ${columns % size})`, "another type, or f16, for this matrix")
-  const place = (part: PartReader, row: Expr, column: Expr): Place => {
+  const bytes = layout.reduce((n, [, dtype, count]) => n + bytesOf(dtype) * count, 0)
+  const own: Geometry = { name, size, bytes, layout }
+  const at = (piece: (at: Place) => Expr) => (part: PartReader, row: Expr, column: Expr): Expr => {
     const { cast, div, int, rem } = expr
     const sub = div(column, int(32)), block = size < 32 ? div(column, int(size)) : div(sub, int(size / 32))
     // Small unsigned integers compute as signed ones.
     const integer = (e: Expr): Expr => (e.type === "u32" && e.high < 2 ** 31 ? cast(e, "i32") : e)
-    const read = (field: string, at: Expr): Expr => integer(part(field, row, at))
-    return { column, sub, lane: rem(column, int(32)), read, perBlock: (field) => read(field, block), look: (table, ...at) => integer(part(table, ...at)) }
-  }
-  const split: BlockFormat["split"] = (blocks, shape) => {
-    const count = blocksOf("split", shape)
-    if (blocks.byteLength !== count * bytes) fail("shape", "split", `${name}${showShape(shape)} takes ${count * bytes} bytes, got ${blocks.byteLength}`)
-    const parts: Record<string, Part> = {}
-    let offset = 0
-    for (const [field, dtype, n] of layout) {
-      const width = n * bytesOf(dtype)
-      const own = new Uint8Array(count * width)
-      for (let b = 0, from = offset, to = 0; b < count; b++, from += bytes, to += width)
-        for (let i = 0; i < width; i++) own[to + i] = blocks[from + i]!
-      parts[field] = { data: new dtypes[dtype].array(own.buffer), shape: [shape[0], (shape[1] / size) * n], dtype }
-      offset += width
-    }
-    return parts
-  }
-  const join: BlockFormat["join"] = (parts, shape) => {
-    const count = blocksOf("join", shape)
-    const blocks = new Uint8Array(count * bytes)
-    let offset = 0
-    for (const [field, dtype, n] of layout) {
-      const width = n * bytesOf(dtype)
-      const { data } = parts[field] ?? fail("value", "join", `${name} needs a part '${field}', got ${Object.keys(parts).join(", ")}`)
-      if (data.byteLength !== count * width) fail("shape", "join", `part '${field}' of ${name}${showShape(shape)} takes ${count * width} bytes, got ${data.byteLength}`)
-      const own = new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
-      for (let b = 0, from = 0, to = offset; b < count; b++, from += width, to += bytes)
-        for (let i = 0; i < width; i++) blocks[to + i] = own[from + i]!
-      offset += width
-    }
-    return blocks
+    const read = (field: string, element: Expr): Expr => integer(part(field, row, element))
+    return piece({ column, sub, lane: rem(column, int(32)), read, perBlock: (field) => read(field, block), look: (table, ...entry) => integer(part(table, ...entry)) })
   }
   return {
     name, group, bits: (8 * bytes) / size,
@@ -103,17 +127,22 @@ export function blockFormat(name: string, { size, group, layout, tables, code, z
     ...(tables && { tables }),
     encode(values, shape, { importance } = {}) {
       if (encode === undefined) return fail("value", "encode", `${name} can be read, but has no encoder`)
-      const count = blocksOf("encode", shape), [rows, columns] = shape
+      const blocks = new Uint8Array(countBlocks("encode", own, shape) * bytes), [rows, columns] = shape
       if (values.length !== rows * columns) fail("shape", "encode", `${values.length} values for ${showShape(shape)}`)
       if (importance !== undefined && importance.length !== columns) fail("shape", "encode", `${importance.length} importances for ${columns} columns`)
-      const blocks = new Uint8Array(count * bytes), stride = (columns / size) * bytes
+      // Plain floats hold whatever there is.
+      if (group > 1) checkValues(own, values, columns)
+      const stride = (columns / size) * bytes
       for (let r = 0; r < rows; r++) encode(values.subarray(r * columns, (r + 1) * columns), importance, blocks.subarray(r * stride, (r + 1) * stride))
-      return split(blocks, shape)
+      const parts = splitBlocks(own, blocks, shape)
+      if (group > 1) checkScales(own, parts)
+      return parts
     },
-    code: (part, row, column) => code(place(part, row, column)),
+    code: at(code),
     ...(zero !== undefined && { zero: () => expr.int(zero) }),
-    scale: (part, row, column) => scale(place(part, row, column)),
-    ...(min && { min: (part, row, column) => min(place(part, row, column)) }),
-    split, join,
+    scale: at(scale),
+    ...(min && { min: at(min) }),
+    split: (blocks, shape) => splitBlocks(own, blocks, shape),
+    join: (parts, shape) => joinBlocks(own, parts, shape),
   }
 }

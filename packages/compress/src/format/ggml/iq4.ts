@@ -12,18 +12,12 @@ const levels = Int8Array.of(-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25,
 const tables = { levels: { data: levels, shape: [16], dtype: "i8" } } as const
 const code = (at: Place): Expr => at.look("levels", nibble(at))
 
-/** Index of the nearest level; halfway the upper one. */
-function nearestLevel(v: number): number {
-  if (v <= -127) return 0
-  if (v >= 113) return 15
-  let low = 0, high = 15
-  while (high - low > 1) {
-    const middle = (low + high) >> 1
-    if (v < levels[middle]!) high = middle
-    else low = middle
-  }
-  return f(v - levels[low]!) < f(levels[high]! - v) ? low : high
-}
+/** The nearest level, halfway the upper one, of every half from −128 on: all that lies between is nearest to the same. */
+const halves = Uint8Array.from({ length: 512 }, (_, i) => {
+  const v = i / 2 - 128
+  return levels.reduce((best, level, code) => (Math.abs(level - v) <= Math.abs(levels[best]! - v) ? code : best), 0)
+})
+const nearestLevel = (v: number): number => halves[clamp(Math.floor(2 * v) + 256, 0, 511)]!
 
 const codes = new Uint8Array(256), weights = new Float32Array(32), scales = new Float32Array(8)
 
