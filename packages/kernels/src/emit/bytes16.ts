@@ -2,102 +2,122 @@
 import { expr, flatten, rewrite, type Expr } from "@thimble/core"
 import type { FunctionBuilder, Local } from "./assembler.ts"
 import { ExpressionStream, type Environment } from "./expression.ts"
-import { bitOf, blockAxis, expressible, isLookUp, isRun, laneAxis, spreadOf, varies, type Spread } from "./lanes16.ts"
+import { bitOf, expressible, isLookUp, isRun, isShifted, laneAxis, runAxis, spreadOf, varies, type Spread } from "./lanes16.ts"
 
-/** An integer operand, read in blocks of 32 neighbours along one axis. */
+/** An integer operand, read in blocks of 32 neighbours. */
 export interface ByteOperand {
   /** Bounds of its values. */
   readonly low: number
   readonly high: number
-  /** Emits what does not depend on the block, whose number is `block`. */
-  along(f: FunctionBuilder, axis: number, coords: readonly Local[], block: Local): ByteBlocks
+  /** It in runs of so many blocks along an axis. */
+  runs(axis: number, blocks: number): ByteRuns
 }
 
 /** Vectors of sixteen codes (i8x16) in locals: the halves of a block. */
 export type Halves = readonly [Local, Local]
-export interface ByteBlocks {
-  /** `count` neighbouring blocks from the running one on, read in a way that the revectorizer can join pairs of them. */
-  read(count: number): Halves[]
+export interface ByteRuns {
+  /** What lies side by side in memory, and can be one vector of 256 bits: a block's halves, or the same half of two blocks. */
+  readonly pairs: "halves" | "blocks"
+  /** Emits what does not depend on the run, whose number is `run`; `read` emits the rest, and gives the run's blocks. */
+  along(f: FunctionBuilder, coords: readonly Local[], run: Local): { read(): Halves[] }
 }
 
 export function byteOperand(body: Expr, shape: readonly number[], env: (f: FunctionBuilder) => Environment): ByteOperand {
   return {
     low: body.low,
     high: body.high,
-    along(f, axis, coords, block) {
-      const lane = expr.index(laneAxis, 16)
-      const blocks = expr.mul(expr.index(blockAxis, Math.ceil(shape[axis]! / 32)), expr.int(32))
-      const halves = [0, 16].map((h) => rewrite([body], (e) => (e.op === "index" && e.value === axis ? expr.add(blocks, expr.add(expr.int(h), lane)) : undefined))[0]!)
-      if (halves.every(expressible)) return new ByteStream(f, env(f), halves, coords, block)
-      // Not expressible in byte lanes: four integers at a time, narrowed.
-      const position = f.local("i32")
-      const stream = new ExpressionStream(f, env(f), axis, coords, position, [body])
-      const half = (at: number): Local => {
-        for (const pair of [0, 8]) {
-          stream.value(body, 4, at + pair)
-          stream.value(body, 4, at + pair + 4)
-          f.op("i16x8.narrow_i32x4_s")
-        }
-        f.op(body.low >= 0 && body.high > 127 ? "i8x16.narrow_i16x8_u" : "i8x16.narrow_i16x8_s")
-        const codes = f.local("v128")
-        f.set(codes)
-        return codes
+    runs(axis, blocks) {
+      const size = 32 * blocks
+      const first = expr.mul(expr.index(runAxis, Math.ceil(shape[axis]! / size)), expr.int(size))
+      // Which block of the run it is is known here, and much of a format's arithmetic falls away.
+      const codes = Array.from({ length: blocks }, (_, i) => [0, 16].map((half) => {
+        const at = expr.add(first, expr.add(expr.index(laneAxis, 16), expr.int(32 * i + half)))
+        return rewrite([body], (e) => (e.op === "index" && e.value === axis ? at : undefined))[0]!
+      }) as [Expr, Expr])
+      if (codes.flat().every(expressible)) return {
+        pairs: codes.every(([low, high]) => isShifted(low, high, 16)) ? "halves" : "blocks",
+        along: (f, coords, run) => new ByteStream(f, env(f), codes, coords, run),
       }
+      // Not expressible in byte lanes: four integers at a time, narrowed.
       return {
-        read(count) {
-          f.get(block); f.scale(32); f.set(position)
-          return Array.from({ length: count }, (_, i): Halves => [half(32 * i), half(32 * i + 16)])
+        pairs: "blocks",
+        along(f, coords, run) {
+          const position = f.local("i32")
+          const stream = new ExpressionStream(f, env(f), axis, coords, position, [body])
+          const half = (at: number): Local => {
+            for (const pair of [0, 8]) {
+              stream.value(body, 4, at + pair)
+              stream.value(body, 4, at + pair + 4)
+              f.op("i16x8.narrow_i32x4_s")
+            }
+            f.op(body.low >= 0 && body.high > 127 ? "i8x16.narrow_i16x8_u" : "i8x16.narrow_i16x8_s")
+            const codes = f.local("v128")
+            f.set(codes)
+            return codes
+          }
+          return {
+            read() {
+              f.get(run); f.scale(size); f.set(position)
+              return Array.from({ length: blocks }, (_, i): Halves => [half(32 * i), half(32 * i + 16)])
+            },
+          }
         },
       }
     },
   }
 }
 
-/** Where a run begins: at base + step · block + Σ k · term, with terms that change with the block in their own ways. */
-interface Run {
+/** Where loads begin that differ in a constant only: at base + step · run + Σ k · term, with terms that change from run to run in their own ways. */
+interface Region {
   readonly base: Local
   readonly step: number
   readonly terms: readonly (readonly [Expr, number])[]
+}
+interface Load {
+  readonly region: Region
+  readonly offset: number
   /** Which of the bytes there each lane takes, unless they are its own. */
   readonly lanes?: Local
   /** How many there are. */
   readonly width: number
 }
 
-/** One block of those that are read together: how far behind the first it is, and what has been loaded of it. */
-interface Reading { readonly ahead: number; readonly loaded: Map<Expr, Local> }
+/** What has been computed of a run. */
+interface Reading { readonly addresses: ReadonlyMap<Region, Local>; readonly loaded: Map<Expr, Local> }
 
-/** Emits expressible expressions; what does not depend on the block is computed once per stream. */
-class ByteStream implements ByteBlocks {
+/** Emits expressible expressions; what does not depend on the run is computed once per stream. */
+class ByteStream {
   private readonly f: FunctionBuilder
-  private readonly halves: readonly Expr[]
-  private readonly block: Local
+  private readonly codes: readonly (readonly [Expr, Expr])[]
+  private readonly run: Local
   private readonly masks = new Map<number, Local>()
-  private readonly runs = new Map<Expr, Run>()
+  private readonly regions = new Map<string, Region>()
+  private readonly loads = new Map<Expr, Load>()
   private readonly tables = new Map<Expr, Local>()
   /** Where each lane's bit stands. */
   private readonly bits = new Map<Expr, Local>()
-  /** Scalars of the block: parts of addresses, counts of shifts. */
+  /** Scalars of the run: parts of addresses, counts of shifts. */
   private readonly scalars: ExpressionStream | undefined
 
-  constructor(f: FunctionBuilder, env: Environment, halves: readonly Expr[], coords: readonly Local[], block: Local) {
+  constructor(f: FunctionBuilder, env: Environment, codes: readonly (readonly [Expr, Expr])[], coords: readonly Local[], run: Local) {
     this.f = f
-    this.halves = halves
-    this.block = block
+    this.codes = codes
+    this.run = run
+    const all = flatten(codes.flat())
     // Every byte constant the expressions may need, loaded before the loop.
-    for (const e of flatten(halves)) {
+    for (const e of all) {
       const [, b] = e.src
       const byte = e.op === "const" ? e.value & 255 : b?.op !== "const" ? -1 : e.op === "rem" ? b.value - 1 : e.op === "div" ? 255 / b.value | 0 : e.op === "shr" ? 255 >> b.value : -1
       if (byte >= 0 && e.type !== "f32" && !this.masks.has(byte)) this.masks.set(byte, env.constants.bytes(f, byte))
     }
-    const perBlock: Expr[] = []
-    for (const e of flatten(halves)) {
-      if (e.op === "shr" && e.src[1]!.op !== "const" && !varies(e.src[1]!)) perBlock.push(e.src[1]!)
+    const perRun: Expr[] = []
+    for (const e of all) {
+      if (e.op === "shr" && e.src[1]!.op !== "const" && !varies(e.src[1]!)) perRun.push(e.src[1]!)
       const bits = bitOf(e)
       if (bits !== undefined) this.bits.set(e, this.constants(bits.map((n) => 1 << n)))
       if (e.op !== "load") continue
-      const spread = spreadOf(e)
-      if (isRun(e) || spread !== undefined && !isLookUp(e)) this.runs.set(e, this.findRun(e, env, coords, perBlock, isRun(e) ? undefined : spread))
+      const spread = isRun(e) ? undefined : spreadOf(e)
+      if (isRun(e) || spread !== undefined && !isLookUp(e)) this.loads.set(e, this.place(e, env, coords, perRun, spread))
       else {
         const table = f.local("v128")
         f.get(env.parameters[e.value]!)
@@ -106,7 +126,7 @@ class ByteStream implements ByteBlocks {
         this.tables.set(e, table)
       }
     }
-    if (perBlock.length > 0) this.scalars = new ExpressionStream(f, env, blockAxis, coords, block, perBlock)
+    if (perRun.length > 0) this.scalars = new ExpressionStream(f, env, runAxis, coords, run, perRun)
   }
 
   private constants(bytes: readonly number[]): Local {
@@ -116,68 +136,71 @@ class ByteStream implements ByteBlocks {
     return local
   }
 
-  private findRun(load: Expr, env: Environment, coords: readonly Local[], perBlock: Expr[], spread: Spread | undefined): Run {
+  private place(load: Expr, env: Environment, coords: readonly Local[], perRun: Expr[], spread: Spread | undefined): Load {
     const { f } = this
-    const sum = expr.sumOf(load.src[0]!)
-    const base = f.local("i32"), none = f.local("i32")
-    const terms: (readonly [Expr, number])[] = []
-    let step = 0
-    f.get(env.parameters[load.value]!)
-    f.i32(sum.rest); f.op("i32.add")
-    for (const [term, k] of sum.terms) {
-      if (varies(term)) continue
-      if (term.op === "index" && term.value === blockAxis) step = k
-      else if (varies(term, blockAxis)) {
-        terms.push([term, k])
-        perBlock.push(term)
-      } else {
+    const { terms, rest } = expr.sumOf(load.src[0]!)
+    const shared = [...terms].filter(([term]) => !varies(term)), key = `${load.value} ${shared.map(([term, k]) => `${term.id}*${k}`).join(" ")}`
+    let region = this.regions.get(key)
+    if (region === undefined) {
+      const base = f.local("i32"), none = f.local("i32")
+      const ofRun = shared.filter(([term]) => varies(term, runAxis)), linear = ofRun.find(([term]) => term.op === "index")
+      const others = ofRun.filter((t) => t !== linear)
+      f.get(env.parameters[load.value]!)
+      for (const [term, k] of shared) {
+        if (varies(term, runAxis)) continue
         new ExpressionStream(f, env, -1, coords, none, [term]).value(term, 1)
         f.scale(k)
         f.op("i32.add")
       }
+      f.set(base)
+      perRun.push(...others.map(([term]) => term))
+      this.regions.set(key, (region = { base, step: linear?.[1] ?? 0, terms: others }))
     }
-    f.set(base)
-    return { base, step, terms, width: spread ? Math.max(...spread.lanes) + 1 : 16, ...(spread && { lanes: this.constants(spread.lanes) }) }
+    return { region, offset: rest, width: spread ? Math.max(...spread.lanes) + 1 : 16, ...(spread && { lanes: this.constants(spread.lanes) }) }
   }
 
-  read(count: number): Halves[] {
+  read(): Halves[] {
     const { f } = this
     // Neighbours are read from one address, which is where the revectorizer looks for pairs.
-    const addresses = new Map([...this.runs].map(([load, { base, step }]) => {
+    const addresses = new Map([...this.regions.values()].map((region) => {
       const at = f.local("i32")
-      f.get(base); f.get(this.block); f.scale(step); f.op("i32.add"); f.set(at)
-      return [load, at]
-    }))
-    return Array.from({ length: count }, (_, ahead) => {
-      const loaded = new Map<Expr, Local>()
-      for (const [load, { step, terms, lanes, width }] of this.runs) {
-        const local = f.local("v128")
-        f.get(addresses.get(load)!)
-        for (const [term, k] of terms) {
-          this.scalars!.value(term, 1, ahead)
-          f.scale(k)
-          f.op("i32.add")
-        }
-        // No further than the bytes reach: they may be the last of the memory.
-        f.load(width <= 4 ? "v128.load32_zero" : width <= 8 ? "v128.load64_zero" : "v128.load", ahead * step, 0)
-        if (lanes !== undefined) { f.get(lanes); f.op("i8x16.swizzle") }
-        f.set(local)
-        loaded.set(load, local)
+      f.get(region.base); f.get(this.run); f.scale(region.step); f.op("i32.add")
+      for (const [term, k] of region.terms) {
+        this.scalars!.value(term, 1)
+        f.scale(k)
+        f.op("i32.add")
       }
-      return this.halves.map((half) => {
-        const codes = f.local("v128")
-        this.emit(half, { ahead, loaded }); f.set(codes)
-        return codes
-      }) as unknown as Halves
-    })
+      f.set(at)
+      return [region, at]
+    }))
+    const reading: Reading = { addresses, loaded: new Map() }
+    return this.codes.map((halves) => halves.map((half) => {
+      const codes = f.local("v128")
+      this.emit(half, reading); f.set(codes)
+      return codes
+    }) as unknown as Halves)
+  }
+
+  private emitLoad(e: Expr, { region, offset, lanes, width }: Load, { addresses, loaded }: Reading): void {
+    const { f } = this
+    const known = loaded.get(e)
+    if (known !== undefined) return f.get(known)
+    const local = f.local("v128")
+    f.get(addresses.get(region)!)
+    if (offset < 0) { f.i32(offset); f.op("i32.add") }
+    // No further than the bytes reach: they may be the last of the memory.
+    f.load(width <= 4 ? "v128.load32_zero" : width <= 8 ? "v128.load64_zero" : "v128.load", Math.max(0, offset), 0)
+    if (lanes !== undefined) { f.get(lanes); f.op("i8x16.swizzle") }
+    f.tee(local)
+    loaded.set(e, local)
   }
 
   private emit(e: Expr, reading: Reading): void {
     const { f } = this
     if (e.op === "const") return f.get(this.masks.get(e.value & 255)!)
     if (e.op === "load") {
-      const run = reading.loaded.get(e)
-      if (run !== undefined) return f.get(run)
+      const load = this.loads.get(e)
+      if (load !== undefined) return this.emitLoad(e, load, reading)
       f.get(this.tables.get(e)!)
       this.emit(e.src[0]!, reading)
       return f.op("i8x16.swizzle")
@@ -198,7 +221,7 @@ class ByteStream implements ByteBlocks {
     if (bare) {
       this.emit(a.src[0]!, reading)
       if (a.op === "div") f.i32(Math.log2(a.src[1]!.value))
-      else this.count(a.src[1]!, reading)
+      else this.count(a.src[1]!)
       f.op("i16x8.shr_u")
     } else this.emit(a, reading)
     const shift = (op: "i8x16.shl" | "i8x16.shr_s", by: number): void => {
@@ -217,10 +240,10 @@ class ByteStream implements ByteBlocks {
       case "shl": return shift("i8x16.shl", b.value)
       case "shr":
         if (b.op === "const") return a.low < 0 ? shift("i8x16.shr_s", b.value) : shiftDown(b.value)
-        this.count(b, reading)
+        this.count(b)
         f.op("i16x8.shr_u")
         f.i32(255)
-        this.count(b, reading)
+        this.count(b)
         f.op("i32.shr_u", "i8x16.splat", "v128.and")
         return
       case "div": return b.value === 1 ? undefined : shiftDown(Math.log2(b.value))
@@ -234,8 +257,8 @@ class ByteStream implements ByteBlocks {
   }
 
   /** Pushes how far to shift. */
-  private count(by: Expr, { ahead }: Reading): void {
+  private count(by: Expr): void {
     if (by.op === "const") this.f.i32(by.value)
-    else this.scalars!.value(by, 1, ahead)
+    else this.scalars!.value(by, 1)
   }
 }

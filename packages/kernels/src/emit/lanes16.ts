@@ -1,10 +1,10 @@
 // What integer expressions can be computed in sixteen byte lanes, and how their loads lie.
 import { bytesOf, expr, flatten, type Expr } from "@thimble/core"
 
-/** Coordinates that stand for the block and the lane; no kernel has that many axes. */
-export const blockAxis = 30, laneAxis = 31
+/** Coordinates that stand for the run of blocks and the lane; no kernel has that many axes. */
+export const runAxis = 30, laneAxis = 31
 
-/** Whether lanes differ, or blocks. */
+/** Whether lanes differ, or runs. */
 export const varies = (e: Expr, axis = laneAxis): boolean => flatten([e]).some((x) => x.op === "index" && x.value === axis)
 const isLane = (e: Expr): boolean => e.op === "index" && e.value === laneAxis
 
@@ -56,4 +56,14 @@ export function expressible(e: Expr): boolean {
     }
     default: return false
   }
+}
+
+/** Whether b is a with all that is loaded for its lanes `by` bytes further on. */
+export function isShifted(a: Expr, b: Expr, by: number): boolean {
+  if (a.op !== b.op || a.type !== b.type || a.value !== b.value || a.dtype !== b.dtype || a.src.length !== b.src.length) return false
+  if (a.op === "load" && isRun(a) && isRun(b)) {
+    const [from, to] = [a, b].map((e) => expr.sumOf(e.src[0]!)) as [ReturnType<typeof expr.sumOf>, ReturnType<typeof expr.sumOf>]
+    return to.rest - from.rest === by && from.terms.size === to.terms.size && [...from.terms].every(([t, k]) => to.terms.get(t) === k)
+  }
+  return a.src.every((s, i) => isShifted(s, b.src[i]!, by))
 }

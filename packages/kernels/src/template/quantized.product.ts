@@ -1,7 +1,7 @@
-// One row of W with one of the rounded activations: eight pieces at a time, whose integer sums meet in two vectors of four,
-// those of even and of odd blocks, so that one multiply-add does their scales. What a piece's sum is multiplied with comes
-// from private scratch, where a pass over the row's scales put it, evens and odds apart: shuffles in this place would keep
-// the revectorizer from pairing any of it.
+// One row of W with one of the rounded activations: eight pieces at a time, whose integer sums meet four to a vector, so that
+// one multiply-add does their scales. Two such vectors side by side are made of codes that lie side by side, and are one of
+// 256 bits where the revectorizer finds nothing in its way: what a sum is multiplied with comes from private scratch, where a
+// pass over the row's scales put it in this order.
 import type { FunctionBuilder, Local } from "../emit/assembler.ts"
 import type { ByteOperand, Halves } from "../emit/bytes16.ts"
 import type { Holes } from "../emit/kernel.ts"
@@ -13,6 +13,15 @@ import { multiplyAdd } from "./tile.ts"
 /** A value per group of W's row: one by one or four in a row; perhaps four that are computed together. */
 interface PerGroup extends Pick<Stream, "value"> { readonly quad?: ((quad: Local) => void) | undefined }
 
+type Four = readonly [number, number, number, number]
+/** Two vectors side by side: whose sums are in each, by pieces of the run; of halves, only that of the vector's number. */
+interface Quad { readonly lanes: readonly [Four, Four]; readonly halved: boolean }
+function quadsOf({ perBlock, pairs }: Pieces): readonly Quad[] {
+  if (perBlock === 1 && pairs === "halves") return ([[0, 1, 2, 3], [4, 5, 6, 7]] as const).map((four) => ({ lanes: [four, four], halved: true }))
+  const alternate = [[0, 2, 4, 6], [1, 3, 5, 7]] as const, inTwos = [[0, 1, 4, 5], [2, 3, 6, 7]] as const
+  return [{ lanes: perBlock === 2 && pairs === "blocks" ? inTwos : alternate, halved: false }]
+}
+
 /** Rows of W per unit of work. */
 const unitRows = 16
 
@@ -22,8 +31,7 @@ export function productPhase({ dims, operands, bytes, result, threadScratch, fea
   const whole = wholeBlocks * perBlock, perGroup = (group / block) * perBlock
   // What is left of the runs: half of one, if it is as much, then single blocks.
   const singles = all - whole >= run / 2 ? whole + run / 2 : whole
-  // Which of a run's pieces belong to blocks of even and of odd number.
-  const parities: readonly (readonly [number, number, number, number])[] = perBlock === 1 ? [[0, 2, 4, 6], [1, 3, 5, 7]] : [[0, 1, 4, 5], [2, 3, 6, 7]]
+  const quads = quadsOf(pieces)
   const code = bytes("code"), oneZero = operands.zero?.constantAlong(0) && operands.zero.constantAlong(1)
   const phase: Phase = { units: ceilDiv(n, unitRows), emit(f, begin, end) {
     const [unit, row, rowEnd, i, b, xs, scales, sums, g, factors, at, partial, quad] = i32s(f, 13)
@@ -85,8 +93,10 @@ export function productPhase({ dims, operands, bytes, result, threadScratch, fea
       f.forRange(b, 0, whole, run, () => {
         if (perGroup === 1) f.assign(g, b)
         const [first, second] = [make(4, 0), make(4, 4)]
-        parities.forEach((own, odd) => { f.get(at); f.get(first); f.get(second); f.shuffle32(...own); f.store("v128.store", 16 * odd) })
-        f.increment(at, 4 * run)
+        quads.forEach(({ lanes }, q) => lanes.forEach((own, lane) => {
+          f.get(at); f.get(first); f.get(second); f.shuffle32(...own); f.store("v128.store", 32 * q + 16 * lane)
+        }))
+        f.increment(at, 32 * quads.length)
       })
       if (whole < singles) {
         f.assign(b, whole)
@@ -104,51 +114,62 @@ export function productPhase({ dims, operands, bytes, result, threadScratch, fea
     }
 
     const emitProducts = (): void => {
-      const codes = code.along(f, 1, [row, b], b)
-      const x = f.local("i32")
+      const inRun = code.runs(1, runBlocks).along(f, [row, b], b), x = f.local("i32")
       for (const t of [...totals, last]) { f.f32x4(0); f.set(t) }
       f.assign(at, factors)
       f.assign(x, xs)
-      f.forRange(b, 0, wholeBlocks, runBlocks, () => {
-        const sums = dots(f, x, (i, half) => 32 * (i - (i % 2) + half) + 16 * (i % 2), codes.read(runBlocks), pieces, code, relaxed)
-        totals.forEach((t, odd) => {
-          const scale = f.local("v128"), joined = f.local("v128")
-          joinFour(f, parities[odd]!.map((i) => sums[i]!))
-          f.op("f32x4.convert_i32x4_s"); f.set(joined)
-          f.get(at); f.load("v128.load", 16 * odd); f.set(scale)
-          multiplyAdd(f, relaxed, () => f.get(joined), () => f.get(scale), t)
+      const place = pieces.pairs === "halves" ? (i: number, half: number) => 32 * i + 16 * half : (i: number, half: number) => 32 * (i - (i % 2) + half) + 16 * (i % 2)
+      f.forRange(b, 0, wholeBlocks / runBlocks, 1, () => {
+        const codes = inRun.read()
+        quads.forEach(({ lanes, halved }, q) => {
+          const joined = lanes.map((four, lane) => {
+            const scaled = f.local("v128")
+            joinFour(f, four.map((piece) => dot(f, x, place, codes, halved ? { block: piece, halves: [lane as 0 | 1] } : halvesOf(pieces, piece), code, relaxed)))
+            f.op("f32x4.convert_i32x4_s"); f.set(scaled)
+            return scaled
+          })
+          const scales = v128s(f, 2)
+          scales.forEach((s, lane) => { f.get(at); f.load("v128.load", 32 * q + 16 * lane); f.set(s) })
+          totals.forEach((t, lane) => multiplyAdd(f, relaxed, () => f.get(joined[lane]!), () => f.get(scales[lane]!), t))
         })
         f.increment(x, block * runBlocks)
-        f.increment(at, 4 * run)
+        f.increment(at, 32 * quads.length)
       })
+      const plain = (i: number, half: number): number => block * i + 16 * half
       if (whole < singles) {
-        f.assign(b, wholeBlocks)
-        const sums = dots(f, x, (i, half) => block * i + 16 * half, codes.read(runBlocks / 2), pieces, code, relaxed), joined = f.local("v128")
-        joinFour(f, sums)
+        const joined = f.local("v128")
+        f.assign(b, (2 * wholeBlocks) / runBlocks)
+        const codes = code.runs(1, runBlocks / 2).along(f, [row, b], b).read()
+        joinFour(f, [0, 1, 2, 3].map((piece) => dot(f, x, plain, codes, halvesOf(pieces, piece), code, relaxed)))
         f.op("f32x4.convert_i32x4_s"); f.set(joined)
         f.get(at); f.load("v128.load"); f.set(factor)
         multiplyAdd(f, relaxed, () => f.get(joined), () => f.get(factor), last)
         f.increment(x, (block * runBlocks) / 2)
         f.increment(at, 2 * run)
       }
-      if (singles < all) f.forRange(b, singles / perBlock, blocks, 1, () => {
-        dots(f, x, (_, half) => 16 * half, codes.read(1), pieces, code, relaxed).forEach((product, piece) => {
-          f.get(product); f.op("f32x4.convert_i32x4_s"); f.set(product)
-          f.get(at); f.load("v128.load32_splat", 4 * piece); f.set(factor)
-          multiplyAdd(f, relaxed, () => f.get(product), () => f.get(factor), last)
+      if (singles < all) {
+        const inBlock = code.runs(1, 1).along(f, [row, b], b)
+        f.forRange(b, singles / perBlock, blocks, 1, () => {
+          const codes = inBlock.read()
+          for (let piece = 0; piece < perBlock; piece++) {
+            const product = dot(f, x, plain, codes, halvesOf(pieces, piece), code, relaxed)
+            f.get(product); f.op("f32x4.convert_i32x4_s"); f.set(product)
+            f.get(at); f.load("v128.load32_splat", 4 * piece); f.set(factor)
+            multiplyAdd(f, relaxed, () => f.get(product), () => f.get(factor), last)
+          }
+          f.increment(x, block)
+          f.increment(at, 4 * perBlock)
         })
-        f.increment(x, block)
-        f.increment(at, 4 * perBlock)
-      })
+      }
       // Neighbouring stores are where the revectorizer starts from.
-      totals.forEach((t, odd) => { f.get(partial); f.get(t); f.store("v128.store", 16 * odd) })
+      totals.forEach((t, lane) => { f.get(partial); f.get(t); f.store("v128.store", 16 * lane) })
       f.get(rest)
       if (oneZero && !operands.min) {
         operands.zero!.along(f, 1, [row, b], b).value(1)
         f.op("f32.convert_i32_s", "f32.neg", "f32x4.splat", "f32x4.mul")
       }
       f.get(last); f.op("f32x4.add")
-      for (const odd of [0, 1]) { f.get(partial); f.load("v128.load", 16 * odd); f.op("f32x4.add") }
+      for (const lane of [0, 1]) { f.get(partial); f.load("v128.load", 16 * lane); f.op("f32x4.add") }
       f.set(rest)
       for (let lane = 0; lane < 4; lane++) {
         f.get(rest); f.lane("f32x4.extract_lane", lane)
@@ -170,7 +191,7 @@ export function productPhase({ dims, operands, bytes, result, threadScratch, fea
       }))
     })
   } }
-  return { phase, threadScratchBytes: 32 + roundUp(all * 4, 32) }
+  return { phase, threadScratchBytes: 32 + roundUp(all * 4 * quads.length, 32) }
 }
 
 /** Pushes the sums of the lanes of four vectors of integers, a lane for each. */
@@ -188,27 +209,29 @@ function joinFour(f: FunctionBuilder, [a, b, c, d]: readonly Local[]): void {
   f.op("i32x4.add")
 }
 
-/** Σ x · code of each piece, as four partial sums (i32x4). The codes of x, in ±127, lie `offset(block, half)` bytes from `x`. */
-function dots(f: FunctionBuilder, x: Local, offset: (block: number, half: 0 | 1) => number, blocks: readonly Halves[], { perBlock }: Pieces, { low, high }: ByteOperand, relaxed: boolean): Local[] {
-  const inPiece: readonly (0 | 1)[][] = perBlock === 1 ? [[0, 1]] : [[0], [1]]
-  return blocks.flatMap((codes, i) => inPiece.map((halves) => {
-    const product = f.local("v128")
-    const factor = (half: 0 | 1): void => { f.get(x); f.load("v128.load", offset(i, half)) }
-    if (relaxed && low >= 0 && high * 127 * 2 * halves.length <= 32767) {
-      // So many products fit in 16 bits: they are added there and widened once.
-      halves.forEach((half, n) => {
-        factor(half); f.get(codes[half]); f.op("i16x8.relaxed_dot_i8x16_i7x16_s")
-        if (n > 0) f.op("i16x8.add")
-      })
-      f.op("i32x4.extadd_pairwise_i16x8_s")
-    } else halves.forEach((half, n) => {
-      if (relaxed) relaxedProduct(f, () => factor(half), codes[half], low)
-      else exactProduct(f, () => factor(half), codes[half])
-      if (n > 0) f.op("i32x4.add")
+/** What a piece of a run is made of. */
+interface Part { readonly block: number; readonly halves: readonly (0 | 1)[] }
+const halvesOf = ({ perBlock }: Pieces, piece: number): Part =>
+  perBlock === 1 ? { block: piece, halves: [0, 1] } : { block: piece >> 1, halves: [(piece & 1) as 0 | 1] }
+
+/** Σ x · code of a part, as four partial sums (i32x4). The codes of x, in ±127, lie `place(block, half)` bytes from `x`. */
+function dot(f: FunctionBuilder, x: Local, place: (block: number, half: number) => number, codes: readonly Halves[], { block, halves }: Part, { low, high }: ByteOperand, relaxed: boolean): Local {
+  const product = f.local("v128")
+  const factor = (half: 0 | 1): void => { f.get(x); f.load("v128.load", place(block, half)) }
+  if (relaxed && low >= 0 && high * 127 * 2 * halves.length <= 32767) {
+    // So many products fit in 16 bits: they are added there and widened once.
+    halves.forEach((half, n) => {
+      factor(half); f.get(codes[block]![half]); f.op("i16x8.relaxed_dot_i8x16_i7x16_s")
+      if (n > 0) f.op("i16x8.add")
     })
-    f.set(product)
-    return product
-  }))
+    f.op("i32x4.extadd_pairwise_i16x8_s")
+  } else halves.forEach((half, n) => {
+    if (relaxed) relaxedProduct(f, () => factor(half), codes[block]![half], low)
+    else exactProduct(f, () => factor(half), codes[block]![half])
+    if (n > 0) f.op("i32x4.add")
+  })
+  f.set(product)
+  return product
 }
 
 function exactProduct(f: FunctionBuilder, x: () => void, code: Local): void {

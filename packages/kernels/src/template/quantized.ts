@@ -1,6 +1,7 @@
 // Few rows times a weight stored in integer codes: activations are rounded to int8 in groups of 32, products are taken
 // on integers and only the sum of each group meets its scales. W is read once, from its packed bytes.
 import type { FunctionBuilder, Local } from "../emit/assembler.ts"
+import type { ByteRuns } from "../emit/bytes16.ts"
 import type { Holes } from "../emit/kernel.ts"
 import type { Phase, Template } from "./holes.ts"
 import { i32s, roundUp, split } from "./loops.ts"
@@ -20,18 +21,21 @@ export interface Pieces {
   /** Blocks, and those of them in whole runs. */
   readonly blocks: number
   readonly wholeBlocks: number
+  /** Which codes lie side by side, in W and therefore in the activations. */
+  readonly pairs: ByteRuns["pairs"]
 }
 export const run = 8
-function piecesOf(k: number, group: number): Pieces {
+function piecesOf({ dims, bytes }: Holes): Pieces {
+  const { k, group } = dims as { k: number; group: number }
   const perBlock = group < block ? 2 : 1, blocks = k / block, runBlocks = run / perBlock
-  return { perBlock, count: blocks * perBlock, runBlocks, blocks, wholeBlocks: blocks - (blocks % runBlocks) }
+  return { perBlock, count: blocks * perBlock, runBlocks, blocks, wholeBlocks: blocks - (blocks % runBlocks), pairs: bytes("code").runs(1, runBlocks).pairs }
 }
 
 /** Where the rounded activations lie, by rows; each pushes the address of a row's part. */
 export interface Rounded {
   /**
-   * int8 codes [m, k]. In whole runs, the blocks of a pair have their first halves side by side, then their second ones: what two
-   * neighbouring blocks of W are multiplied with is one vector of 256 bits. The blocks after the last run lie as they are.
+   * int8 codes [m, k]. Where blocks are pairs, those of a pair have their first halves side by side in whole runs, then their
+   * second ones: what a pair of W is multiplied with is one vector of 256 bits.
    */
   codes(f: FunctionBuilder, row: Local): void
   /** f32 [m, pieces]: scale, and scale · Σ codes. */
@@ -40,8 +44,8 @@ export interface Rounded {
 }
 
 export function quantizedMatmul(holes: Holes): Template {
-  const { m, k, group } = holes.dims as { m: number; k: number; group: number }
-  const pieces = piecesOf(k, group)
+  const { m, k } = holes.dims as { m: number; k: number }
+  const pieces = piecesOf(holes)
   const scaleAt = roundUp(m * k, 64), sumAt = scaleAt + roundUp(m * pieces.count * 4, 64)
   const part = (offset: number, stride: number) => (f: FunctionBuilder, row: Local): void => {
     holes.scratch(f); f.i32(offset); f.op("i32.add")
@@ -52,7 +56,7 @@ export function quantizedMatmul(holes: Holes): Template {
   return { phases: [roundPhase(holes, pieces, rounded), product.phase], scratchBytes: sumAt + m * pieces.count * 4, threadScratchBytes: product.threadScratchBytes }
 }
 
-function roundPhase({ dims, operands }: Holes, { blocks, wholeBlocks, perBlock }: Pieces, to: Rounded): Phase {
+function roundPhase({ dims, operands }: Holes, { blocks, wholeBlocks, perBlock, pairs }: Pieces, to: Rounded): Phase {
   const m = dims.m!
   return { units: m * blocks, emit(f, begin, end) {
     const [unit, row, b, position, at, apart] = i32s(f, 6)
@@ -83,7 +87,7 @@ function roundPhase({ dims, operands }: Holes, { blocks, wholeBlocks, perBlock }
       }
       to.codes(f, row!); f.get(position!); f.op("i32.add"); f.set(at!)
       f.assign(apart!, 16)
-      f.get(b!); f.i32(wholeBlocks); f.op("i32.lt_u")
+      f.get(b!); f.i32(pairs === "blocks" ? wholeBlocks : 0); f.op("i32.lt_u")
       f.if(() => {
         // Half h of the block b of a pair lies at 32·(b − b mod 2 + h) + 16·(b mod 2).
         f.get(at!); f.get(b!); f.i32(1); f.op("i32.and"); f.scale(16); f.op("i32.sub"); f.set(at!)
