@@ -86,7 +86,7 @@ function emitColumns(f: FunctionBuilder, u: Unit, count: 1 | 4): void {
     const position = f.local("i32")
     f.address(u.column, c, 1); f.set(position)
     return position
-  }).map((position) => u.holes.b.along(f, 1, [u.batch, u.k, position], u.k))
+  }).map((position) => u.holes.b.along(f, 1, [u.batch, u.k, position], u.k, true))
   const rowBytes = count * step * 4
 
   const rows = (kRange: readonly [Index, Index]) => {
