@@ -80,6 +80,12 @@ describe("what cannot be read or written is refused, with its place", () => {
   test("archives", async () => {
     await expect(openNpz(good)).rejects.toThrow("npz: bytes: the archive cannot be read")
     await expect(openNpz(read("stored.npz").subarray(0, 500))).rejects.toThrow("is it a zip file, and whole?")
+    // A member that claims two gigabytes is refused before they are allocated: no deflate is that good.
+    for (const name of ["stored.npz", "packed.npz"]) {
+      const bytes = read(name)
+      new DataView(bytes.buffer).setUint32(Buffer.from(bytes).indexOf("PK\x01\x02") + 24, 0x7ffffff0, true)
+      await expect(openNpz(bytes)).rejects.toThrow(/'f8.npy' claims 2147483632 bytes, from \d+/)
+    }
   })
   test("writing", async () => {
     await expect(joined(encodeNpy(tensor([1], { dtype: "bf16" })))).rejects.toThrow("no type of npy files holds bf16; cast it to f32, which is exact")

@@ -8,16 +8,26 @@ import type { Operand } from "../template/holes.ts"
 export function operand(body: Expr, shape: readonly number[], env: (f: FunctionBuilder) => Environment): Operand {
   const loads = loadsOf(body)
   const score = shape.map((n, axis) => (n === 1 ? -1 : loads.filter((l) => strideOf(l, axis) === 1).length))
+  // Where memory has no order that a coordinate shows, it may have one within quads (packed codes, say).
+  const uneven = shape.map((_, axis) => loads.some((l) => [...expr.sumOf(l.src[0]!).terms.keys()].some((t) => t.op !== "index" && dependsOn(t, axis))))
+  if (Math.max(...score) <= 0) shape.forEach((n, axis) => { if (uneven[axis]) score[axis] = loadsOf(inQuads(body, axis, n)).filter((l) => strideOf(l, placeAxis) === 1).length })
   const best = Math.max(...score, 0)
-  // Loads whose address is no sum of coordinates, as where small scales are packed.
-  const uneven = loads.some((l) => [...expr.sumOf(l.src[0]!).terms.keys()].some((t) => t.op !== "index"))
   return {
-    ...(uneven && { quad: (f: FunctionBuilder, axis: number, coords: readonly Local[], quad: Local) => pushQuad(f, env(f), body, axis, coords, quad) }),
+    ...(uneven.some(Boolean) && { quad: (f: FunctionBuilder, axis: number, coords: readonly Local[], quad: Local) => pushQuad(f, env(f), inQuads(body, axis, shape[axis]!), coords, quad) }),
     contiguous: best > 0 ? score.lastIndexOf(best) : undefined,
-    along(f, axis, coords, position) {
+    along(f, axis, coords, position, aligned = false) {
       const stream = new ExpressionStream(f, env(f), axis, coords, position, [body])
+      const own = aligned && uneven[axis] ? inQuads(body, axis, shape[axis]!) : undefined
       return {
-        value: (lanes, offset = 0) => stream.value(body, lanes, offset),
+        value(lanes, offset = 0) {
+          if (own === undefined || lanes === 1) return stream.value(body, lanes, offset)
+          const quad = f.local("i32")
+          f.address(position, offset, 1)
+          f.i32(2)
+          f.op("i32.shr_u")
+          f.set(quad)
+          pushQuad(f, env(f), own, coords, quad)
+        },
         vectors: (count) => stream.vectors(body, count),
       }
     },
@@ -27,15 +37,19 @@ export function operand(body: Expr, shape: readonly number[], env: (f: FunctionB
 
 /** Coordinates that stand for the quad and the place in it; no kernel has that many axes. */
 const quadAxis = 30, placeAxis = 31
+const dependsOn = (e: Expr, axis: number): boolean => flatten([e]).some((x) => x.op === "index" && x.value === axis)
+
+/** An expression along an axis, in terms of quads and the places in them. */
+function inQuads(body: Expr, axis: number, size: number): Expr {
+  const at = expr.add(expr.mul(expr.index(quadAxis, Math.ceil(size / 4)), expr.int(4)), expr.index(placeAxis, 4))
+  return rewrite([body], (e) => (e.op === "index" && e.value === axis ? at : undefined))[0]!
+}
 
 /** What the places of a quad share is computed once, as scalars; the rest on vectors, read at once where it is adjacent. */
-function pushQuad(f: FunctionBuilder, env: Environment, body: Expr, axis: number, coords: readonly Local[], quad: Local): void {
-  const size = Math.max(...flatten([body]).map((e) => (e.op === "index" && e.value === axis ? e.high + 1 : 0)))
-  const at = expr.add(expr.mul(expr.index(quadAxis, Math.ceil(size / 4)), expr.int(4)), expr.index(placeAxis, 4))
-  const [own] = rewrite([body], (e) => (e.op === "index" && e.value === axis ? at : undefined))
+function pushQuad(f: FunctionBuilder, env: Environment, body: Expr, coords: readonly Local[], quad: Local): void {
   const all = [...coords], none = f.local("i32")
   all[quadAxis] = quad
   f.i32(0)
   f.set(none)
-  new ExpressionStream(f, env, placeAxis, all, none, [own!]).value(own!, 4)
+  new ExpressionStream(f, env, placeAxis, all, none, [body]).value(body, 4)
 }

@@ -24,9 +24,10 @@ export interface Operand {
   /**
    * Emits what does not depend on `axis` (the base address, scales …) at this place of the code, and returns a stream
    * along it. `coords[axis]` is not read: `position` takes its place. The locals must keep their values while the
-   * stream is used; only `position` may move.
+   * stream is used; only `position` may move. `aligned` promises that wherever four lanes are asked for, they begin at
+   * a multiple of four.
    */
-  along(f: FunctionBuilder, axis: number, coords: readonly Local[], position: Local): Stream
+  along(f: FunctionBuilder, axis: number, coords: readonly Local[], position: Local, aligned?: boolean): Stream
   /**
    * Pushes the four values from 4 · `quad` on along `axis`: for values that neighbours compute from the same few words,
    * which an aligned quad of them shares. Undefined where a stream reads as well.

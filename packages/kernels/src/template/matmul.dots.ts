@@ -120,7 +120,7 @@ export function columnStreams(f: FunctionBuilder, u: Pick<Unit, "holes" | "batch
     const position = f.local("i32")
     f.address(u.column, c, 1); f.set(position)
     return position
-  }).map((position) => u.holes.b.along(f, 1, [u.batch, u.k, position], u.k))
+  }).map((position) => u.holes.b.along(f, 1, [u.batch, u.k, position], u.k, true))
 }
 
 interface Tile {

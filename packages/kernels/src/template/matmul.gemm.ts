@@ -164,7 +164,7 @@ function productPhase(dims: MatmulDims, holes: MatmulHoles, plan: Blocks, { rela
           minimum(f, kEnd, () => f.address(kFrom, kBlock, 1), kSize)
           f.get(kEnd); f.get(kFrom); f.op("i32.sub"); f.scale(4); f.set(kBytes)
           emitPack(f, { operand: holes.b, coords: [batch, k, column], inner: 2, innerRange: [columnFrom, columnEnd],
-            group: tile.columns, groupStride: panelBytes, outer: 1, outerRange: [kFrom, kEnd], outerStride: sumRowBytes, to: packedB })
+            group: tile.columns, groupStride: panelBytes, outer: 1, outerRange: [kFrom, kEnd], outerStride: sumRowBytes, aligned: true, to: packedB })
           f.forRange(blockFrom, rowFrom, rowEnd, rowBlock, () => {
             minimum(f, blockEnd, () => f.address(blockFrom, rowBlock, 1), rowEnd)
             f.assign(panelB, packedB)

@@ -94,7 +94,7 @@ function emitDots(f: FunctionBuilder, u: Unit, count: number, sum: Local): void 
     f.get(apart); f.scale(s); f.get(u.column); f.op("i32.add"); f.set(position)
     return position
   })
-  const streams = positions.map((position) => u.holes.b.along(f, 1, [u.batch, u.k, position], u.k))
+  const streams = positions.map((position) => u.holes.b.along(f, 1, [u.batch, u.k, position], u.k, true))
   const sums = streams.map(() => v128s(f, 2))
   for (const s of sums.flat()) { f.f32x4(0); f.set(s) }
   f.assign(at, u.a)

@@ -33,7 +33,7 @@ const swapCoords = ([batch, row, column]: readonly Local[]) => [batch, column, r
 
 const transposed = (operand: Operand): Operand => ({
   contiguous: operand.contiguous === undefined ? undefined : swap(operand.contiguous),
-  along: (f, axis, coords, position) => operand.along(f, swap(axis), swapCoords(coords), position),
+  along: (f, axis, coords, position, aligned) => operand.along(f, swap(axis), swapCoords(coords), position, aligned),
   constantAlong: (axis) => operand.constantAlong(swap(axis)),
 })
 

@@ -17,6 +17,8 @@ export interface Block {
   readonly outerRange: readonly [from: Index, to: Index]
   /** Bytes between neighbours along the outer axis. */
   readonly outerStride: number
+  /** Whether the outer range begins at a multiple of four. */
+  readonly aligned?: boolean
   /** Address of the first element. */
   readonly to: Local
 }
@@ -92,7 +94,7 @@ function packTransposed(f: FunctionBuilder, block: Block): void {
     Array.from({ length: count }, (_, c) => {
       const position = c === 0 ? i : f.local("i32")
       if (c > 0) { f.address(i, c, 1); f.set(position) }
-      return operand.along(f, outer, coords.with(inner, position), o)
+      return operand.along(f, outer, coords.with(inner, position), o, block.aligned)
     })
   const scalars = (sources: Stream[], from: Index) =>
     f.forRange(o, from, outerEnd, 1, () => {
