@@ -18,7 +18,7 @@ export async function supportOf(device: Device, reference: Device, unsupported: 
       found.set(name, { skipped })
       continue
     }
-    const cases = fc.sample(row.args(anything), { numRuns: 4, seed })
+    const cases = [...(row.corners ?? []), ...fc.sample(row.args(anything), { numRuns: 4, seed })]
     const run = (d: Device) => evaluate(d, () => Promise.all(cases.map((args) => outputsOf(row, args))))
     try {
       const [want, got] = [await run(reference), await run(device)]

@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { referenceDevice, type Device } from "@thimble/core"
 import * as ops from "../../core/src/ops/index.ts"
-import { devices } from "../src/devices.ts"
+import { devices, variants } from "../src/devices.ts"
 import { difference, evaluate, magnitudeOf, outputsOf, type Result } from "../src/measure.ts"
 import { holds } from "../src/runs.ts"
 import { rows } from "../src/table/index.ts"
@@ -21,7 +21,7 @@ const reference = referenceDevice()
 /** What the reference device gives for all cases of a row; the same cases for every device. */
 const expected = new Map<string, Promise<Result[][]>>()
 
-describe.each(devices)("ops on $name are those of the reference device", ({ open, unsupported = {} }) => {
+describe.each([...devices, ...variants])("ops on $name are those of the reference device", ({ open, unsupported = {} }) => {
   let device: Device
   beforeAll(async () => void (device = await open()))
   afterAll(() => device.close())
@@ -39,6 +39,6 @@ describe.each(devices)("ops on $name are those of the reference device", ({ open
       }
       const got = await run(device), known = await want
       return cases.map((args, i) => got[i]!.map((g, k) => difference(g, known[i]![k]!, row.bound, magnitudeOf(args))).find((d) => d !== undefined))
-    }))
+    }, row.corners))
   }
 })

@@ -1,6 +1,7 @@
 import fc from "fast-check"
 import * as t from "@thimble/core"
 import type { DType, Tensor } from "@thimble/core"
+import { couples, singles } from "./corners.ts"
 import { every, integers, numbers, pairs, Spec, wide, type Domain, type Values } from "./spec.ts"
 import { exact, noGradient, row, ulps, type Bound, type Gradient, type Row } from "./row.ts"
 
@@ -20,12 +21,12 @@ interface Unary {
 }
 const unary = (call: (x: Tensor) => Tensor, { types = every, bound = ulps(4), domain = wide, smooth = domain, gradient = "twice", values = all }: Unary = {}): Row => row({
   args: (g) => g.shape().chain((s) => fc.tuple(g.tensor(s, { types, values, domain, smooth }))),
-  call: ([x]) => call(x), bound, gradient, bench: [big()],
+  call: ([x]) => call(x), bound, gradient, bench: [big()], corners: singles(types).map((x) => [x] as const),
 })
 /** With a number from a list. */
 const withNumber = (call: (x: Tensor, n: number) => Tensor, given: readonly [number, ...number[]], { types = every, bound = ulps(4), domain = wide, smooth = domain, gradient = "twice", values = all }: Unary = {}): Row => row({
   args: (g) => g.shape().chain((s) => fc.tuple(g.tensor(s, { types, values, domain, smooth }), fc.constantFrom(...given))),
-  call: ([x, n]) => call(x, n), bound, gradient, bench: [big(), given[0]],
+  call: ([x, n]) => call(x, n), bound, gradient, bench: [big(), given[0]], corners: singles(types).map((x) => [x, given[0]] as const),
 })
 interface Binary extends Unary {
   /** Domain of the second operand. */
@@ -35,6 +36,7 @@ interface Binary extends Unary {
 const binary = (call: (a: Tensor, b: Tensor | number) => Tensor, { types = every, bound = exact, domain = wide, second = domain, gradient = "twice", values = all }: Binary = {}): Row => row({
   args: (g) => pairs(g).chain(([a, b]) => fc.tuple(g.tensor(a, { types, values, domain }), fc.oneof({ weight: 4, arbitrary: g.tensor(b, { types, values, domain: second }) }, { weight: 1, arbitrary: fc.constantFrom<number>(1, 2, 3, 7) }))),
   call: ([a, b]) => call(a, b), bound, gradient, bench: [big(), big()],
+  corners: [...couples(types), ...singles(types.filter(t.isFloat)).flatMap((a) => [[a, 0], [a, -1.5]] as const)],
 })
 
 const from = (low: number, high: number, ...avoid: number[]): Domain => ({ low, high, avoid })
@@ -57,14 +59,17 @@ export const elementwise = {
   clamp: row({
     args: (g) => g.shape().chain((s) => fc.tuple(g.tensor(s, { types: numbers, values: all, domain: from(-3, 3, -1, 2) }), fc.constantFrom(-1, undefined), fc.constantFrom(2, undefined))),
     call: ([x, low, high]) => t.clamp(x, low, high), bound: exact, gradient: "once", bench: [big(), -1, 2],
+    corners: singles(numbers).flatMap((x) => [[x, -1, 2], [x, undefined, 2], [x, -1, undefined]] as const),
   }),
   castTo: row({
     args: (g) => g.shape().chain((s) => fc.tuple(g.tensor(s, { types: every, values: all }), g.gradient ? fc.constant<DType>("f64") : fc.constantFrom(...every))),
     call: ([x, to]) => t.castTo(x, to), bound: exact, gradient: noGradient("to f64 it is the identity; covered by every op of f16"), bench: [big(), "f16"],
+    corners: singles(every).flatMap((x) => every.map((to) => [x, to] as const)),
   }),
   where: row({
     args: (g) => pairs(g).chain(([a, b]) => fc.tuple(g.tensor(a, { types: ["bool"] }), g.tensor(a, { types: every, values: all }), g.tensor(b, { types: every, values: all }))),
     call: ([c, a, b]) => t.where(c, a, b), bound: exact, gradient: "once", bench: [new Spec([1024, 1024], "bool"), big(), big()],
+    corners: couples(["f32"]).map(([a, b]) => [new Spec(a.shape, "bool"), a, b] as const),
   }),
   // rounding
   floor: unary(t.floor, { types: numbers, bound: exact, gradient: steps }), ceil: unary(t.ceil, { types: numbers, bound: exact, gradient: steps }),
@@ -87,7 +92,7 @@ export const elementwise = {
   sqrt: unary(t.sqrt, { domain: from(0.1, 4), bound: exact }), rsqrt: unary(t.rsqrt, { domain: from(0.1, 4), bound: exact }),
   pow: row({
     args: (g) => pairs(g).chain(([a, b]) => fc.tuple(g.tensor(a, { types: every, values: all, domain: from(0.2, 3) }), fc.oneof(g.tensor(b, { values: all }), fc.constantFrom<number>(0, 1, 2, 3, -1, 0.5, -0.5, 2.5)))),
-    call: ([a, b]) => t.pow(a, b), bound: ulps(4), gradient: "twice", bench: [big(), big()],
+    call: ([a, b]) => t.pow(a, b), bound: ulps(4), gradient: "twice", bench: [big(), big()], corners: couples(["f32"]),
   }),
   // circular and hyperbolic
   sin: unary(t.sin), cos: unary(t.cos), tan: unary(t.tan, { smooth: from(-1, 1), bound: ulps(8) }), asin: unary(t.asin, { domain: from(-0.9, 0.9), bound: ulps(8) }),
@@ -96,12 +101,12 @@ export const elementwise = {
   acosh: unary(t.acosh, { domain: from(1.2, 4), bound: ulps(8) }), atanh: unary(t.atanh, { domain: from(-0.9, 0.9), bound: ulps(8) }), erf: unary(t.erf),
   // activations
   sigmoid: unary(t.sigmoid), logSigmoid: unary(t.logSigmoid, { bound: ulps(8) }), softsign: unary(t.softsign, { ...kinks(0) }), hardsigmoid: unary(t.hardsigmoid, kinks(-3, 3)),
-  relu: unary(t.relu, { types: numbers, ...kinks(0) }), relu6: unary(t.relu6, { types: numbers, ...kinks(0, 6) }),
-  hardtanh: unary((x) => t.hardtanh(x, -1.5, 0.5), kinks(-1.5, 0.5)), leakyRelu: withNumber(t.leakyRelu, [0.01, -0.5], kinks(0)),
+  relu: unary(t.relu, { types: numbers, bound: exact, ...kinks(0) }), relu6: unary(t.relu6, { types: numbers, bound: exact, ...kinks(0, 6) }),
+  hardtanh: unary((x) => t.hardtanh(x, -1.5, 0.5), { bound: exact, ...kinks(-1.5, 0.5) }), leakyRelu: withNumber(t.leakyRelu, [0.01, -0.5], kinks(0)),
   elu: withNumber(t.elu, [1, 0.7], { bound: ulps(8), ...kinks(0) }), selu: unary(t.selu, { bound: ulps(8), ...kinks(0) }), celu: withNumber(t.celu, [1, 1.3], { bound: ulps(8), ...kinks(0) }),
   softplus: row({
     args: (g) => g.shape().chain((s) => fc.tuple(g.tensor(s, { types: every, values: all }), fc.constantFrom({}, { beta: 2, threshold: 20 }))),
-    call: ([x, options]) => t.softplus(x, options), bound: ulps(8), gradient: "twice", bench: [big(), {}],
+    call: ([x, options]) => t.softplus(x, options), bound: ulps(8), gradient: "twice", bench: [big(), {}], corners: singles(["f32"]).map((x) => [x, {}] as const),
   }),
   silu: unary(t.silu, { bound: ulps(8) }), gelu: unary(t.gelu, { bound: { scale: 1e-6 } }), geluTanh: unary(t.geluTanh, { bound: { scale: 1e-6 } }),
   mish: unary(t.mish, { bound: ulps(8) }), hardswish: unary(t.hardswish, kinks(-3, 3)),

@@ -1,6 +1,7 @@
 import fc from "fast-check"
 import * as t from "@thimble/core"
 import type { Shape } from "@thimble/core"
+import { lines } from "./corners.ts"
 import { axisOfRank, floats, Spec, type Gen, type Values } from "./spec.ts"
 import { noGradient, row, scale, type Row } from "./row.ts"
 
@@ -11,6 +12,7 @@ const near = scale(2e-5)
 /** Norms divide by the spread of their operands: where all are equal, only eps keeps rounding errors small. */
 const spread = { eps: 0.01 } as const
 const spreadOut = { values: ["plain"], distinct: true } as const
+const corners = lines(["f32"]).flatMap(([x, axis]) => (axis === undefined ? [] : [[x, axis] as const]))
 /** A tensor or nothing. */
 const maybe = (g: Gen, shape: Shape): fc.Arbitrary<Spec | undefined> => fc.option(g.tensor(shape, { values: ["plain"], types: ["f32", "f16"] }), { nil: undefined })
 const even = (g: Gen): fc.Arbitrary<number> => g.size(2, 1, 3)
@@ -29,11 +31,11 @@ const heads = (g: Gen) => fc.record({ batch: g.size(1, 2), kv: fc.constantFrom(1
 export const network = {
   softmax: row({
     args: (g) => g.shape(1, 4).chain((s) => fc.tuple(g.tensor(s), axisOfRank(s.length))),
-    call: ([x, axis]) => t.softmax(x, axis), bound: scale(2e-6), gradient: "twice", bench: [big(1024, 1024), -1],
+    call: ([x, axis]) => t.softmax(x, axis), bound: scale(2e-6), gradient: "twice", bench: [big(1024, 1024), -1], corners,
   }),
   logSoftmax: row({
     args: (g) => g.shape(1, 4).chain((s) => fc.tuple(g.tensor(s), axisOfRank(s.length))),
-    call: ([x, axis]) => t.logSoftmax(x, axis), bound: scale(4e-6), gradient: "twice", bench: [big(1024, 1024), -1],
+    call: ([x, axis]) => t.logSoftmax(x, axis), bound: scale(4e-6), gradient: "twice", bench: [big(1024, 1024), -1], corners,
   }),
   layerNorm: row({
     args: (g) => g.shape(1, 3).filter((s) => s.at(-1)! > 2 || s.includes(0)).chain((s) => fc.tuple(g.tensor(s, spreadOut), maybe(g, s.slice(-1)), maybe(g, s.slice(-1)))),

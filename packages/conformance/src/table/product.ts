@@ -1,6 +1,7 @@
 import fc from "fast-check"
 import * as t from "@thimble/core"
 import { expr, f16Bits, roundHalfEven, type DType, type Format, type Shape } from "@thimble/core"
+import { factors } from "./corners.ts"
 import { floats, Spec, type Gen } from "./spec.ts"
 import { noGradient, row, scale, type Row } from "./row.ts"
 
@@ -66,11 +67,12 @@ export function stored(format: Format, shape: readonly [number, number]): t.Weig
 export const products = {
   matmul: row({
     args: operands,
-    call: ([a, b]) => t.matmul(a, b), bound: near, gradient: "twice", bench: [big(512, 512), big(512, 512)],
+    call: ([a, b]) => t.matmul(a, b), bound: near, gradient: "twice", bench: [big(512, 512), big(512, 512)], corners: factors,
   }),
   linear: row({
     args: (g) => fc.tuple(g.shape(0, 2), sizes(g), sizes(g)).chain(([batch, k, n]) => fc.tuple(factor(g, [...batch, k], floats), factor(g, [n, k], floats), fc.option(factor(g, [n], floats), { nil: undefined }))),
     call: ([x, w, b]) => t.linear(x, w, b), bound: near, gradient: "twice", bench: [big(512, 512), big(512, 512), big(512)],
+    corners: factors.map(([x, { values, shape: [k, n] }]) => [x, new Spec([n!, k!], "f32", { values, seed: k! }), undefined] as const),
   }),
   bmm: row({
     args: (g) => fc.tuple(g.size(2, 1, 3), sizes(g), sizes(g), sizes(g)).chain(([b, m, k, n]) => fc.tuple(factor(g, [b, m, k]), factor(g, [b, k, n]))),

@@ -1,6 +1,7 @@
 import fc from "fast-check"
 import * as t from "@thimble/core"
 import type { DType, ReduceOptions, Shape, Tensor } from "@thimble/core"
+import { lines } from "./corners.ts"
 import { axisOfRank, every, floats, numbers, Spec, type Domain, type Gen, type Values } from "./spec.ts"
 import { exact, noGradient, row, scale, type Bound, type Gradient, type Row } from "./row.ts"
 
@@ -23,11 +24,14 @@ interface Reduction {
   /** An empty reduction has no result. */
   readonly some?: boolean
   readonly distinct?: boolean
+  /** The order in which a long row is combined decides whether it overflows. */
+  readonly overflows?: boolean
 }
 const filled = (g: Gen, some: boolean): fc.Arbitrary<Shape> => (some ? g.shape().filter((s) => !s.includes(0)) : g.shape())
-const reduction = (call: (x: Tensor, o: ReduceOptions) => Tensor, { types = floats, values = ["plain", "special", "ties"], domain, bound = scale(2e-6), gradient = "twice", some = false, distinct = false }: Reduction = {}): Row => row({
+const reduction = (call: (x: Tensor, o: ReduceOptions) => Tensor, { types = floats, values = ["plain", "special", "ties"], domain, bound = scale(2e-6), gradient = "twice", some = false, distinct = false, overflows = false }: Reduction = {}): Row => row({
   args: (g) => filled(g, some).chain((s) => fc.tuple(g.tensor(s, { types, values, distinct, ...(domain && { domain }) }), options(s))),
   call: ([x, o]) => call(x, o), bound, gradient, bench: [big(), { axis: -1 }],
+  corners: overflows ? [] : lines(types).map(([x, axis]) => [x, { ...(axis !== undefined && { axis }) }] as const),
 })
 const order: Reduction = { types: every, values: ["plain", "special", "ties", "large"], bound: exact, gradient: "once", some: true, distinct: true }
 
@@ -38,11 +42,11 @@ const along = (call: (x: Tensor, axis: number) => t.Chosen | Tensor, { types = e
     const y = call(x, axis)
     return "values" in y ? [y.values, y.indices] : y
   },
-  bound, gradient, bench: [big(), -1],
+  bound, gradient, bench: [big(), -1], corners: lines(types).flatMap(([x, axis]) => (axis === undefined ? [] : [[x, axis] as const])),
 })
 
 export const reduce = {
-  sum: reduction(t.sum, { types: every }), prod: reduction(t.prod, { types: every, domain: { low: -1.3, high: 1.3 } }), mean: reduction(t.mean),
+  sum: reduction(t.sum, { types: every }), prod: reduction(t.prod, { types: every, domain: { low: -1.3, high: 1.3 }, overflows: true }), mean: reduction(t.mean),
   amax: reduction(t.amax, order), amin: reduction(t.amin, order),
   any: reduction(t.any, { types: every, bound: exact, gradient: logic }), all: reduction(t.all, { types: every, bound: exact, gradient: logic }),
   countNonzero: reduction(t.countNonzero, { types: every, bound: exact, gradient: logic }),

@@ -19,6 +19,7 @@ export interface Row {
   readonly bound: Bound
   readonly gradient: Gradient
   readonly bench: unknown
+  readonly corners?: readonly unknown[]
 }
 
 interface Typed<A> {
@@ -28,6 +29,8 @@ interface Typed<A> {
   readonly gradient: Gradient
   /** Arguments of a representative size. */
   readonly bench: NoInfer<A>
+  /** Arguments that forward runs always try, before random ones. */
+  readonly corners?: readonly NoInfer<Readonly<A>>[]
 }
 /** Checks that the parts of a row fit each other. */
 export const row = <A>(typed: Typed<A>): Row => typed as unknown as Row

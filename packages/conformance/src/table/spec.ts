@@ -4,8 +4,11 @@ import {
   type DType, type Shape,
 } from "@thimble/core"
 
-/** What the elements of a generated tensor are like. */
-export type Values = "plain" | "special" | "ties" | "large" | "distinct"
+/**
+ * What the elements of a generated tensor are like. Three are laid out by `seed`: `cycle` has every special value in turn,
+ * each `seed` times; `lone` has one in each row of `seed` elements, at a place that moves; `zeros` mixes those of both signs.
+ */
+export type Values = "plain" | "special" | "ties" | "large" | "distinct" | "cycle" | "lone" | "zeros"
 /** How the tensor lies in memory: as stored, through a movement, or not stored at all but computed by its reader. */
 export type View = "stored" | "permuted" | "sliced" | "flipped" | "expanded" | "computed"
 
@@ -80,7 +83,14 @@ export function uniform(seed: number): () => number {
   }
 }
 
-const specials = [NaN, Infinity, -Infinity, -0, 0, 1, -1, 0.5, -2.5, 3.5, 1e-40, 3.4e38, -1e-8, 88.5, -103]
+// An odd number of each, so that a cycle brings every one of them to every lane of a vector.
+export const specials: readonly number[] = [NaN, Infinity, -Infinity, -0, 0, 1, -1, 0.5, -2.5, 3.5, 1e-40, 3.4e38, -1e-8, 88.5, -103]
+export function edgesOf(dtype: DType): readonly number[] {
+  const [low, high] = limitsOf(dtype)
+  return [low, high, low + 1, high - 1, 0, 1, 2, 3, 5]
+}
+/** Near the end in the first row, five further in each of the next. */
+const isLone = (i: number, length: number): boolean => i % length === (5 * Math.floor(i / length) + length - 2) % length
 const tied = [0, 1, 1, -1, 2, 2, -2, 0.5]
 
 /** The first n elements, in an order that the dtype, view and shape have no part in. */
@@ -92,13 +102,16 @@ function elements({ dtype, values, domain, seed }: Spec, n: number): Float64Arra
   if (isInteger(dtype)) {
     const [low, high] = limitsOf(dtype)
     const inside = (v: number): number => Math.min(Math.max(Math.floor(v), low), high)
-    const edges = [low, high, low + 1, high - 1, 0, 1, 2, 3]
+    const edges = edgesOf(dtype)
     const draw: Record<Values, (i: number) => number> = {
       plain: () => inside(domain.low + random() * (domain.high - domain.low + 1)),
       special: () => pick(edges),
       ties: () => inside(random() * 3),
       large: () => inside(low + random() * (high - low)),
       distinct: (i) => inside(i * 7 % Math.max(1, n)),
+      cycle: (i) => edges[Math.floor(i / seed) % edges.length]!,
+      lone: (i) => (isLone(i, seed) ? edges[Math.floor(i / seed) % edges.length]! : inside(random() * 3)),
+      zeros: () => 0,
     }
     return out.map((_, i) => draw[values](i))
   }
@@ -111,6 +124,9 @@ function elements({ dtype, values, domain, seed }: Spec, n: number): Float64Arra
     ties: () => pick(tied),
     large: () => (random() < 0.5 ? -1 : 1) * 10 ** (random() * 76 - 38),
     distinct: (i) => between((order![i]! + 0.2 + 0.6 * random()) / n),
+    cycle: (i) => specials[Math.floor(i / seed) % specials.length]!,
+    lone: (i) => (isLone(i, seed) ? specials[Math.floor(i / seed) % specials.length]! : between(random())),
+    zeros: () => pick([-0, 0, -0, -0, -1]),
   }
   return out.map((_, i) => draw[values](i))
 }

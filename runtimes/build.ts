@@ -1,0 +1,35 @@
+import { execFileSync } from "node:child_process"
+import { mkdirSync, readFileSync, rmSync } from "node:fs"
+import { join } from "node:path"
+import { build as bundle, type Options } from "tsup"
+
+/** What the check imports. */
+export const packages = ["core", "kernels", "compress", "formats"] as const
+/** Where `pnpm test:runtimes` puts the packed packages, and where everything is served from. */
+export const out = join(import.meta.dirname, "out")
+
+const common = {
+  config: false, format: "esm", target: "es2024", outExtension: () => ({ js: ".mjs" }), silent: true, dts: false,
+  env: { THIMBLE_RUNS: "", THIMBLE_SEED: "" },
+} satisfies Options
+
+/**
+ * Lays out what a user would have: in `node_modules` the packages as they are published, beside them the check as plain
+ * JavaScript that imports them (`plain`), and as an application's bundler would make it: everything in one file, for a
+ * browser, minified (`bundled`).
+ */
+export async function build(): Promise<void> {
+  const modules = join(out, "node_modules", "@thimble")
+  for (const made of ["node_modules", "plain", "bundled"]) rmSync(join(out, made), { recursive: true, force: true })
+  for (const name of packages) {
+    const { version } = JSON.parse(readFileSync(join(import.meta.dirname, "..", "packages", name, "package.json"), "utf8")) as { version: string }
+    mkdirSync(join(modules, name), { recursive: true })
+    execFileSync("tar", ["-xzf", join(out, `thimble-${name}-${version}.tgz`), "-C", join(modules, name), "--strip-components=1"])
+  }
+  const entry = ["program.ts", "page.ts"].map((file) => join(import.meta.dirname, "check", file))
+  await bundle({ ...common, entry, outDir: join(out, "plain"), platform: "neutral", external: [/^@thimble\//], noExternal: ["fast-check"] })
+  await bundle({ ...common, entry: [join(out, "plain", "page.mjs")], outDir: join(out, "bundled"), platform: "browser", noExternal: [/./], splitting: false, minify: true, metafile: true })
+  const { outputs } = JSON.parse(readFileSync(join(out, "bundled", "metafile-esm.json"), "utf8")) as { outputs: Record<string, { imports: { path: string }[] }> }
+  const left = Object.values(outputs).flatMap(({ imports }) => imports.map(({ path }) => path))
+  if (left.length > 0) throw new Error(`bundlers for pages see imports that no page has: ${left.join(", ")}`)
+}

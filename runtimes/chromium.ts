@@ -1,0 +1,56 @@
+import { accessSync, constants, readFileSync } from "node:fs"
+import { createServer, type Server } from "node:http"
+import type { AddressInfo } from "node:net"
+import { delimiter, join, normalize } from "node:path"
+import { chromium, type Browser } from "playwright-core"
+import { out, packages } from "./build.ts"
+
+/** The browser that is installed: the one that CHROMIUM names, or one of the usual names on the path. */
+export function findChromium(): string | undefined {
+  const folders = (process.env.PATH ?? "").split(delimiter)
+  const named = process.env.CHROMIUM ? [process.env.CHROMIUM] : ["chromium", "chromium-browser", "google-chrome"].flatMap((name) => folders.map((folder) => join(folder, name)))
+  return named.find((file) => {
+    try {
+      accessSync(file, constants.X_OK)
+      return true
+    } catch {
+      return false
+    }
+  })
+}
+
+export const launch = (executablePath: string): Promise<Browser> => chromium.launch({
+  executablePath,
+  args: ["--headless", "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
+})
+
+/** What a server may send with its pages. */
+export interface Headers {
+  /** Lets pages share memory among threads. */
+  readonly isolated: boolean
+  readonly policy?: string
+}
+
+const types: Readonly<Record<string, string>> = { html: "text/html", mjs: "text/javascript", js: "text/javascript", map: "application/json" }
+
+/** Serves what `build` made, and at `/` an empty page; returns its address and how to stop it. */
+export async function serve({ isolated, policy }: Headers): Promise<{ readonly url: string; readonly server: Server }> {
+  const imports = Object.fromEntries(packages.map((name) => [`@thimble/${name}`, `/node_modules/@thimble/${name}/dist/index.js`]))
+  const page = `<!doctype html><title>check</title>${policy ? "" : `<script type="importmap">${JSON.stringify({ imports })}</script>`}`
+  const server = createServer((request, response) => {
+    const path = normalize(new URL(request.url ?? "/", "http://localhost").pathname)
+    if (path === "/favicon.ico") return void response.writeHead(204).end()
+    try {
+      const body = path === "/" ? page : readFileSync(join(out, path))
+      response.writeHead(200, {
+        "content-type": types[path === "/" ? "html" : path.split(".").at(-1)!] ?? "application/octet-stream",
+        ...(isolated && { "cross-origin-opener-policy": "same-origin", "cross-origin-embedder-policy": "require-corp" }),
+        ...(policy && { "content-security-policy": policy }),
+      }).end(body)
+    } catch {
+      response.writeHead(404).end()
+    }
+  })
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve))
+  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`, server }
+}
