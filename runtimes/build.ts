@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process"
-import { mkdirSync, readFileSync, rmSync } from "node:fs"
+import { cpSync, mkdirSync, readFileSync, rmSync } from "node:fs"
 import { join } from "node:path"
 import { build as bundle, type Options } from "tsup"
 
@@ -22,9 +22,13 @@ export async function build(): Promise<void> {
   const modules = join(out, "node_modules", "@thimble")
   for (const made of ["node_modules", "plain", "bundled"]) rmSync(join(out, made), { recursive: true, force: true })
   for (const name of packages) {
-    const { version } = JSON.parse(readFileSync(join(import.meta.dirname, "..", "packages", name, "package.json"), "utf8")) as { version: string }
+    const from = join(import.meta.dirname, "..", "packages", name)
+    const { version, dependencies = {} } = JSON.parse(readFileSync(join(from, "package.json"), "utf8")) as { version: string; dependencies?: Record<string, string> }
     mkdirSync(join(modules, name), { recursive: true })
     execFileSync("tar", ["-xzf", join(out, `thimble-${name}-${version}.tgz`), "-C", join(modules, name), "--strip-components=1"])
+    // What the packages depend on is as it was installed for them.
+    for (const other of Object.keys(dependencies).filter((d) => !d.startsWith("@thimble/")))
+      cpSync(join(from, "node_modules", other), join(out, "node_modules", other), { recursive: true, dereference: true })
   }
   const entry = ["program.ts", "page.ts"].map((file) => join(import.meta.dirname, "check", file))
   await bundle({ ...common, entry, outDir: join(out, "plain"), platform: "neutral", external: [/^@thimble\//], noExternal: ["fast-check"] })

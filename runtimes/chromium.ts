@@ -1,4 +1,4 @@
-import { accessSync, constants, readFileSync } from "node:fs"
+import { accessSync, constants, readdirSync, readFileSync } from "node:fs"
 import { createServer, type Server } from "node:http"
 import type { AddressInfo } from "node:net"
 import { delimiter, join, normalize } from "node:path"
@@ -35,7 +35,13 @@ const types: Readonly<Record<string, string>> = { html: "text/html", mjs: "text/
 
 /** Serves what `build` made, and at `/` an empty page; returns its address and how to stop it. */
 export async function serve({ isolated, policy }: Headers): Promise<{ readonly url: string; readonly server: Server }> {
-  const imports = Object.fromEntries(packages.map((name) => [`@thimble/${name}`, `/node_modules/@thimble/${name}/dist/index.js`]))
+  const imports = Object.fromEntries([
+    ...packages.map((name) => [`@thimble/${name}`, `/node_modules/@thimble/${name}/dist/index.js`]),
+    ...readdirSync(join(out, "node_modules")).filter((name) => name !== "@thimble").map((name) => {
+      const { module } = JSON.parse(readFileSync(join(out, "node_modules", name, "package.json"), "utf8")) as { module: string }
+      return [name, new URL(module, `http://localhost/node_modules/${name}/`).pathname]
+    }),
+  ])
   const page = `<!doctype html><title>check</title>${policy ? "" : `<script type="importmap">${JSON.stringify({ imports })}</script>`}`
   const server = createServer((request, response) => {
     const path = normalize(new URL(request.url ?? "/", "http://localhost").pathname)
