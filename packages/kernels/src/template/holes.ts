@@ -74,6 +74,8 @@ export interface Template {
 export interface Features {
   /** Relaxed SIMD: fused multiply-add. */
   readonly relaxed: boolean
+  /** The relaxed dot product takes a second factor of eight bits for unsigned, as x86 does; seven bits are the same everywhere. */
+  readonly unsignedDot?: boolean
   /** V8's revectorizer is on: adjacent pairs of 128-bit operations become 256-bit ones. */
   readonly wide: boolean
 }

@@ -25,14 +25,15 @@ function quadsOf({ perBlock, pairs }: Pieces): readonly Quad[] {
 /** Rows of W per unit of work. */
 const unitRows = 16
 
-export function productPhase({ dims, operands, bytes, result, threadScratch, features: { relaxed } }: Holes, pieces: Pieces, rounded: Rounded): { phase: Phase; threadScratchBytes: number } {
+export function productPhase({ dims, operands, bytes, result, threadScratch, features: { relaxed, unsignedDot } }: Holes, pieces: Pieces, rounded: Rounded): { phase: Phase; threadScratchBytes: number } {
   const { m, n, group } = dims as { m: number; n: number; group: number }
   const { perBlock, count: all, runBlocks, blocks, wholeBlocks } = pieces
   const whole = wholeBlocks * perBlock, perGroup = (group / block) * perBlock
   // What is left of the runs: half of one, if it is as much, then single blocks.
   const singles = all - whole >= run / 2 ? whole + run / 2 : whole
   const quads = quadsOf(pieces)
-  const code = bytes("code"), oneZero = operands.zero?.constantAlong(0) && operands.zero.constantAlong(1)
+  // A code of −128 has no absolute value in seven bits.
+  const code = bytes("code"), relaxedDot = relaxed && (unsignedDot === true || bytes("code").low >= -127), oneZero = operands.zero?.constantAlong(0) && operands.zero.constantAlong(1)
   const phase: Phase = { units: ceilDiv(n, unitRows), emit(f, begin, end) {
     const [unit, row, rowEnd, i, b, xs, scales, sums, g, factors, at, partial, quad] = i32s(f, 13)
     const [factor, rest, last] = v128s(f, 3) as [Local, Local, Local]
@@ -124,7 +125,7 @@ export function productPhase({ dims, operands, bytes, result, threadScratch, fea
         quads.forEach(({ lanes, halved }, q) => {
           const joined = lanes.map((four, lane) => {
             const scaled = f.local("v128")
-            joinFour(f, four.map((piece) => dot(f, x, place, codes, halved ? { block: piece, halves: [lane as 0 | 1] } : halvesOf(pieces, piece), code, relaxed)))
+            joinFour(f, four.map((piece) => dot(f, x, place, codes, halved ? { block: piece, halves: [lane as 0 | 1] } : halvesOf(pieces, piece), code, relaxedDot)))
             f.op("f32x4.convert_i32x4_s"); f.set(scaled)
             return scaled
           })
@@ -140,7 +141,7 @@ export function productPhase({ dims, operands, bytes, result, threadScratch, fea
         const joined = f.local("v128")
         f.assign(b, (2 * wholeBlocks) / runBlocks)
         const codes = code.runs(1, runBlocks / 2).along(f, [row, b], b).read()
-        joinFour(f, [0, 1, 2, 3].map((piece) => dot(f, x, plain, codes, halvesOf(pieces, piece), code, relaxed)))
+        joinFour(f, [0, 1, 2, 3].map((piece) => dot(f, x, plain, codes, halvesOf(pieces, piece), code, relaxedDot)))
         f.op("f32x4.convert_i32x4_s"); f.set(joined)
         f.get(at); f.load("v128.load"); f.set(factor)
         multiplyAdd(f, relaxed, () => f.get(joined), () => f.get(factor), last)
@@ -152,7 +153,7 @@ export function productPhase({ dims, operands, bytes, result, threadScratch, fea
         f.forRange(b, singles / perBlock, blocks, 1, () => {
           const codes = inBlock.read()
           for (let piece = 0; piece < perBlock; piece++) {
-            const product = dot(f, x, plain, codes, halvesOf(pieces, piece), code, relaxed)
+            const product = dot(f, x, plain, codes, halvesOf(pieces, piece), code, relaxedDot)
             f.get(product); f.op("f32x4.convert_i32x4_s"); f.set(product)
             f.get(at); f.load("v128.load32_splat", 4 * piece); f.set(factor)
             multiplyAdd(f, relaxed, () => f.get(product), () => f.get(factor), last)

@@ -12,11 +12,12 @@ let probed: boolean | undefined
  * per process, shows the same bits and a gain.
  */
 export async function detectFeatures(revectorize?: boolean): Promise<Features> {
-  if (!hasRevectorizer()) return { relaxed: hasRelaxed(), wide: false }
+  const simd = relaxedSimd()
+  if (!hasRevectorizer()) return { ...simd, wide: false }
   const { setFlagsFromString } = await nodeModule("node:v8")
   const wide = revectorize ?? (probed ??= probe(setFlagsFromString))
   setFlagsFromString(revectorizer(wide))
-  return { relaxed: hasRelaxed(), wide }
+  return { ...simd, wide }
 }
 
 /** Node is built with it for some processors only. Before 24 it gave wrong code. */
@@ -26,15 +27,17 @@ function hasRevectorizer(): boolean {
   return Number(process.versions.node.split(".")[0]) >= 24 && variables?.v8_enable_wasm_simd256_revec === 1
 }
 
-function hasRelaxed(): boolean {
+function relaxedSimd(): Omit<Features, "wide"> {
   const m = new ModuleBuilder()
-  m.function(["v128"], ["v128"], (f, x) => {
-    f.get(x!)
-    f.get(x!)
-    f.get(x!)
-    f.op("f32x4.relaxed_madd")
-  })
-  return WebAssembly.validate(m.finish())
+  m.function([], ["i32"], (f) => {
+    f.i32(1); f.op("i8x16.splat")
+    f.i32(-128); f.op("i8x16.splat", "i16x8.relaxed_dot_i8x16_i7x16_s")
+    f.lane("i16x8.extract_lane_s", 0)
+  }, "dot")
+  const bytes = m.finish()
+  if (!WebAssembly.validate(bytes)) return { relaxed: false }
+  const { dot } = new WebAssembly.Instance(new WebAssembly.Module(bytes)).exports as { dot(): number }
+  return { relaxed: true, unsignedDot: dot() > 0 }
 }
 
 /** Runs one tile of the matrix product both ways, compiled by the optimizing compiler at once: when it would replace the quick one's code is chance. */
@@ -54,7 +57,7 @@ function probe(set: (flag: string) => void): boolean {
 /** `salt` makes the module's bytes differ: V8 reuses the code of equal modules. */
 function timeTile(salt: number): { time: number; bits: string } {
   const k = 128, a = 1024, b = 16384, sums = 65536
-  const tile = tileShape({ relaxed: hasRelaxed(), wide: true })
+  const { relaxed } = relaxedSimd(), tile = tileShape({ relaxed, wide: true })
   const m = new ModuleBuilder()
   const memory = m.memory({ initial: 2 })
   m.export("memory", memory)
@@ -65,7 +68,7 @@ function timeTile(salt: number): { time: number; bits: string } {
       f.assign(atB!, b)
       f.assign(end!, a + 4 * k)
       f.assign(to!, sums)
-      emitTile(f, { ...tile, relaxed: hasRelaxed(), fresh: true, a: atA!, aStride: 4 * k, b: atB!, bStride: 4 * tile.columns, aEnd: end!, sums: to!, sumStride: 4 * tile.columns })
+      emitTile(f, { ...tile, relaxed, fresh: true, a: atA!, aStride: 4 * k, b: atB!, bStride: 4 * tile.columns, aEnd: end!, sums: to!, sumStride: 4 * tile.columns })
     })
     f.i32(salt)
   }, "run")
