@@ -7,7 +7,7 @@ import { f32ToBf16, f32ToF16, spell } from "./approx.ts"
 import { ExpressionStream, storeScalar, storeVector, type Environment, type HostFunction } from "./expression.ts"
 import { emitMap, isVectorizable, rowAddress } from "./map.ts"
 import { operand } from "./operand.ts"
-import { emitReduce } from "./reduce.ts"
+import { emitReduce, partialBytes } from "./reduce.ts"
 import { templates } from "../template/index.ts"
 import type { Features, Operand, Phase, Push, Result, Template, Writer } from "../template/holes.ts"
 
@@ -56,8 +56,8 @@ export function emitKernel(kernel: Kernel, { host, constants, features }: EmitCo
     }
     if (kernel.kind === "reduce") {
       const [body, epilogue] = spell([kernel.body, asStored(kernel, kernel.epilogue)])
-      const { phases, scratchBytes } = emitReduce(kernel, body!, epilogue!, environment, scratch)
-      return { phases, scratchBytes, threadScratchBytes: 0, work: sizeOf(kernel.shape) * sizeOf(kernel.over) * flatten([body!]).length }
+      const { phases, scratchBytes } = emitReduce(kernel, body!, epilogue!, environment, { scratch, threadScratch })
+      return { phases, scratchBytes, threadScratchBytes: partialBytes, work: sizeOf(kernel.shape) * sizeOf(kernel.over) * flatten([body!]).length }
     }
     return emitTemplate(kernel, environment, { scratch, threadScratch, features, constants })
   })

@@ -15,13 +15,15 @@ const accumulators = 4
 /** A long reduction with few results is cut in this many parts. */
 const parts = 32
 
+/** Of private scratch they need as much as their vectors of partial results take. */
 export interface Reduction { readonly phases: Phase[]; readonly scratchBytes: number }
+export const partialBytes = 16 * accumulators
 
-export function emitReduce(kernel: ReduceKernel, body: Expr, epilogue: Expr, environment: (f: FunctionBuilder) => Environment, scratch: Push): Reduction {
+export function emitReduce(kernel: ReduceKernel, body: Expr, epilogue: Expr, environment: (f: FunctionBuilder) => Environment, { scratch, threadScratch }: { readonly scratch: Push; readonly threadScratch: Push }): Reduction {
   const rank = kernel.shape.length
   const loops = coalesce([...kernel.shape, ...kernel.over], rank, [body, epilogue])
   const plan: ReducePlan = {
-    kernel, environment, scratch, type: body.type,
+    kernel, environment, scratch, threadScratch, type: body.type,
     body: loops.bodies[0]!, epilogue: loops.bodies[1]!,
     outer: loops.shape.slice(0, loops.outer), over: loops.shape.slice(loops.outer),
   }
@@ -42,6 +44,7 @@ export interface ReducePlan {
   readonly kernel: ReduceKernel
   readonly environment: (f: FunctionBuilder) => Environment
   readonly scratch: Push
+  readonly threadScratch: Push
   readonly type: Scalar
   readonly body: Expr
   readonly epilogue: Expr
@@ -77,7 +80,7 @@ function finishScalar(f: FunctionBuilder, { epilogue, kernel }: ReducePlan, env:
 }
 
 /** Emits the loops over the reduced axes within `ranges`; returns the local that holds the result. */
-function reduceRange(f: FunctionBuilder, { type, kernel, body, outer, over }: ReducePlan, env: Environment, coords: readonly Local[], vector: boolean, ranges: readonly (readonly [number | Local, number | Local])[]): Local {
+function reduceRange(f: FunctionBuilder, { type, kernel, body, outer, over, threadScratch }: ReducePlan, env: Environment, coords: readonly Local[], vector: boolean, ranges: readonly (readonly [number | Local, number | Local])[]): Local {
   const total = f.local(valueType(type))
   identity(f, kernel.combine, type, 1)
   f.set(total)
@@ -95,6 +98,12 @@ function reduceRange(f: FunctionBuilder, { type, kernel, body, outer, over }: Re
     identity(f, kernel.combine, type, 4)
     f.set(v)
   }
+  const joinInto = (total: Local, value: Local): void => {
+    f.get(total)
+    f.get(value)
+    f.op(...vectorJoin[type as "f32"][kernel.combine])
+    f.set(total)
+  }
   const vectorEnd = f.local("i32")
   const nest = (depth: number): void => {
     const [from, to] = ranges[depth]!
@@ -104,12 +113,7 @@ function reduceRange(f: FunctionBuilder, { type, kernel, body, outer, over }: Re
     for (const count of vectors.length > 1 ? [vectors.length, 1] : vectors.length === 1 ? [1] : []) {
       f.push(to); f.i32(4 * count - 1); f.op("i32.sub"); f.set(vectorEnd)
       f.forRange(position, position, vectorEnd, 4 * count, () => {
-        for (let i = 0; i < count; i++) {
-          f.get(vectors[i]!)
-          stream.value(body, 4, 4 * i)
-          f.op(...vectorJoin[type as "f32"][kernel.combine])
-          f.set(vectors[i]!)
-        }
+        stream.vectors(body, count).forEach((value, i) => joinInto(vectors[i]!, value))
       })
     }
     f.forRange(position, position, to, 1, () => {
@@ -121,11 +125,16 @@ function reduceRange(f: FunctionBuilder, { type, kernel, body, outer, over }: Re
   }
   nest(0)
   if (vectors.length === 0) return total
+  if (vectors.length > 1) {
+    // Through memory: neighbouring stores are where the revectorizer starts from.
+    const partial = f.local("i32")
+    threadScratch(f); f.set(partial)
+    vectors.forEach((v, i) => { f.get(partial); f.get(v); f.store("v128.store", 16 * i) })
+    vectors.forEach((v, i) => { f.get(partial); f.load("v128.load", 16 * i); f.set(v) })
+  }
   while (vectors.length > 1) {
-    const right = vectors.pop()!, left = vectors.at(-1)!
-    f.get(left); f.get(right)
-    f.op(...vectorJoin[type as "f32"][kernel.combine])
-    f.set(left)
+    const right = vectors.pop()!
+    joinInto(vectors.at(-1)!, right)
   }
   for (let lane = 0; lane < 4; lane++) {
     const value = f.local(valueType(type))

@@ -58,6 +58,8 @@ export interface Result {
  */
 export interface Phase {
   readonly units: number
+  /** Rough count of scalar operations, where it is not the kernel's. */
+  readonly work?: number
   emit(f: FunctionBuilder, begin: Local, end: Local): void
 }
 

@@ -58,7 +58,7 @@ export function quantizedMatmul(holes: Holes): Template {
 
 function roundPhase({ dims, operands }: Holes, { blocks, wholeBlocks, perBlock, pairs }: Pieces, to: Rounded): Phase {
   const m = dims.m!
-  return { units: m * blocks, emit(f, begin, end) {
+  return { units: m * blocks, work: m * blocks * block * 8, emit(f, begin, end) {
     const [unit, row, b, position, at, apart] = i32s(f, 6)
     const [largest, inverse] = [f.local("v128"), f.local("v128")]
     const [scale, sum] = [f.local("f32"), f.local("v128")]

@@ -13,14 +13,15 @@ const pageBytes = 65536
 /** Kernels below this many scalar operations run on one thread: sharing them costs more. */
 const shareFrom = 40_000
 /** Small enough that the last portion is not waited for long, large enough that taking one costs nothing. */
-const portionsPerThread = 8
+const portionsPerThread = 16
 
 interface Memory extends Buffer { readonly at: number }
 interface Ready extends Executable {
   /** Position of the first phase in the function table. */
   readonly table: number
   readonly emitted: Emitted
-  readonly units: readonly number[]
+  /** Units of each phase, and how many of them a thread takes at a time: all, where sharing does not pay. */
+  readonly phases: readonly { readonly units: number; readonly portion: number }[]
 }
 
 export interface WasmSetup { readonly threads: number; readonly features: Features; readonly maximumPages: number }
@@ -93,7 +94,8 @@ export async function wasmDevice({ threads: threadCount, features, maximumPages 
       const first = base + count
       for (const phase of emitted.phases)
         m.function(phaseSignature.params, [], (f, _args, begin, end) => phase.emit(f, begin!, end!), `p${count++}`)
-      return { kernel, emitted, table: first, units: emitted.phases.map((p) => p.units) }
+      const phases = emitted.phases.map(({ units, work = emitted.work }) => ({ units, portion: work < shareFrom || threadCount === 1 ? units : Math.ceil(units / (threadCount * portionsPerThread)) }))
+      return { kernel, emitted, table: first, phases }
     })
     nextFunction += count
     const module = new WebAssembly.Module(m.finish())
@@ -161,7 +163,7 @@ export async function wasmDevice({ threads: threadCount, features, maximumPages 
       reserve(threadScratch, stride * threadCount)
       let at = list.at / 4, args = (list.at + steps * step.bytes) / 4
       for (const { executable, buffers, scalars } of calls) {
-        const { emitted, kernel, table: first, units } = executable as Ready
+        const { kernel, table: first, phases } = executable as Ready
         const block = args * 4
         for (let i = 0; i < buffers.length; i++) words[args++] = (buffers[i] as Memory).at
         for (let i = 0; i < scalars.length; i++) {
@@ -169,12 +171,12 @@ export async function wasmDevice({ threads: threadCount, features, maximumPages 
           else words[args++] = scalars[i]!
         }
         words[args++] = scratch.at
-        for (let i = 0; i < units.length; i++) {
-          const n = units[i]!
+        for (let i = 0; i < phases.length; i++) {
+          const { units, portion } = phases[i]!
           words[at] = first + i
           words[at + 1] = block
-          words[at + 2] = n
-          words[at + 3] = emitted.work < shareFrom || threadCount === 1 ? n : Math.ceil(n / (threadCount * portionsPerThread))
+          words[at + 2] = units
+          words[at + 3] = portion
           words[at + 4] = threadScratch.at
           at += step.bytes / 4
         }

@@ -18,8 +18,8 @@ export const control = {
 export const closed = (1 << 24) - 1
 
 export const phaseSignature = { params: ["i32", "i32", "i32", "i32"], results: [] } as const
-/** How often a thread looks before it sleeps: some 50 µs, more than what lies between two steps, less than a wake-up is worth. */
-const spins = 30_000
+/** How often a thread looks before it sleeps: some 150 µs, more than what lies between two steps, or two programs run in turn. */
+const spins = 200_000
 
 /**
  * Exports run(list, count, mayWait, stride), for the calling thread, and help(thread, mails), for the others: returns when
