@@ -1,32 +1,14 @@
+import { coordinates, flatIndex, reshaped } from "./coordinates.ts"
 import { scalarOf, type DType, type Scalar } from "./dtype.ts"
 import { fail } from "./errors.ts"
-import { acc, add, constant, div, freshExprs, index, int, load, mul, rem, scalar, store, type Expr } from "./expr.ts"
+import { acc, constant, freshExprs, index, load, scalar, store, type Expr } from "./expr.ts"
 import type { Kernel, Load } from "./kernel.ts"
 import type { Group, Schedule } from "./schedule.ts"
-import { sizeOf, type Shape } from "./shape.ts"
+import { sizeOf } from "./shape.ts"
 import type { Tensor } from "./tensor.ts"
 
 /** A kernel and what its parameters (after the output) and scalars stand for. */
 export interface Lowered { readonly kernel: Kernel; readonly inputs: readonly Tensor[]; readonly scalars: readonly Tensor[] }
-
-/** Row-major position of coordinates. */
-export function flatIndex(coords: readonly Expr[], shape: Shape): Expr {
-  let at = int(0)
-  for (let i = 0; i < shape.length; i++) at = add(mul(at, int(shape[i]!)), coords[i]!)
-  return at
-}
-/** Coordinates of a row-major position. */
-export function unflatten(at: Expr, shape: Shape): Expr[] {
-  const coords = new Array<Expr>(shape.length)
-  for (let i = shape.length - 1; i >= 0; i--) {
-    const n = shape[i]!
-    coords[i] = n <= 1 ? int(0) : i === 0 ? at : rem(at, int(n))
-    at = n <= 1 || i === 0 ? at : div(at, int(n))
-  }
-  return coords
-}
-/** The coordinates of a kernel over `shape`. */
-export const coordinates = (shape: Shape, first = 0): Expr[] => shape.map((n, i) => index(first + i, n))
 
 /** Turns a group into a kernel: one expression in the group's coordinates, loads where other groups' results are read. */
 export function lower(group: Group, { resolve }: Schedule, isStored: (t: Tensor) => boolean): Lowered {
@@ -80,7 +62,7 @@ export function lower(group: Group, { resolve }: Schedule, isStored: (t: Tensor)
     const shape = core.shape
     const own = coordinates(shape)
     let result: { kernel: Kernel }
-    const finish = (): Expr => store(root === core ? acc(scalarOf(core.dtype)) : at(root, unflatten(flatIndex(own, shape), root.shape)), root.dtype)
+    const finish = (): Expr => store(root === core ? acc(scalarOf(core.dtype)) : at(root, reshaped(own, shape, root.shape)), root.dtype)
     if ("reduce" in m) {
       const source = core.sources[0]!
       const axes = m.axes(core.attrs)

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest"
 import { expr, showExpr } from "../src/index.ts"
-import { flatIndex, unflatten } from "../src/lower.ts"
+import { flatIndex, unflatten } from "../src/coordinates.ts"
 
 const { freshExprs, index, int, add, mul, div, rem } = expr
 
