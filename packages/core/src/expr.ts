@@ -1,6 +1,6 @@
 import { bytesOf, dtypes, isFloat, isInteger, limitsOf, scalarOf, type DType, type Scalar } from "./dtype.ts"
 import { fail } from "./errors.ts"
-import { intern, type Expr, type ExprOp } from "./intern.ts"
+import { intern, noSources, type Expr, type ExprOp } from "./intern.ts"
 import { constant, int, integerDiv, integerProduct, integerRem, integerSum, integral, isConst } from "./sum.ts"
 
 export { alphabet, freshExprs, type Expr, type ExprOp } from "./intern.ts"
@@ -8,12 +8,12 @@ export { constant, int, sumOf, type Sum } from "./sum.ts"
 
 /** Coordinate along axis `axis` of a kernel, 0 … size-1. */
 export function index(axis: number, size: number): Expr {
-  return size <= 1 ? int(0) : intern("index", "i32", [], axis, undefined, 0, size - 1)
+  return size <= 1 ? int(0) : intern("index", "i32", noSources, axis, undefined, 0, size - 1)
 }
 /** The run-time scalar number `slot` of a kernel. */
-export const scalar = (type: Scalar, slot: number): Expr => intern("scalar", type, [], slot)
+export const scalar = (type: Scalar, slot: number): Expr => intern("scalar", type, noSources, slot)
 /** What a reduction or template has accumulated; only in epilogues. */
-export const acc = (type: Scalar): Expr => intern("acc", type, [])
+export const acc = (type: Scalar): Expr => intern("acc", type, noSources)
 
 /** Reads element `at` (i32, in elements) of parameter `parameter`, stored as `dtype`. */
 export function load(parameter: number, dtype: DType, at: Expr): Expr {

@@ -1,5 +1,4 @@
 import type { DType, Scalar } from "./dtype.ts"
-import type { Sum } from "./sum.ts"
 
 /**
  * The closed scalar alphabet: everything an emitter must spell. Values are the number of sources.
@@ -38,25 +37,36 @@ export interface Expr {
   readonly high: number
   /** Number within its scope; sources have smaller ids. */
   readonly id: number
-  /** @internal What `sumOf` found. */
-  sum: Sum | undefined
 }
 
 /** The expressions of a scope by hash, in an open-addressed table of a power of two places. */
 interface Scope { places: (Expr | undefined)[]; count: number }
-const newScope = (): Scope => ({ places: new Array<Expr | undefined>(128).fill(undefined), count: 0 })
+/** Places for the expressions of most kernels. */
+const usual = 256
+const newScope = (): Scope => ({ places: new Array<Expr | undefined>(usual).fill(undefined), count: 0 })
 let scope = newScope()
+/** An empty one, for the next to come. */
+let spare: Scope | undefined
 
 /** Runs `fn` with an empty intern table, so that what it builds (one kernel) can be collected afterwards. */
 export function freshExprs<T>(fn: () => T): T {
-  const outer = scope
-  scope = newScope()
+  const outer = scope, inner = spare ?? newScope()
+  spare = undefined
+  scope = inner
   try {
     return fn()
   } finally {
     scope = outer
+    if (inner.places.length === usual) {
+      inner.places.fill(undefined)
+      inner.count = 0
+      spare = inner
+    }
   }
 }
+
+/** What leaves of expressions are made of. */
+export const noSources: readonly Expr[] = []
 
 /** The one expression of the scope with these parts. Bounds follow from the parts, except for an index, whose size tells it apart. */
 export function intern(op: ExprOp, type: Scalar, src: readonly Expr[], value = 0, dtype?: DType, low = -Infinity, high = Infinity): Expr {
@@ -65,7 +75,7 @@ export function intern(op: ExprOp, type: Scalar, src: readonly Expr[], value = 0
   let at = hashOf(op, src, value) & mask
   for (let e = places[at]; e !== undefined; e = places[(at = (at + 1) & mask)])
     if (e.op === op && e.type === type && e.dtype === dtype && Object.is(e.value, value) && sameSources(e.src, src) && (op !== "index" || e.high === high)) return e
-  const made: Expr = { op, type, src, value, dtype, low, high, id: scope.count++, sum: undefined }
+  const made: Expr = { op, type, src, value, dtype, low, high, id: scope.count++ }
   places[at] = made
   if (scope.count * 2 > places.length) grow()
   return made

@@ -1,5 +1,5 @@
 import type { Scalar } from "./dtype.ts"
-import { intern, type Expr } from "./intern.ts"
+import { intern, noSources, type Expr } from "./intern.ts"
 
 // Index arithmetic that simplifies itself: sums are kept as Σ times·term + constant, which is valid modulo 2³².
 
@@ -8,41 +8,37 @@ export const isConst = (e: Expr, value?: number): boolean => e.op === "const" &&
 
 /** A constant; integers wrap to their type. */
 export function constant(type: Scalar, value: number): Expr {
-  if (!integral(type)) return intern("const", type, [], type === "bool" ? (value ? 1 : 0) : type === "f32" ? Math.fround(value) : value)
+  if (!integral(type)) return intern("const", type, noSources, type === "bool" ? (value ? 1 : 0) : type === "f32" ? Math.fround(value) : value)
   const v = type === "i32" ? value | 0 : value >>> 0
-  return intern("const", type, [], v, undefined, v, v)
+  return intern("const", type, noSources, v, undefined, v, v)
 }
 export const int = (value: number): Expr => constant("i32", value)
 
 /** Σ times·term + rest: no term twice, none of them a sum, by ascending ids. */
 export interface Sum { readonly terms: readonly Term[]; readonly rest: number }
 type Term = readonly [term: Expr, times: number]
-const none: Sum = { terms: [], rest: 0 }
+interface Growing { terms: Term[]; rest: number }
 
 /** The sum that an integer expression is: how often every non-linear term is taken, and the constant. */
-export function sumOf(e: Expr): Sum {
-  return (e.sum ??=
-    e.op === "const" ? { terms: [], rest: e.value }
-    : e.op === "add" ? plus(sumOf(e.src[0]!), sumOf(e.src[1]!), 1)
-    : e.op === "mul" && isConst(e.src[1]!) ? plus(none, sumOf(e.src[0]!), e.src[1]!.value)
-    : { terms: [[e, 1]], rest: 0 })
-}
+export const sumOf = (e: Expr): Sum => addTo({ terms: [], rest: 0 }, e, 1)
 
-/** a + times·b */
-function plus(a: Sum, b: Sum, times: number): Sum {
-  const rest = multiplyAdd(a.rest, times, b.rest)
-  if (b.terms.length === 0) return { terms: a.terms, rest }
-  if (a.terms.length === 0 && times === 1) return { terms: b.terms, rest }
-  const terms: Term[] = []
-  let i = 0
-  for (const [term, k] of b.terms) {
-    while (i < a.terms.length && a.terms[i]![0].id < term.id) terms.push(a.terms[i++]!)
-    const before = a.terms[i]?.[0] === term ? a.terms[i++]![1] : 0
-    const all = multiplyAdd(before, times, k)
-    if (all !== 0) terms.push([term, all])
+/** Adds times·e. */
+function addTo(sum: Growing, e: Expr, times: number): Growing {
+  if (e.op === "const") sum.rest = multiplyAdd(sum.rest, times, e.value)
+  else if (e.op === "add") for (const s of e.src) addTo(sum, s, times)
+  else if (e.op === "mul" && isConst(e.src[1]!)) addTo(sum, e.src[0]!, multiplyAdd(0, times, e.src[1]!.value))
+  else {
+    const { terms } = sum
+    // Most terms are newer than those before.
+    let at = terms.length
+    while (at > 0 && terms[at - 1]![0].id >= e.id) at--
+    const known = terms[at]?.[0] === e ? 1 : 0
+    const all = known ? multiplyAdd(terms[at]![1], times, 1) : times
+    if (at === terms.length) terms.push([e, all])
+    else if (all === 0) terms.splice(at, known)
+    else terms.splice(at, known, [e, all])
   }
-  while (i < a.terms.length) terms.push(a.terms[i++]!)
-  return { terms, rest }
+  return sum
 }
 /** a + times·b, exactly; modulo 2³² where that leaves the exact numbers. */
 function multiplyAdd(a: number, times: number, b: number): number {
@@ -51,62 +47,34 @@ function multiplyAdd(a: number, times: number, b: number): number {
 }
 
 /** n·(x div n) + (x rem n) is x again: what is left of a split coordinate once it is put together. */
-function rejoin(sum: Sum): Sum {
+function rejoin(sum: Growing): Growing {
   for (const [term, times] of sum.terms) {
     if (term.op !== "rem" || !isConst(term.src[1]!)) continue
     const [x, d] = term.src as [Expr, Expr]
     // A quotient of a quotient is one division, which is how it stands in the sum.
     const quotient = integerDiv(x, d)
     if (quotient.op !== "div" || !sum.terms.some(([t, k]) => t === quotient && k === times * d.value)) continue
-    return rejoin(plus({ terms: sum.terms.filter(([t]) => t !== term && t !== quotient), rest: sum.rest }, sumOf(x), times))
+    sum.terms = sum.terms.filter(([t]) => t !== term && t !== quotient)
+    return rejoin(addTo(sum, x, times))
   }
   return sum
 }
 
 /** The expression of a sum in which nothing is left to {@link rejoin}. */
-function build(type: Scalar, sum: Sum): Expr {
+function build(type: Scalar, { terms, rest }: Sum): Expr {
   let out: Expr | undefined
-  // What wraps is another sum, though an equal one.
-  let wraps = false
-  for (const [term, times] of sum.terms) {
-    let part = term
-    if (times !== 1) {
-      const factor = constant(type, times)
-      wraps ||= factor.value !== times
-      const { low, high } = within(type, Math.min(term.low * times, term.high * times), Math.max(term.low * times, term.high * times))
-      part = intern("mul", type, [term, factor], 0, undefined, low, high)
-    }
-    out = out === undefined ? part : addend(type, out, part)
-  }
-  const rest = constant(type, sum.rest)
-  if (out === undefined) return rest
-  if (rest.value !== 0) out = addend(type, out, rest, sum.rest)
-  if (!wraps && rest.value === sum.rest) out.sum ??= sum
-  return out
-}
-function addend(type: Scalar, a: Expr, b: Expr, more?: number): Expr {
-  const { low, high } = within(type, a.low + (more ?? b.low), a.high + (more ?? b.high))
-  return intern("add", type, [a, b], 0, undefined, low, high)
-}
-
-/** The bounds of the expression that {@link build} would make. */
-function boundsOf(type: Scalar, { terms, rest }: Sum): Bounds {
-  let all: Bounds | undefined
   for (const [term, times] of terms) {
-    const part = times === 1 ? term : within(type, Math.min(term.low * times, term.high * times), Math.max(term.low * times, term.high * times))
-    all = all === undefined ? part : within(type, all.low + part.low, all.high + part.high)
+    const part = times === 1 ? term : within("mul", type, term, constant(type, times), Math.min(term.low * times, term.high * times), Math.max(term.low * times, term.high * times))
+    out = out === undefined ? part : within("add", type, out, part, out.low + part.low, out.high + part.high)
   }
-  const wrapped = type === "i32" ? rest | 0 : rest >>> 0
-  if (all === undefined) return { low: wrapped, high: wrapped }
-  return wrapped === 0 ? all : within(type, all.low + rest, all.high + rest)
+  const last = constant(type, rest)
+  if (out === undefined) return last
+  return last.value === 0 ? out : within("add", type, out, last, out.low + rest, out.high + rest)
 }
-
-interface Bounds { readonly low: number; readonly high: number }
-const unbounded: Bounds = { low: -Infinity, high: Infinity }
-/** Bounds that hold: a value that may leave its type's range wraps, so nothing is known about it. */
-function within(type: Scalar, low: number, high: number): Bounds {
+/** An operation with bounds that hold: a value that may leave its type's range wraps, so nothing is known about it. */
+function within(op: "add" | "mul", type: Scalar, a: Expr, b: Expr, low: number, high: number): Expr {
   const least = type === "u32" ? 0 : -2147483648
-  return low >= least && high < least + 2 ** 32 ? { low, high } : unbounded
+  return low >= least && high < least + 2 ** 32 ? intern(op, type, [a, b], 0, undefined, low, high) : intern(op, type, [a, b])
 }
 const bounded = (e: Expr): boolean => e.low > -Infinity && e.high < Infinity
 
@@ -114,7 +82,7 @@ const bounded = (e: Expr): boolean => e.low > -Infinity && e.high < Infinity
 export function integerSum(a: Expr, b: Expr, times: 1 | -1): Expr {
   if (isConst(b, 0)) return a
   // Data of unknown size keeps its order of operations; only bounded values (coordinates) are worth rearranging.
-  if (bounded(a) && bounded(b)) return build(a.type, rejoin(plus(sumOf(a), sumOf(b), times)))
+  if (bounded(a) && bounded(b)) return build(a.type, rejoin(addTo(addTo({ terms: [], rest: 0 }, a, 1), b, times)))
   return times === 1 && isConst(a, 0) ? b : intern(times === 1 ? "add" : "sub", a.type, [a, b])
 }
 
@@ -126,8 +94,8 @@ export function weightedSum(parts: readonly Expr[], times: readonly number[]): E
     most += parts[i]!.high * times[i]!
   }
   if (!(most < 2 ** 31)) return undefined
-  let sum = none
-  for (let i = 0; i < parts.length; i++) sum = rejoin(plus(sum, sumOf(parts[i]!), times[i]!))
+  const sum: Growing = { terms: [], rest: 0 }
+  for (let i = 0; i < parts.length; i++) rejoin(addTo(sum, parts[i]!, times[i]!))
   return build("i32", sum)
 }
 
@@ -137,7 +105,7 @@ export function integerProduct(a: Expr, b: Expr): Expr {
     if (b.value === 0) return b
     if (b.value === 1) return a
     if (bounded(a)) {
-      const sum = plus(none, sumOf(a), b.value)
+      const sum = addTo({ terms: [], rest: 0 }, a, b.value)
       // Products of large constants leave the exact integers; the plain instruction wraps correctly.
       if (Math.abs(sum.rest) < 2 ** 52 && sum.terms.every(([, k]) => Math.abs(k) < 2 ** 31)) return build(a.type, rejoin(sum))
     }
@@ -145,15 +113,17 @@ export function integerProduct(a: Expr, b: Expr): Expr {
   return intern("mul", a.type, [a, b])
 }
 
-/** Splits a non-negative sum by divisor d: a = d·quotient + remainder, where `remainder` keeps what d does not divide; whether it is below d. */
-function divide(a: Expr, d: number): { quotient: Sum; remainder: Sum; fits: boolean } | undefined {
+/** Splits a non-negative sum by divisor d: a = d·quotient + remainder, where `remainder` keeps what d does not divide. */
+function divide(a: Expr, d: number): { quotient: Expr; remainder: Expr } | undefined {
   if (!(a.low >= 0 && a.high <= 2 ** 31) || d <= 0) return undefined
   const { terms, rest } = sumOf(a)
   const whole = Math.floor(rest / d)
-  const quotient = rejoin({ terms: terms.filter(([, k]) => k % d === 0).map(([t, k]) => [t, k / d]), rest: whole })
-  const remainder = rejoin({ terms: terms.filter(([, k]) => k % d !== 0), rest: rest - whole * d })
-  const { low, high } = boundsOf(a.type, remainder)
-  return boundsOf(a.type, quotient).low >= 0 && low >= 0 ? { quotient, remainder, fits: high < d } : undefined
+  const quotient: Growing = { terms: [], rest: whole }, remainder: Growing = { terms: [], rest: rest - whole * d }
+  for (const [term, k] of terms)
+    if (k % d === 0) quotient.terms.push([term, k / d])
+    else remainder.terms.push([term, k])
+  const q = build(a.type, rejoin(quotient)), r = build(a.type, rejoin(remainder))
+  return q.low >= 0 && r.low >= 0 ? { quotient: q, remainder: r } : undefined
 }
 
 /** a div b, of integers. */
@@ -162,9 +132,8 @@ export function integerDiv(a: Expr, b: Expr): Expr {
   if (isConst(a) && isConst(b)) return constant(a.type, b.value === 0 ? 0 : Math.trunc(a.value / b.value))
   const parts = b.op === "const" ? divide(a, b.value) : undefined
   if (parts === undefined) return intern("div", a.type, [a, b])
-  const quotient = build(a.type, parts.quotient)
-  if (parts.fits) return quotient
-  const remainder = build(a.type, parts.remainder)
+  const { quotient, remainder } = parts
+  if (remainder.high < b.value) return quotient
   // (x div p) div d = x div (p·d)
   const inner = remainder.op === "div" && isConst(remainder.src[1]!) ? integerDiv(remainder.src[0]!, constant(a.type, remainder.src[1]!.value * b.value))
     : intern("div", a.type, [remainder, b], 0, undefined, Math.floor(remainder.low / b.value), Math.floor(remainder.high / b.value))
@@ -177,6 +146,6 @@ export function integerRem(a: Expr, b: Expr): Expr {
   if (isConst(a) && isConst(b)) return constant(a.type, b.value === 0 ? 0 : a.value % b.value)
   const parts = b.op === "const" ? divide(a, b.value) : undefined
   if (parts === undefined) return intern("rem", a.type, [a, b])
-  const remainder = build(a.type, parts.remainder)
-  return parts.fits ? remainder : intern("rem", a.type, [remainder, b], 0, undefined, 0, b.value - 1)
+  const { remainder } = parts
+  return remainder.high < b.value ? remainder : intern("rem", a.type, [remainder, b], 0, undefined, 0, b.value - 1)
 }

@@ -57,6 +57,7 @@ const expandOp: Op<Shape> = {
 /** Repeats axes of size 1 up to `shape` (-1 keeps a size), adding axes in front, without copying. */
 export function expand(x: Tensor, shape: Shape): Tensor {
   if (!Array.isArray(shape)) checkShape("expand", shape)
+  if (sameShape(x.shape, shape)) return x
   const skip = shape.length - x.rank
   if (skip < 0) fail("shape", "expand", `${showShape(x.shape)} has more axes than ${showShape(shape)}`)
   const to = shape.map((n, i) => (n === -1 && i >= skip ? x.shape[i - skip]! : n))
