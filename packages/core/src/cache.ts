@@ -70,7 +70,8 @@ export function programFor(outputs: readonly Tensor[], device: Device): { progra
   }
   const words = structure.copy()
   const built = buildProgram(outputs, device)
-  const places = new Map(leaves.map((t, i) => [t, i]))
+  const places = new Map<Tensor, number>()
+  leaves.forEach((t, i) => places.set(t, i))
   programs.set(hash, { words, program: built.program, order: built.leaves.map((t) => places.get(t)!) })
   if (programs.size > capacity) programs.delete(programs.keys().next().value!)
   return built

@@ -1,5 +1,5 @@
 import type { Device } from "./device.ts"
-import type { Evaluations } from "./lower.ts"
+import type { Evaluation } from "./lower.ts"
 import type { Use } from "./schedule.ts"
 import { apply, type Op, type Tensor } from "./tensor.ts"
 
@@ -36,8 +36,8 @@ export interface Node {
   chain: number
   /** When it was last visited; each walk counts on from the walk before. */
   visited: number
-  /** Its values at the coordinates where the kernel now being lowered needs it. */
-  evaluations: Evaluations | undefined
+  /** Its values at the coordinates where the kernel that was lowered last needs it; the latest of a list. */
+  evaluation: Evaluation | undefined
 }
 
 /** The graph below these tensors, sources first, and each output's node: all distinct, none in memory before it is computed. */
@@ -84,7 +84,7 @@ export function graphOf(tensors: readonly Tensor[], device: Device): { nodes: No
 function newNode(tensor: Tensor): Node {
   const kind = kindOf(tensor)
   const sources = new Array<Node>(kind === "value" ? 0 : tensor.sources.length)
-  return { tensor, kind, size: tensor.size, sources, use: undefined, stored: false, root: false, constant: false, chain: 0, visited: 0, evaluations: undefined }
+  return { tensor, kind, size: tensor.size, sources, use: undefined, stored: false, root: false, constant: false, chain: 0, visited: 0, evaluation: undefined }
 }
 
 function expanded(t: Tensor, device: Device): Tensor {

@@ -43,7 +43,7 @@ export interface TemplateKernel extends KernelBase {
 export interface Load { readonly shape: Shape; readonly body: Expr }
 
 const printed = new WeakMap<Kernel, string>()
-/** One line per kernel; equal kernels print equally, so the text is also the key of kernel caches. Printed once per object. */
+/** One line per kernel; equal kernels print equally, so the text is also the key of kernel caches. Each object is printed once. */
 export function showKernel(kernel: Kernel): string {
   let text = printed.get(kernel)
   if (text === undefined) printed.set(kernel, (text = print(kernel)))

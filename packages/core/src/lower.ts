@@ -53,8 +53,8 @@ function codeOf(group: Group, at: Reader): Code {
 }
 
 type Reader = (node: Node, coords: readonly Expr[]) => Expr
-/** Values of a node in one kernel, whose reader this is. */
-export interface Evaluations { readonly at: Reader; readonly list: { readonly coords: readonly Expr[]; readonly value: Expr }[] }
+/** A value of a node in one kernel, whose reader this is, and the one before. */
+export interface Evaluation { readonly by: Reader; readonly coords: readonly Expr[]; readonly value: Expr; readonly before: Evaluation | undefined }
 
 /** The value of a node at some coordinates; lists what it loads. */
 function reader(group: Group, inputs: Node[], scalars: Node[]): Reader {
@@ -62,10 +62,10 @@ function reader(group: Group, inputs: Node[], scalars: Node[]): Reader {
     const { dtype, shape } = node.tensor
     if (isLoaded(node, group)) return load(1 + slot(inputs, node), dtype, flatIndex(coords, shape))
     if (node === group.core) return acc(scalarOf(dtype))
-    const { list } = node.evaluations?.at === at ? node.evaluations : (node.evaluations = { at, list: [] })
-    for (const known of list) if (sameCoordinates(known.coords, coords)) return known.value
+    const before = node.evaluation?.by === at ? node.evaluation : undefined
+    for (let e = before; e !== undefined; e = e.before) if (sameCoordinates(e.coords, coords)) return e.value
     const value = store(meaning(node, coords), dtype)
-    list.push({ coords, value })
+    node.evaluation = { by: at, coords, value, before }
     return value
   }
   const meaning: Reader = (node, coords) => {

@@ -25,21 +25,20 @@ const halves = new Int32Array(float.buffer)
  * different structures differ, and none begins another.
  */
 export class Structure {
-  private words = new Int32Array(1024)
+  private readonly words: number[] = []
   /** How many there are. */
   length = 0
 
   add(word: number): void {
-    if (this.length === this.words.length) {
-      const longer = new Int32Array(2 * this.length)
-      longer.set(this.words)
-      this.words = longer
-    }
     this.words[this.length++] = word
+  }
+  /** The same object. */
+  addIdentity(x: object): void {
+    this.add(idOf(x))
   }
   /** The op, the type and the attributes of a tensor; what it reads is for the caller to add. */
   addTensor(t: Tensor): void {
-    this.add(idOf(t.op))
+    this.addIdentity(t.op)
     this.addType(t)
     this.addValue(t.attrs)
   }
@@ -77,7 +76,7 @@ export class Structure {
       this.add(end)
     } else if (typeof x === "object" || typeof x === "function") {
       this.add(is.object)
-      this.add(idOf(x))
+      this.addIdentity(x)
     } else {
       this.add(is[typeof x as "string" | "boolean" | "bigint" | "symbol"])
       this.addText(String(x))
@@ -88,14 +87,16 @@ export class Structure {
     this.add(halves[0]!)
     this.add(halves[1]!)
   }
-  private addText(text: string): void {
+  addText(text: string): void {
     this.add(text.length)
     for (let i = 0; i < text.length; i++) this.add(text.charCodeAt(i))
   }
 
   /** All words. */
   copy(): Int32Array {
-    return this.words.slice(0, this.length)
+    const words = new Int32Array(this.length)
+    for (let i = 0; i < words.length; i++) words[i] = this.words[i]!
+    return words
   }
   equals(words: Int32Array): boolean {
     if (words.length !== this.length) return false

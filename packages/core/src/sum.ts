@@ -14,20 +14,25 @@ export function constant(type: Scalar, value: number): Expr {
 }
 export const int = (value: number): Expr => constant("i32", value)
 
-/** Σ times·term + rest: no term twice, none of them a sum, by ascending ids. */
-export interface Sum { readonly terms: readonly Term[]; readonly rest: number }
-type Term = readonly [term: Expr, times: number]
-interface Growing { terms: Term[]; rest: number }
+/** Σ times·term + rest; none of the terms is a sum itself. */
+export interface Sum { readonly terms: ReadonlyMap<Expr, number>; readonly rest: number }
 
 /** The sum that an integer expression is: how often every non-linear term is taken, and the constant. */
-export const sumOf = (e: Expr): Sum => addTo({ terms: [], rest: 0 }, e, 1)
+export function sumOf(e: Expr): Sum {
+  const { terms, rest } = addTo(nothing(), e, 1)
+  return { terms: new Map(terms), rest }
+}
+
+/** A sum in the making: its terms by ascending ids, each once. */
+interface Growing { terms: (readonly [term: Expr, times: number])[]; rest: number }
+const nothing = (): Growing => ({ terms: [], rest: 0 })
 
 /** Adds times·e. */
 function addTo(sum: Growing, e: Expr, times: number): Growing {
   if (e.op === "const") sum.rest = multiplyAdd(sum.rest, times, e.value)
   else if (e.op === "add") for (const s of e.src) addTo(sum, s, times)
   else if (e.op === "mul" && isConst(e.src[1]!)) addTo(sum, e.src[0]!, multiplyAdd(0, times, e.src[1]!.value))
-  else {
+  else if (times !== 0) {
     const { terms } = sum
     // Most terms are newer than those before.
     let at = terms.length
@@ -61,7 +66,7 @@ function rejoin(sum: Growing): Growing {
 }
 
 /** The expression of a sum in which nothing is left to {@link rejoin}. */
-function build(type: Scalar, { terms, rest }: Sum): Expr {
+function build(type: Scalar, { terms, rest }: Growing): Expr {
   let out: Expr | undefined
   for (const [term, times] of terms) {
     const part = times === 1 ? term : within("mul", type, term, constant(type, times), Math.min(term.low * times, term.high * times), Math.max(term.low * times, term.high * times))
@@ -82,7 +87,7 @@ const bounded = (e: Expr): boolean => e.low > -Infinity && e.high < Infinity
 export function integerSum(a: Expr, b: Expr, times: 1 | -1): Expr {
   if (isConst(b, 0)) return a
   // Data of unknown size keeps its order of operations; only bounded values (coordinates) are worth rearranging.
-  if (bounded(a) && bounded(b)) return build(a.type, rejoin(addTo(addTo({ terms: [], rest: 0 }, a, 1), b, times)))
+  if (bounded(a) && bounded(b)) return build(a.type, rejoin(addTo(addTo(nothing(), a, 1), b, times)))
   return times === 1 && isConst(a, 0) ? b : intern(times === 1 ? "add" : "sub", a.type, [a, b])
 }
 
@@ -94,7 +99,7 @@ export function weightedSum(parts: readonly Expr[], times: readonly number[]): E
     most += parts[i]!.high * times[i]!
   }
   if (!(most < 2 ** 31)) return undefined
-  const sum: Growing = { terms: [], rest: 0 }
+  const sum = nothing()
   for (let i = 0; i < parts.length; i++) rejoin(addTo(sum, parts[i]!, times[i]!))
   return build("i32", sum)
 }
@@ -105,7 +110,7 @@ export function integerProduct(a: Expr, b: Expr): Expr {
     if (b.value === 0) return b
     if (b.value === 1) return a
     if (bounded(a)) {
-      const sum = addTo({ terms: [], rest: 0 }, a, b.value)
+      const sum = addTo(nothing(), a, b.value)
       // Products of large constants leave the exact integers; the plain instruction wraps correctly.
       if (Math.abs(sum.rest) < 2 ** 52 && sum.terms.every(([, k]) => Math.abs(k) < 2 ** 31)) return build(a.type, rejoin(sum))
     }
@@ -116,7 +121,7 @@ export function integerProduct(a: Expr, b: Expr): Expr {
 /** Splits a non-negative sum by divisor d: a = d·quotient + remainder, where `remainder` keeps what d does not divide. */
 function divide(a: Expr, d: number): { quotient: Expr; remainder: Expr } | undefined {
   if (!(a.low >= 0 && a.high <= 2 ** 31) || d <= 0) return undefined
-  const { terms, rest } = sumOf(a)
+  const { terms, rest } = addTo(nothing(), a, 1)
   const whole = Math.floor(rest / d)
   const quotient: Growing = { terms: [], rest: whole }, remainder: Growing = { terms: [], rest: rest - whole * d }
   for (const [term, k] of terms)

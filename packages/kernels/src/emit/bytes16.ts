@@ -55,8 +55,8 @@ function expressible(e: Expr): boolean {
     case "load": {
       if (bytesOf(e.dtype!) !== 1) return false
       const { terms } = expr.sumOf(e.src[0]!)
-      return terms.every(([t, k]) => (t.op === "index" && t.value === laneAxis ? k === 1 : !varies(t)))
-        && terms.some(([t]) => t.op === "index" && t.value === laneAxis)
+      return [...terms].every(([t, k]) => (t.op === "index" && t.value === laneAxis ? k === 1 : !varies(t)))
+        && [...terms.keys()].some((t) => t.op === "index" && t.value === laneAxis)
     }
     case "cast": return e.type !== "bool" && e.src[0]!.type !== "bool" && e.src[0]!.type !== "f32" && expressible(e.src[0]!)
     case "add": case "sub": case "and": case "or": case "xor": return e.src.every(expressible)
