@@ -1,7 +1,8 @@
 import { currentDevice, type Buffer, type Device } from "./device.ts"
 import { fail, showShape } from "./errors.ts"
-import { buildProgram, loadProgram, runProgram, showProgram, unloadProgram, type Loaded } from "./program.ts"
+import { buildProgram, loadProgram, runProgram, showProgram, unloadProgram, type Loaded, type Program } from "./program.ts"
 import { allocate, deviceOf, holderOf, realize } from "./realize.ts"
+import { signatureOf } from "./signature.ts"
 import { apply, fromStorage, Tensor, type Op, type Storage } from "./tensor.ts"
 import { mapTree, tensorsOf, walkTree, type Composed } from "./tree.ts"
 
@@ -35,8 +36,9 @@ export interface Compiled<A extends readonly unknown[], R> {
 interface Captured<R> {
   readonly loaded: Loaded
   readonly leaves: readonly Tensor[]
-  readonly placeholders: readonly Tensor[]
-  readonly scalars: readonly Tensor[]
+  /** Which argument a tensor of the graph stands for, and which number a run-time scalar. */
+  readonly inputs: ReadonlyMap<Tensor, number>
+  readonly scalars: ReadonlyMap<Tensor, number>
   readonly outputs: readonly Tensor[]
   readonly result: R
   /** Ends with the last run begun: runs share the program's temporaries, and a routine makes a run wait in its midst. */
@@ -61,36 +63,33 @@ export function compile<A extends readonly unknown[], R>(fn: (...args: { [K in k
 export function compile<A extends readonly unknown[], R>(fn: (...args: { [K in keyof A]: Traced<A[K]> }) => R, options: CompileOptions = {}): Compiled<A, R> {
   if (typeof fn !== "function") fail("value", "compile", `needs a function, got ${typeof fn}`)
   for (const i of options.donate ?? []) if (!Number.isInteger(i) || i < 0) fail("value", "compile", `donate names arguments by position, got ${i}`)
-  const cache = new Map<string, Promise<Captured<R>>>()
+  /** By the hash of the arguments' structure, or the next free number. */
+  const cache = new Map<number, { readonly words: Int32Array; readonly captured: Promise<Captured<R>> }>()
 
   const call = async (...args: A): Promise<R> => {
     for (const i of options.donate ?? []) if (i >= args.length) fail("value", "compile", `argument ${i} is donated, and there are ${args.length}`)
-    // A tensor at two places (tied weights) is one argument, inside as outside.
-    const tensors = [...new Set(tensorsOf(args))]
-    const numbers = numbersOf(args)
+    const { tensors, numbers, structure } = signatureOf(args)
     if (tensors.some((t) => t.op === inputOp)) fail("value", "compile", "a compiled function was called while another is captured", "call the plain function there")
     for (const t of tensors) if (t.disposed) fail("disposed", "compile", `an argument, ${t.dtype}${showShape(t.shape)}, was disposed`)
     const unstored = tensors.filter((t) => t.storage === undefined)
     if (unstored.length > 0) await realize(...unstored)
     const device = tensors.length > 0 ? deviceOf("compile", tensors) : currentDevice()
-    const key = signature(args, device)
-    let captured = cache.get(key)
-    if (captured === undefined) {
-      captured = capture(fn as (...args: unknown[]) => R, args, device)
-      cache.set(key, captured)
-      captured.catch(() => cache.delete(key))
+    structure.addIdentity(device)
+    let key = structure.hash(), known = cache.get(key)
+    while (known !== undefined && !structure.equals(known.words)) known = cache.get(++key)
+    if (known === undefined) {
+      cache.set(key, (known = { words: structure.copy(), captured: capture(fn as (...args: unknown[]) => R, args, device) }))
+      known.captured.catch(() => cache.delete(key))
     }
-    const c = await captured
-    const bound = new Map<Tensor, Tensor>(c.placeholders.map((p, i) => [p, tensors[i]!]))
-    const values = new Map<Tensor, number>(c.scalars.map((s, i) => [s, numbers[i]!]))
+    const c = await known.captured
     const input = (p: Tensor): Buffer => {
-      const t = bound.get(p)!
+      const t = tensors[c.inputs.get(p)!]!
       return t.storage?.buffer ?? fail("disposed", "compile", `an argument, ${t.dtype}${showShape(t.shape)}, was disposed before the function ran`, "was it donated to another call?")
     }
     const run = async (): Promise<Storage[]> => {
       const storages = allocate(device, c.outputs.map((o) => o.bytes))
       try {
-        await runProgram(c.loaded, { outputs: storages.map((s) => s.buffer), leaves: c.leaves, input, scalar: (t) => values.get(t)! })
+        await runProgram(c.loaded, { outputs: storages.map((s) => s.buffer), leaves: c.leaves, input, scalar: (t) => numbers[c.scalars.get(t)!]! })
         return storages
       } catch (e) {
         for (const s of storages) device.free(s.buffer)
@@ -106,10 +105,10 @@ export function compile<A extends readonly unknown[], R>(fn: (...args: { [K in k
   }
   const compiled = call as Compiled<A, R> & { programs: number }
   Object.defineProperty(compiled, "programs", { get: () => cache.size })
-  let shown: string[] = []
-  compiled.show = () => shown.join("\n\n")
+  let shown: Program[] = []
+  compiled.show = () => shown.map(showProgram).join("\n\n")
   compiled.dispose = () => {
-    for (const c of cache.values()) void c.then(({ loaded, running }) => running.then(() => unloadProgram(loaded)), () => {})
+    for (const { captured } of cache.values()) void captured.then(({ loaded, running }) => running.then(() => unloadProgram(loaded)), () => {})
     cache.clear()
     shown = []
   }
@@ -144,11 +143,13 @@ export function compile<A extends readonly unknown[], R>(fn: (...args: { [K in k
     const held = holderOf("compile", outputs) ?? device
     if (held !== device) fail("device", "compile", `the arguments live on ${device.name}, what the function captured on ${held.name}`, "move one with .to(device)")
     const { program, leaves } = buildProgram(outputs, device)
-    shown.push(showProgram(program))
-    return { loaded: await loadProgram(program, device), leaves, placeholders: [...inputs.values()], scalars, outputs, result, running: Promise.resolve() }
+    shown.push(program)
+    return { loaded: await loadProgram(program, device), leaves, inputs: placesOf([...inputs.values()]), scalars: placesOf(scalars), outputs, result, running: Promise.resolve() }
   }
   return compiled
 }
+
+const placesOf = (tensors: readonly Tensor[]): Map<Tensor, number> => new Map(tensors.map((t, i) => [t, i]))
 
 const hasRoutine = ({ program }: Loaded): boolean => program.steps.some((s) => s.kind === "routine")
 
@@ -156,39 +157,4 @@ const hasRoutine = ({ program }: Loaded): boolean => program.steps.some((s) => s
 function kept(t: Tensor): Tensor {
   if (t.disposed) fail("disposed", "compile", `${t.dtype}${showShape(t.shape)}, which the function captured and returns, was disposed`, "return a copy: t.add(0)")
   return t
-}
-
-const deviceNumbers = new WeakMap<Device, number>()
-let nextNumber = 0
-/** Tells devices apart, also those of one name. */
-function numberOf(device: Device): number {
-  let n = deviceNumbers.get(device)
-  if (n === undefined) deviceNumbers.set(device, (n = nextNumber++))
-  return n
-}
-
-function numbersOf(args: unknown): number[] {
-  const out: number[] = []
-  walkTree(args, (leaf) => {
-    if (typeof leaf === "bigint" && BigInt.asIntN(32, leaf) !== leaf) fail("value", "compile", `a bigint becomes an i32, and ${leaf} is out of its range`)
-    if (typeof leaf === "number" || typeof leaf === "bigint") out.push(Number(leaf))
-    return leaf
-  })
-  return out
-}
-
-/** What must be equal for a captured program to fit: the tree's paths, forms, shapes and dtypes, and all other leaves. */
-function signature(args: unknown, device: Device): string {
-  let key = `${numberOf(device)}`
-  const seen = new Map<Tensor, number>()
-  walkTree(args, (leaf, path) => {
-    key += `;${path}=`
-    if (leaf instanceof Tensor) {
-      if (!seen.has(leaf)) seen.set(leaf, seen.size)
-      key += `${leaf.dtype}[${leaf.shape.join()}]#${seen.get(leaf)}`
-    }
-    else key += typeof leaf === "number" || typeof leaf === "bigint" ? typeof leaf : `${typeof leaf} ${String(leaf)}`
-    return leaf
-  }, "", ({ form }, path) => (key += `;${path}:${form}`))
-  return key
 }

@@ -42,8 +42,15 @@ export interface TemplateKernel extends KernelBase {
 }
 export interface Load { readonly shape: Shape; readonly body: Expr }
 
-/** One line per kernel; equal kernels print equally, so the text is also the key of kernel caches. */
-export function showKernel(k: Kernel): string {
+const printed = new WeakMap<Kernel, string>()
+/** One line per kernel; equal kernels print equally, so the text is also the key of kernel caches. Each object is printed once. */
+export function showKernel(kernel: Kernel): string {
+  let text = printed.get(kernel)
+  if (text === undefined) printed.set(kernel, (text = print(kernel)))
+  return text
+}
+
+function print(k: Kernel): string {
   const head = `${k.kind === "template" ? k.name : k.kind} [${k.shape}]${k.kind === "reduce" ? ` over [${k.over}] ${k.combine}` : ""}`
   const types = `(${k.parameters.join(" ")}${k.scalars.length ? ` | ${k.scalars.join(" ")}` : ""})`
   if (k.kind === "map") return `${head} ${types} { ${showExpr(k.body)} }`

@@ -1,103 +1,92 @@
-import { scalarOf, type DType, type Scalar } from "./dtype.ts"
+import { coordinates, flatIndex, reshaped } from "./coordinates.ts"
+import { scalarOf } from "./dtype.ts"
 import { fail } from "./errors.ts"
-import { acc, add, constant, div, freshExprs, index, int, load, mul, rem, scalar, store, type Expr } from "./expr.ts"
+import { acc, constant, freshExprs, index, load, scalar, store, type Expr } from "./expr.ts"
+import type { Node } from "./graph.ts"
 import type { Kernel, Load } from "./kernel.ts"
-import type { Group, Schedule } from "./schedule.ts"
-import { sizeOf, type Shape } from "./shape.ts"
-import type { Tensor } from "./tensor.ts"
+import type { Group } from "./schedule.ts"
+import { sizeOf } from "./shape.ts"
 
 /** A kernel and what its parameters (after the output) and scalars stand for. */
-export interface Lowered { readonly kernel: Kernel; readonly inputs: readonly Tensor[]; readonly scalars: readonly Tensor[] }
+export interface Lowered { readonly kernel: Kernel; readonly inputs: readonly Node[]; readonly scalars: readonly Node[] }
 
-/** Row-major position of coordinates. */
-export function flatIndex(coords: readonly Expr[], shape: Shape): Expr {
-  let at = int(0)
-  for (let i = 0; i < shape.length; i++) at = add(mul(at, int(shape[i]!)), coords[i]!)
-  return at
-}
-/** Coordinates of a row-major position. */
-export function unflatten(at: Expr, shape: Shape): Expr[] {
-  const coords = new Array<Expr>(shape.length)
-  for (let i = shape.length - 1; i >= 0; i--) {
-    const n = shape[i]!
-    coords[i] = n <= 1 ? int(0) : i === 0 ? at : rem(at, int(n))
-    at = n <= 1 || i === 0 ? at : div(at, int(n))
-  }
-  return coords
-}
-/** The coordinates of a kernel over `shape`. */
-export const coordinates = (shape: Shape, first = 0): Expr[] => shape.map((n, i) => index(first + i, n))
+/** Whether a kernel loads the node instead of computing it. */
+export const isLoaded = (node: Node, { root }: Group): boolean => node.kind === "value" || (node.root && node !== root)
 
 /** Turns a group into a kernel: one expression in the group's coordinates, loads where other groups' results are read. */
-export function lower(group: Group, { resolve }: Schedule, isStored: (t: Tensor) => boolean): Lowered {
+export function lower(group: Group): Lowered {
   return freshExprs(() => {
-    const { root, core } = group
-    const inputs: Tensor[] = [], scalars: Tensor[] = []
-    const parameters: DType[] = [root.dtype], scalarTypes: Scalar[] = []
-    const memo = new Map<Tensor, Map<string, Expr>>()
-
-    const slot = (list: Tensor[], t: Tensor, added: () => void): number => {
-      let i = list.indexOf(t)
-      if (i < 0) {
-        i = list.push(t) - 1
-        added()
-      }
-      return i
-    }
-    const at = (tensor: Tensor, coords: readonly Expr[]): Expr => {
-      const t = resolve(tensor)
-      if (t !== root && (t.storage !== undefined || isStored(t))) return read(t, coords)
-      if (t === core) return acc(scalarOf(t.dtype))
-      let key = ""
-      for (const c of coords) key += `${c.id},`
-      let known = memo.get(t)
-      if (known === undefined) memo.set(t, (known = new Map()))
-      let value = known.get(key)
-      if (value === undefined) known.set(key, (value = store(meaning(t, coords), t.dtype)))
-      return value
-    }
-    const read = (t: Tensor, coords: readonly Expr[]): Expr => {
-      const n = slot(inputs, t, () => parameters.push(t.dtype))
-      return load(n + 1, t.dtype, flatIndex(coords, t.shape))
-    }
-    const meaning = (t: Tensor, coords: readonly Expr[]): Expr => {
-      const m = t.op.meaning
-      if ("scalar" in m) return m.scalar(t.sources.map((s) => at(s, coords)), t, t.attrs)
-      if ("move" in m) return at(t.sources[0]!, m.move(coords, t, t.attrs))
-      if ("at" in m) return m.at((s, c) => at(t.sources[s]!, c), coords, t, t.attrs)
-      if ("leaf" in m && m.leaf === "scalar") return scalar(scalarOf(t.dtype), slot(scalars, t, () => scalarTypes.push(scalarOf(t.dtype))))
-      if ("leaf" in m && m.leaf !== "buffer") return read(t, coords)
-      return fail("internal", t.op.name, "cannot stand inside another kernel")
-    }
-    const base = { dtype: root.dtype, parameters, scalars: scalarTypes }
-    // A kernel without elements runs nothing, and coordinates of an empty axis do not exist.
-    if (root.size === 0) return { kernel: { ...base, kind: "map", shape: [0], body: constant(scalarOf(root.dtype), 0) }, inputs, scalars }
-    if (core === undefined) {
-      const body = at(root, coordinates(root.shape))
-      return { kernel: { ...base, kind: "map", shape: root.shape, body }, inputs, scalars }
-    }
-    const m = core.op.meaning
-    const shape = core.shape
-    const own = coordinates(shape)
-    let result: { kernel: Kernel }
-    const finish = (): Expr => store(root === core ? acc(scalarOf(core.dtype)) : at(root, unflatten(flatIndex(own, shape), root.shape)), root.dtype)
-    if ("reduce" in m) {
-      const source = core.sources[0]!
-      const axes = m.axes(core.attrs)
-      const over = axes.map((a) => source.shape[a]!)
-      const coords = own.map((c, i) => (axes.includes(i) ? index(shape.length + axes.indexOf(i), source.shape[i]!) : c))
-      const body = source.size === 0 ? constant(scalarOf(source.dtype), 0) : at(source, coords)
-      result = { kernel: { ...base, kind: "reduce", shape, over, combine: m.reduce, body, epilogue: finish() } }
-    } else {
-      const template = core.op.template!
-      const loads: Record<string, Load> = {}
-      for (const [name, l] of Object.entries(template.loads(core, core.attrs))) {
-        const i = coordinates(l.shape)
-        const value = (): Expr => ("source" in l ? at(core.sources[l.source]!, l.coords(i)) : l.at((s, c) => at(core.sources[s]!, c), i))
-        loads[name] = { shape: l.shape, body: sizeOf(l.shape) === 0 ? constant("f32", 0) : value() }
-      }
-      result = { kernel: { ...base, kind: "template", name: core.op.name, shape, dims: template.dims(core, core.attrs), loads, epilogue: finish() } }
-    }
-    return { ...result, inputs, scalars }
+    const inputs: Node[] = [], scalars: Node[] = []
+    const code = codeOf(group, reader(group, inputs, scalars))
+    const { dtype } = group.root.tensor
+    const parameters = [dtype, ...inputs.map((n) => n.tensor.dtype)]
+    return { kernel: { dtype, parameters, scalars: scalars.map((n) => scalarOf(n.tensor.dtype)), ...code }, inputs, scalars }
   })
+}
+
+/** What a kernel computes. */
+type Code<K extends Kernel = Kernel> = K extends Kernel ? Omit<K, "dtype" | "parameters" | "scalars"> : never
+
+function codeOf(group: Group, at: Reader): Code {
+  const { core } = group, root = group.root.tensor
+  // A kernel without elements runs nothing, and coordinates of an empty axis do not exist.
+  if (root.size === 0) return { kind: "map", shape: [0], body: constant(scalarOf(root.dtype), 0) }
+  if (core === undefined) return { kind: "map", shape: root.shape, body: at(group.root, coordinates(root.shape)) }
+  const { op, attrs, shape, dtype } = core.tensor
+  const own = coordinates(shape)
+  const finish = (): Expr => store(core === group.root ? acc(scalarOf(dtype)) : at(group.root, reshaped(own, shape, root.shape)), root.dtype)
+  if ("reduce" in op.meaning) {
+    const [source] = core.sources, { tensor, size } = source!
+    const axes = op.meaning.axes(attrs)
+    const coords = own.map((c, i) => (axes.includes(i) ? index(shape.length + axes.indexOf(i), tensor.shape[i]!) : c))
+    const body = size === 0 ? constant(scalarOf(tensor.dtype), 0) : at(source!, coords)
+    return { kind: "reduce", shape, over: axes.map((a) => tensor.shape[a]!), combine: op.meaning.reduce, body, epilogue: finish() }
+  }
+  const { loads, dims } = op.template!
+  const bodies: Record<string, Load> = {}
+  for (const [name, l] of Object.entries(loads(core.tensor, attrs))) {
+    const i = coordinates(l.shape)
+    const value = (): Expr => ("source" in l ? at(core.sources[l.source]!, l.coords(i)) : l.at((s, c) => at(core.sources[s]!, c), i))
+    bodies[name] = { shape: l.shape, body: sizeOf(l.shape) === 0 ? constant("f32", 0) : value() }
+  }
+  return { kind: "template", name: op.name, shape, dims: dims(core.tensor, attrs), loads: bodies, epilogue: finish() }
+}
+
+type Reader = (node: Node, coords: readonly Expr[]) => Expr
+/** A value of a node in one kernel, whose reader this is, and the one before. */
+export interface Evaluation { readonly by: Reader; readonly coords: readonly Expr[]; readonly value: Expr; readonly before: Evaluation | undefined }
+
+/** The value of a node at some coordinates; lists what it loads. */
+function reader(group: Group, inputs: Node[], scalars: Node[]): Reader {
+  const at: Reader = (node, coords) => {
+    const { dtype, shape } = node.tensor
+    if (isLoaded(node, group)) return load(1 + slot(inputs, node), dtype, flatIndex(coords, shape))
+    if (node === group.core) return acc(scalarOf(dtype))
+    const before = node.evaluation?.by === at ? node.evaluation : undefined
+    for (let e = before; e !== undefined; e = e.before) if (sameCoordinates(e.coords, coords)) return e.value
+    const value = store(meaning(node, coords), dtype)
+    node.evaluation = { by: at, coords, value, before }
+    return value
+  }
+  const meaning: Reader = (node, coords) => {
+    const { tensor, sources, kind } = node
+    const m = tensor.op.meaning
+    if ("scalar" in m) return m.scalar(sources.map((s) => at(s, coords)), tensor, tensor.attrs)
+    if ("move" in m) return at(sources[0]!, m.move(coords, tensor, tensor.attrs))
+    if ("at" in m) return m.at((s, c) => at(sources[s]!, c), coords, tensor, tensor.attrs)
+    if (kind === "number") return scalar(scalarOf(tensor.dtype), slot(scalars, node))
+    return fail("internal", tensor.op.name, "cannot stand inside another kernel")
+  }
+  return at
+}
+
+/** Place of a node in a list, to which it is added if need be. */
+function slot(list: Node[], node: Node): number {
+  const i = list.indexOf(node)
+  return i < 0 ? list.push(node) - 1 : i
+}
+
+function sameCoordinates(a: readonly Expr[], b: readonly Expr[]): boolean {
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false
+  return true
 }

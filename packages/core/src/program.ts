@@ -1,10 +1,11 @@
 import type { Buffer, Call, Device, Executable } from "./device.ts"
 import { bytesOf, dtypes, type DType, type TypedArray } from "./dtype.ts"
 import { fail, showShape } from "./errors.ts"
+import type { Node } from "./graph.ts"
 import { showKernel, type Kernel } from "./kernel.ts"
-import { lower } from "./lower.ts"
 import { schedule } from "./schedule.ts"
 import { sizeOf, type Shape } from "./shape.ts"
+import { sharedLowering } from "./sharing.ts"
 import { elementsOf, Tensor, type Host } from "./tensor.ts"
 
 /** Where a value of a program lives: a stored tensor or literal it reads, an argument, a temporary's place, or an output. */
@@ -28,39 +29,33 @@ export interface Program {
 
 /** Schedules, lowers and plans memory. Outputs must be distinct and not stored yet. `leaves` are the stored tensors and literals it reads. */
 export function buildProgram(outputs: readonly Tensor[], device: Device): { program: Program; leaves: Tensor[] } {
-  const leaves: Tensor[] = []
   const plan = schedule(outputs, device)
-  const number = new Map<Tensor, number>()
-  const values: Value[] = []
   const outputOf = new Map(plan.outputs.map((o, i) => [o, i]))
-  const roots = new Set(plan.groups.map((g) => g.root))
-  const isStored = (t: Tensor): boolean => roots.has(t)
-  const steps: Step[] = []
-  for (const group of plan.groups) {
-    const t = group.root
-    if ("routine" in t.op.meaning) {
-      const sources = t.sources.map(plan.resolve)
-      steps.push({ kind: "routine", node: withoutSources(t), values: [t, ...sources].map(valueOf), sources: sources.map(({ shape, dtype }) => ({ shape, dtype })) })
-    } else {
-      const { kernel, inputs, scalars } = lower(group, plan, isStored)
-      steps.push({ kind: "kernel", kernel, values: [t, ...inputs].map(valueOf), scalars })
+  const leaves: Tensor[] = []
+  const values: Value[] = []
+  const valueOf = (node: Node): Value => {
+    const { tensor, kind } = node
+    if (kind !== "value") {
+      checkStorable(tensor.op.name, tensor.shape, tensor.dtype, device)
+      const output = outputOf.get(node)
+      return output === undefined ? { kind: "temporary", place: -1, bytes: tensor.bytes } : { kind: "output", output, bytes: tensor.bytes }
     }
+    const isLeaf = tensor.storage !== undefined || elementsOf(tensor) !== undefined
+    return isLeaf ? { kind: "leaf", leaf: leaves.push(tensor) - 1 } : { kind: "input", input: tensor }
   }
-  function valueOf(t: Tensor): number {
-    let n = number.get(t)
-    if (n !== undefined) return n
-    const bytes = t.size * bytesOf(t.dtype)
-    const output = outputOf.get(t)
-    if (roots.has(t)) checkStorable(t.op.name, t.shape, t.dtype, device)
-    n = values.push(
-      t.storage !== undefined || elementsOf(t) !== undefined ? { kind: "leaf", leaf: leaves.push(t) - 1 }
-      : output !== undefined ? { kind: "output", output, bytes }
-      : roots.has(t) ? { kind: "temporary", place: -1, bytes }
-      : { kind: "input", input: t },
-    ) - 1
-    number.set(t, n)
+  const numbers = new Map<Node, number>()
+  const numberOf = (node: Node): number => {
+    let n = numbers.get(node)
+    if (n === undefined) numbers.set(node, (n = values.push(valueOf(node)) - 1))
     return n
   }
+  const lower = sharedLowering()
+  const steps = plan.groups.map((group): Step => {
+    const { tensor, kind, sources } = group.root
+    if (kind === "routine") return { kind, node: withoutSources(tensor), values: [group.root, ...sources].map(numberOf), sources: sources.map(({ tensor: { shape, dtype } }) => ({ shape, dtype })) }
+    const { kernel, inputs, scalars } = lower(group)
+    return { kind: "kernel", kernel, values: [group.root, ...inputs].map(numberOf), scalars: scalars.map((s) => s.tensor) }
+  })
   return { program: planMemory(steps, values), leaves }
 }
 
@@ -77,8 +72,8 @@ const withoutSources = (t: Tensor): Tensor => new Tensor(t.op, [], t.attrs, t.sh
 
 /** Gives temporaries with disjoint lives the same memory: best fit among the free places, in program order. */
 function planMemory(steps: readonly Step[], values: readonly Value[]): Program {
-  const last = new Map<number, number>()
-  steps.forEach((s, i) => s.values.forEach((v) => last.set(v, i)))
+  const last = new Int32Array(values.length)
+  steps.forEach((s, i) => s.values.forEach((v) => (last[v] = i)))
   const places: number[] = []
   const free: number[] = []
   const placed = [...values]
@@ -93,9 +88,12 @@ function planMemory(steps: readonly Step[], values: readonly Value[]): Program {
       else free.splice(free.indexOf(best), 1)
       placed[out] = { ...value, place: best }
     }
-    for (const v of new Set(step.values)) {
+    for (const v of step.values) {
       const ended = placed[v]!
-      if (ended.kind === "temporary" && last.get(v) === i) free.push(ended.place)
+      if (ended.kind !== "temporary" || last[v] !== i) continue
+      free.push(ended.place)
+      // A routine may read it twice.
+      last[v] = -1
     }
   })
   return { steps, values: placed, places }

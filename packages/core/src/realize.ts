@@ -3,6 +3,7 @@ import { fail, showShape } from "./errors.ts"
 import { programFor } from "./cache.ts"
 import { allocateAll, loadProgram, runProgram, showProgram, unloadProgram } from "./program.ts"
 import { adopt, checkTensor, reader, type Storage, type Tensor } from "./tensor.ts"
+import { Walk } from "./visits.ts"
 
 function pendingOf(op: string, tensors: readonly Tensor[]): Tensor[] {
   for (const t of tensors) checkTensor(op, t, `spread the tensors of a tree: ${op}(...tensorsOf(tree))`)
@@ -49,12 +50,12 @@ export const deviceOf = (op: string, outputs: readonly Tensor[]): Device => hold
  */
 export function holderOf(op: string, outputs: readonly Tensor[]): Device | undefined {
   let device: Device | undefined
-  const seen = new Set<Tensor>()
+  const walk = new Walk()
   const stack = [...outputs]
   while (stack.length > 0) {
     const t = stack.pop()!
-    if (seen.has(t)) continue
-    seen.add(t)
+    if (walk.numberOf(t) >= 0) continue
+    walk.meet(t)
     if (t.disposed) fail("disposed", op, `an operand, ${t.dtype}${showShape(t.shape)} made by ${t.op.name}, was disposed before it was used`, "realize results before disposing their operands")
     if (t.device !== undefined && t.device !== (device ??= t.device)) fail("device", op, `tensors live on ${device.name} and ${t.device.name}`, "move some with .to(device), or realize them separately")
     if (t.storage === undefined) for (const s of t.sources) stack.push(s)

@@ -99,6 +99,7 @@ export class Tensor {
   /** @internal */ sources: readonly Tensor[]
   /** @internal */ storage: Storage | undefined
   /** @internal */ disposed = false
+  /** @internal When a walk over a graph last came by, see visits.ts. */ visited = 0
   /** @internal Smallest and largest element, known for integers that came from the host; index checks use it. */
   range: readonly [number, number] | undefined
 

@@ -1,7 +1,7 @@
 import { checkDevice, withDevice, type Device } from "./device.ts"
 import { fail, showShape } from "./errors.ts"
+import { copyOf } from "./graph.ts"
 import { fromBytes } from "./ops/create.ts"
-import { copyOf } from "./schedule.ts"
 import { reader, type Tensor } from "./tensor.ts"
 import { mapTree, tensorsOf } from "./tree.ts"
 

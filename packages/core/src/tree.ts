@@ -13,17 +13,19 @@ export interface Composed {
 }
 const isComposed = (x: object): x is Composed => "parts" in x && "withParts" in x && typeof x.parts === "function"
 
-/** Rebuilds a tree leaf by leaf. A leaf is whatever is not an array, a plain object or {@link Composed}; `enter` sees those. */
-export function walkTree(tree: unknown, visit: (leaf: unknown, path: string) => unknown, path = "", enter?: (branch: Composed, path: string) => void): unknown {
+/** Rebuilds a tree leaf by leaf. A leaf is whatever is not an array, a plain object or {@link Composed}. */
+export function walkTree(tree: unknown, visit: (leaf: unknown, path: string) => unknown, path = ""): unknown {
   const under = (key: string | number): string => (path === "" ? `${key}` : `${path}.${key}`)
-  if (Array.isArray(tree)) return tree.map((t, i) => walkTree(t, visit, under(i), enter))
-  if (tree === null || typeof tree !== "object") return visit(tree, path)
-  const fields = (of: object): Record<string, unknown> => Object.fromEntries(Object.entries(of).map(([k, t]) => [k, walkTree(t, visit, under(k), enter)]))
-  if (isComposed(tree)) {
-    enter?.(tree, path)
-    return tree.withParts(fields(tree.parts()) as Record<string, Tensor>)
-  }
-  return isPlain(tree) ? fields(tree) : visit(tree, path)
+  if (Array.isArray(tree)) return tree.map((t, i) => walkTree(t, visit, under(i)))
+  const branch = branchOf(tree)
+  if (branch === undefined) return visit(tree, path)
+  const fields = Object.fromEntries(Object.entries(branch).map(([k, t]) => [k, walkTree(t, visit, under(k))]))
+  return branch === tree ? fields : (tree as Composed).withParts(fields as Record<string, Tensor>)
+}
+/** @internal What stands below a plain object or {@link Composed}, by name; undefined for anything else. */
+export function branchOf(x: unknown): Readonly<Record<string, unknown>> | undefined {
+  if (x === null || typeof x !== "object" || x instanceof Tensor) return undefined
+  return isComposed(x) ? x.parts() : isPlain(x) ? (x as Record<string, unknown>) : undefined
 }
 const isPlain = (x: object): boolean => {
   const p = Object.getPrototypeOf(x) as unknown
@@ -44,7 +46,19 @@ export function leavesOf(tree: unknown): { path: string; tensor: Tensor }[] {
   })
   return out
 }
-export const tensorsOf = (tree: unknown): Tensor[] => leavesOf(tree).map((l) => l.tensor)
+export function tensorsOf(tree: unknown): Tensor[] {
+  const out: Tensor[] = []
+  const visit = (x: unknown): void => {
+    if (x instanceof Tensor) out.push(x)
+    else if (Array.isArray(x)) for (const t of x) visit(t)
+    else {
+      const branch = branchOf(x)
+      if (branch !== undefined) for (const k of Object.keys(branch)) visit(branch[k])
+    }
+  }
+  visit(tree)
+  return out
+}
 
 /** Dotted name → tensor, as checkpoints store a model. A tensor that stands at two places is named once. */
 export function stateDict(tree: unknown): Record<string, Tensor> {

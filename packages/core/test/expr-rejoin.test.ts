@@ -1,7 +1,7 @@
 import fc from "fast-check"
 import { expect, test } from "vitest"
 import { expr, showExpr, type Expr } from "../src/index.ts"
-import { flatIndex, unflatten } from "../src/lower.ts"
+import { flatIndex, unflatten } from "../src/coordinates.ts"
 
 const { freshExprs, index, int, add, mul, div, rem } = expr
 

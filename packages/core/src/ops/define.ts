@@ -30,13 +30,13 @@ function typeBeside(op: string, x: number, partner: DType): DType {
 /** Brings operands to one dtype (unless told otherwise) and one shape. */
 export function match(op: string, inputs: readonly Input[], sameType = true): Tensor[] {
   const partner = inputs.find((x): x is Tensor => x instanceof Tensor)
-  let list = inputs.map((x) => asTensor(op, x, partner))
-  if (sameType) {
-    const dtype = list.map((t) => t.dtype).reduce(promote)
-    list = list.map((t) => castTo(t, dtype))
+  const list = inputs.map((x) => asTensor(op, x, partner))
+  let { dtype, shape } = list[0]!
+  for (let i = 1; i < list.length; i++) {
+    dtype = promote(dtype, list[i]!.dtype)
+    shape = broadcastShapes(op, shape, list[i]!.shape)
   }
-  const shape = list.map((t) => t.shape).reduce((a, b) => broadcastShapes(op, a, b))
-  return list.map((t) => expand(t, shape))
+  return list.map((t) => expand(sameType ? castTo(t, dtype) : t, shape))
 }
 
 /** What a function takes: `float` takes integers and bool too, as f32; `number` is anything but bool; `bits` anything but floats. */

@@ -1,6 +1,6 @@
+import { reshaped } from "../coordinates.ts"
 import { fail, showShape } from "../errors.ts"
 import { add, and, constant, div, eq, ge, int, lt, max, min, mul, rem, select, sub, type Expr } from "../expr.ts"
-import { flatIndex, unflatten } from "../lower.ts"
 import { axesOf, axisOf, broadcastShapes, checkShape, resolveShape, sameShape, sizeOf, type Shape } from "../shape.ts"
 import { scalarOf } from "../dtype.ts"
 import { apply, checkTensor, type Op, type Tensor } from "../tensor.ts"
@@ -9,7 +9,7 @@ import { sum } from "./reduce.ts"
 const reshapeOp: Op<Shape> = {
   name: "reshape",
   flat: true,
-  meaning: { move: (out, node) => unflatten(flatIndex(out, node.shape), node.sources[0]!.shape) },
+  meaning: { move: (out, node) => reshaped(out, node.shape, node.sources[0]!.shape) },
   result: ([x], shape) => ({ shape, dtype: x!.dtype }),
   vjp: (dy, _out, [x]) => [reshape(dy, x!.shape)],
 }
@@ -60,6 +60,7 @@ const expandOp: Op<Shape> = {
 /** Repeats axes of size 1 up to `shape` (-1 keeps a size), adding axes in front, without copying. */
 export function expand(x: Tensor, shape: Shape): Tensor {
   if (!Array.isArray(shape)) checkShape("expand", shape)
+  if (sameShape(x.shape, shape)) return x
   const skip = shape.length - x.rank
   if (skip < 0) fail("shape", "expand", `${showShape(x.shape)} has more axes than ${showShape(shape)}`)
   const to = shape.map((n, i) => (n === -1 && i >= skip ? x.shape[i - skip]! : n))
