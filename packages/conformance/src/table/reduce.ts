@@ -24,7 +24,7 @@ interface Reduction {
   /** An empty reduction has no result. */
   readonly some?: boolean
   readonly distinct?: boolean
-  /** The order in which a long row is combined decides whether it overflows. */
+  /** The order in which values are combined decides whether one in between overflows. */
   readonly overflows?: boolean
 }
 const filled = (g: Gen, some: boolean): fc.Arbitrary<Shape> => (some ? g.shape().filter((s) => !s.includes(0)) : g.shape())
@@ -46,7 +46,7 @@ const along = (call: (x: Tensor, axis: number) => t.Chosen | Tensor, { types = e
 })
 
 export const reduce = {
-  sum: reduction(t.sum, { types: every }), prod: reduction(t.prod, { types: every, domain: { low: -1.3, high: 1.3 }, overflows: true }), mean: reduction(t.mean),
+  sum: reduction(t.sum, { types: every }), prod: reduction(t.prod, { types: every, values: ["plain", "limits", "ties"], domain: { low: -1.3, high: 1.3 }, overflows: true }), mean: reduction(t.mean),
   amax: reduction(t.amax, order), amin: reduction(t.amin, order),
   any: reduction(t.any, { types: every, bound: exact, gradient: logic }), all: reduction(t.all, { types: every, bound: exact, gradient: logic }),
   countNonzero: reduction(t.countNonzero, { types: every, bound: exact, gradient: logic }),

@@ -7,8 +7,9 @@ import {
 /**
  * What the elements of a generated tensor are like. Three are laid out by `seed`: `cycle` has every special value in turn,
  * each `seed` times; `lone` has one in each row of `seed` elements, at a place that moves; `zeros` mixes those of both signs.
+ * `limits` are special values whose products are the same in any order.
  */
-export type Values = "plain" | "special" | "ties" | "large" | "distinct" | "cycle" | "lone" | "zeros"
+export type Values = "plain" | "special" | "limits" | "ties" | "large" | "distinct" | "cycle" | "lone" | "zeros"
 /** How the tensor lies in memory: as stored, through a movement, or not stored at all but computed by its reader. */
 export type View = "stored" | "permuted" | "sliced" | "flipped" | "expanded" | "computed"
 
@@ -106,6 +107,7 @@ function elements({ dtype, values, domain, seed }: Spec, n: number): Float64Arra
     const draw: Record<Values, (i: number) => number> = {
       plain: () => inside(domain.low + random() * (domain.high - domain.low + 1)),
       special: () => pick(edges),
+      limits: () => pick(edges),
       ties: () => inside(random() * 3),
       large: () => inside(low + random() * (high - low)),
       distinct: (i) => inside(i * 7 % Math.max(1, n)),
@@ -121,6 +123,7 @@ function elements({ dtype, values, domain, seed }: Spec, n: number): Float64Arra
   const draw: Record<Values, (i: number) => number> = {
     plain: () => between(random()),
     special: () => (random() < 0.5 ? pick(specials) : between(random())),
+    limits: () => (random() < 0.8 ? pick([1, -1]) : pick([NaN, Infinity, -Infinity, -0, 0])),
     ties: () => pick(tied),
     large: () => (random() < 0.5 ? -1 : 1) * 10 ** (random() * 76 - 38),
     distinct: (i) => between((order![i]! + 0.2 + 0.6 * random()) / n),
