@@ -31,6 +31,7 @@ describe.each(everyFeatures)("matmul, relaxed $relaxed, wide $wide", (features) 
     { m: 67, k: 1100, n: 83, a: "row", b: "row" }, // several blocks of k, all tails
     { m: 67, k: 1100, n: 83, a: "column", b: "column" },
     { m: 1100, k: 5, n: 17, a: "row", b: "column" }, // several row units
+    { m: 2050, k: 3, n: 2060, a: "row", b: "row" }, // wide units
     { m: 600, k: 30, n: 20, a: "column", b: "row" },
     { m: 1, k: 1030, n: 517, a: "row", b: "column" }, // decoding
     { m: 11, k: 203, n: 37, a: "row", b: "column" },

@@ -32,8 +32,8 @@ const kBlockMaximum = 1024
 const rowBlock = 60
 /** Rows per unit at most: bounds the private sums. */
 const unitRowsMaximum = 1024
-/** Columns per unit: b's block is at most 256 KiB. */
-const unitColumnsMaximum = 64
+/** Columns per unit: b's block is at most 256 KiB; twice that in large products, where a is then read half as often. */
+const unitColumnsMaximum = ({ m, n }: MatmulDims): number => (Math.min(m, n) >= 2048 ? 128 : 64)
 const packRows = 32
 
 interface Blocks {
@@ -47,10 +47,11 @@ interface Blocks {
 }
 
 /** Block sizes depend on the dimensions alone, never on the number of threads. */
-function blocks({ batch, m, k, n }: MatmulDims, tile: TileShape): Blocks {
+function blocks(dims: MatmulDims, tile: TileShape): Blocks {
+  const { batch, m, k, n } = dims
   const kBlocks = Math.max(1, ceilDiv(k, kBlockMaximum))
   const kBlock = Math.max(4, roundUp(ceilDiv(k, kBlocks), 4))
-  const unitColumns = Math.min(unitColumnsMaximum, roundUp(n, tile.columns))
+  const unitColumns = Math.min(unitColumnsMaximum(dims), roundUp(n, tile.columns))
   const columnUnits = ceilDiv(n, unitColumns)
   // About 32 units for the threads to share, but not so few rows that packing b again for each shows.
   const wanted = Math.max(ceilDiv(m, unitRowsMaximum), Math.min(ceilDiv(32, batch * columnUnits), Math.floor(m / 256)), 1)
