@@ -1,5 +1,5 @@
 // What fuzzing reads: for each format files of any contents, changed, and what must hold of whatever can be opened.
-import { ThimbleError } from "@thimble/core"
+import { tensorsOf, ThimbleError } from "@thimble/core"
 import fc from "fast-check"
 import { strToU8, zipSync } from "fflate"
 import { dtypeNames, encodeGguf, encodeNpy, encodeSafetensors, openGguf, openLlama2c, openNpy, openNpz, openSafetensors, type NpyDType, type RawTensor, type Source } from "../src/index.ts"
@@ -91,7 +91,17 @@ const llama2c = fc.record({ version: fc.constantFrom(0, 1, 2), sizes: fc.tuple(.
 })
 
 export const targets: Readonly<Record<string, Target>> = {
-  gguf: { files: changed(contents.map((all) => () => joined(encodeGguf(all)))), read: async (s) => readTensors(await openGguf(s)) },
+  gguf: {
+    files: changed(contents.map((all) => () => joined(encodeGguf(all)))),
+    async read(s) {
+      const file = await openGguf(s)
+      await readTensors(file)
+      for (const name of file.entries.keys())
+        await file.weight(name).then((w) => tensorsOf(w).forEach((t) => t.dispose()), (e: unknown) => {
+          if (!(e instanceof ThimbleError) || !["dtype", "shape"].includes(e.code)) throw e
+        })
+    },
+  },
   safetensors: { files: changed(safetensors), read: async (s) => readTensors(await openSafetensors(s)) },
   npy: { files: changed(npy), read: async (s) => void await (await openNpy(s)).array() },
   npz: {
