@@ -1,4 +1,4 @@
-/** @packageDocumentation Files that tensors live in: GGUF, safetensors, npy and npz, llama2.c. */
+/** @packageDocumentation Files that tensors live in: GGUF, safetensors, npy and npz, llama2.c; tokenizers. */
 export { openSource, type Source, type SourceLike, type SourceOptions } from "./source.ts"
 export type { FileHandleLike } from "./source-file.ts"
 export type { HttpOptions } from "./source-http.ts"
@@ -18,3 +18,8 @@ export type { NpyDType } from "./npy-header.ts"
 export { encodeNpy, openNpy, saveNpy, type NpyArray, type NpyFile } from "./npy.ts"
 export { encodeNpz, openNpz, saveNpz, type NpzFile, type NpzOptions } from "./npz.ts"
 export { openLlama2c, type Llama2cConfig, type Llama2cEntry, type Llama2cFile } from "./llama2c.ts"
+export type { DecodeStream, DecodeTextOptions, EncodeTextOptions, Tokenizer } from "./tokenizer/tokenizer.ts"
+export type { ChatMessage, ChatOptions } from "./tokenizer/chat.ts"
+export { openSentencePiece } from "./tokenizer/sentencepiece.ts"
+export { openTokenizer, type TokenizerOptions } from "./tokenizer/json.ts"
+export { ggufTokenizer, type GgufTokenizerOptions } from "./tokenizer/gguf.ts"
