@@ -53,7 +53,7 @@ const all = { ...kinds, unigram: () => openSentencePiece(modelBytes("spm_unigram
 describe.each(Object.entries(all))("%s", (_, open) => {
   test("any ids: token by token is the same as at once, and no part of a character comes early", async () => {
     const tokenizer = await open()
-    fc.assert(fc.property(fc.array(fc.oneof(fc.nat(tokenizer.size - 1), fc.nat(Math.min(258, tokenizer.size - 1))), { maxLength: 30 }), (ids) => {
+    fc.assert(fc.property(fc.array(fc.oneof(fc.nat(tokenizer.size - 1), fc.nat(Math.min(258, tokenizer.size - 1))), { maxLength: 80, size: "max" }), (ids) => {
       const parts = streamed(tokenizer, ids)
       expect(parts.join("")).toBe(tokenizer.decode(ids))
       for (const part of parts) expect(part.isWellFormed()).toBe(true)
@@ -83,6 +83,18 @@ test("BPE by scores is the definition, ties included", async () => {
   fc.assert(fc.property(fc.string({ unit: fc.constantFrom("a", "b", " "), minLength: 1, maxLength: 14 }), (s) => {
     expect(tokenizer.encode(s).map(tokenizer.tokenOf)).toEqual(joinedByScore(`▁${s.replaceAll(" ", "▁")}`, scores))
   }), { numRuns: 500 })
+})
+
+test.each(["llama", "t5"])("%s: pieces of a user's own stand for themselves, unused and control ones for nothing, unknown text for one token a run", async (kind) => {
+  const vocab = [["<unk>", 0, "UNKNOWN"], ["<s>", 0, "CONTROL"], ["</s>", 0, "CONTROL"], ["<|x y|>", 0, "USER_DEFINED"], ["ab", -1, "UNUSED"], ["", -2, "NORMAL"], ["__proto__", -3, "USER_DEFINED"], ...["▁", "a", "b", "<", "s", ">", "▁b"].map((name, i) => [name, -4 - i, "NORMAL"])] as [string, number, string][]
+  const tokenizer = await ggufTokenizer(asGguf({ vocab, unk_id: 0, bos_id: 1, eos_id: 2 }, kind, { "tokenizer.ggml.unknown_token_id": { type: "u32", value: 0 }, "tokenizer.ggml.bos_token_id": { type: "u32", value: 1 }, "tokenizer.ggml.eos_token_id": { type: "u32", value: 2 } }))
+  const names = (s: string, special = false): string[] => tokenizer.encode(s, { special }).map(tokenizer.tokenOf)
+  expect(names("ab<|x y|> b__proto__")).toEqual(["▁", "a", "b", "<|x y|>", "▁b", "__proto__"])
+  expect(names("<s>")).toEqual(["▁", "<", "s", ">"])
+  expect(names("<s>a", true)).toEqual(["<s>", "▁", "a"])
+  expect(names("a日本b")).toEqual(["▁", "a", "<unk>", "b"])
+  expect(tokenizer.decode(tokenizer.encode("a日b"))).toBe("a \u2047 b")
+  expect(tokenizer.encode("a", { wrap: true }).map(tokenizer.tokenOf)).toEqual(kind === "llama" ? ["<s>", "▁", "a"] : ["▁", "a", "</s>"])
 })
 
 test("unigram from GGUF, with its normalisation rules", async () => {

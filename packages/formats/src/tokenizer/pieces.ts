@@ -44,6 +44,9 @@ function unionRanks(names: readonly string[], scores: ArrayLike<number>, findabl
 /** Begins names that no text may contain: texts are well-formed. */
 const hidden = "\ud800"
 
+/** A user's piece as normalised text has it; files of models spell its spaces either way. */
+const normalSpaces = (name: string): string => name.replaceAll(" ", spaceSymbol)
+
 /** Splits a normalised text into pieces of text; not all of them need be in the vocabulary. */
 async function pieceFinder({ algorithm, names, scores, types, unknown }: Pieces): Promise<(text: string) => string[]> {
   const findable = (id: number): boolean => types[id] === "normal" && names[id] !== ""
@@ -60,7 +63,7 @@ async function pieceFinder({ algorithm, names, scores, types, unknown }: Pieces)
   }
   // Where no piece goes on beyond a space that follows something, words can be looked at one by one.
   const byWords = names.every((name, id) => !findable(id) || !/[^▁]▁/.test(name))
-  const split = splitter(names.filter((_, id) => types[id] === "user"))
+  const split = splitter(names.filter((_, id) => types[id] === "user").map(normalSpaces))
   return (text) => split(text).flatMap(({ text: part, found }) => (found ? [part] : (byWords ? (part.match(/▁*[^▁]+|▁+$/g) ?? []) : [part]).flatMap(find)))
 }
 
@@ -69,7 +72,7 @@ export async function piecesTokenizer(pieces: Pieces): Promise<Tokenizer> {
   const { names, types, bos, eos, unknown, unknownText, wrap, template } = pieces
   const find = await pieceFinder(pieces)
   const normalize = normalizer({ ...pieces.normalization, untouched: names.filter((name, id) => types[id] === "user" && name !== "") })
-  const known = new Map(names.flatMap((name, id): [string, number][] => (types[id] === "normal" || types[id] === "user" ? [[name, id]] : [])))
+  const known = new Map(names.flatMap((name, id): [string, number][] => (types[id] === "normal" ? [[name, id]] : types[id] === "user" ? [[normalSpaces(name), id]] : [])))
   const special = new Map(names.flatMap((name, id): [string, number][] => (types[id] === "control" ? [[name, id]] : [])))
   const byteIds = new Map(names.flatMap((name, id): [string, number][] => (types[id] === "byte" ? [[name, id]] : [])))
   const bytes = pieces.byteFallback ? byteTokens((name) => byteIds.get(name)) : undefined

@@ -50,6 +50,9 @@ export interface TokenizerParts extends Pick<Tokenizer, "bos" | "eos" | "unknown
   decode(ids: readonly number[], special: boolean): string
 }
 
+/** A stream decodes this many tokens again with each new one, more only where they are no text by themselves. */
+const longestWindow = 16
+
 /** @internal */
 export function tokenizer({ names, encode, decode, ...parts }: TokenizerParts): Tokenizer {
   const size = names.length
@@ -60,16 +63,24 @@ export function tokenizer({ names, encode, decode, ...parts }: TokenizerParts): 
     encode: (text, { special = false, wrap = false } = {}) => encode(text.toWellFormed(), special, wrap),
     decode: (ids, { special = false } = {}) => decode(Array.from(ids, check), special),
     stream({ special = false } = {}) {
-      const ids: number[] = []
-      let given = ""
+      let ids: number[] = [], given = ""
       const give = (text: string): string => {
         const more = text.slice(given.length)
         given += more
         return more
       }
       return {
-        // A character of which bytes are missing decodes to U+FFFD, for the time being.
-        push: (id) => (ids.push(check(id)), give(decode(ids, special).replace(/\ufffd+$/, ""))),
+        push(id) {
+          ids.push(check(id))
+          // A character of which bytes are missing decodes to U+FFFD, for the time being.
+          const whole = decode(ids, special), more = give(whole.replace(/\ufffd+$/, ""))
+          if (ids.length > longestWindow && given === whole) {
+            // A token that is text by itself, from its first to its last byte, is all that the next ones have to see.
+            const own = decode([id], special)
+            if (own !== "" && !own.includes("\ufffd")) [ids, given] = [[id], own]
+          }
+          return more
+        },
         end: () => give(decode(ids, special)),
       }
     },
