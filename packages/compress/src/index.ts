@@ -1,4 +1,3 @@
 /** @packageDocumentation Storage formats for compressed weights. */
 export { int, type IntOptions } from "./format/int.ts"
-export { ggml, type GgmlName } from "./format/ggml/index.ts"
-export type { BlockFormat } from "./format/ggml/block.ts"
+export { ggml, type BlockFormat, type GgmlName } from "@thimble/formats"

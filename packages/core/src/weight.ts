@@ -1,3 +1,4 @@
+import type { DType } from "./dtype.ts"
 import { fail, showShape } from "./errors.ts"
 import { checkFormat, decodeParts, partBytes, uploadParts, withTables, type EncodeOptions, type Encoded, type Format } from "./format.ts"
 import { castTo } from "./ops/elementwise.ts"
@@ -15,6 +16,8 @@ export interface Weight extends Composed {
   readonly shape: readonly [rows: number, columns: number]
   /** Stored size. */
   readonly bytes: number
+  /** What its parts, and nothing else, store the matrix in: a format, or a dtype (of the part `values`). Files ask for it. */
+  readonly storage?: Format | DType
   /** x · Wᵀ for x [..., columns]. */
   apply(x: Tensor): Tensor
   /** Rows by index: ids of any shape → [...ids, columns]. */
@@ -38,6 +41,7 @@ export function denseWeight(values: Tensor): Weight {
     form: "dense",
     shape: values.shape as [number, number],
     bytes: values.bytes,
+    storage: values.dtype,
     apply: (x) => linear(x, values),
     rows: (ids) => castTo(take(values, ids, 0), "f32"),
     dense: () => castTo(values, "f32"),
@@ -81,6 +85,7 @@ export function quantizedWeight(format: Format, shape: readonly [number, number]
     form: `${format.name}[${shape.join()}] ${options.activations ?? "f32"}`,
     shape,
     bytes: partBytes(format, parts),
+    storage: format,
     apply: (x) => (options.activations === "int8" ? quantizedMatmul(x, tensors, encoded) : linear(x, dense())),
     rows: (ids) => take(dense(), ids, 0),
     dense,

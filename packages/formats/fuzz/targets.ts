@@ -1,8 +1,8 @@
 // What fuzzing reads: for each format files of any contents, changed, and what must hold of whatever can be opened.
-import { ThimbleError } from "@thimble/core"
+import { tensorsOf, ThimbleError } from "@thimble/core"
 import fc from "fast-check"
 import { strToU8, zipSync } from "fflate"
-import { dtypeNames, encodeGguf, encodeNpy, encodeSafetensors, openGguf, openLlama2c, openNpy, openNpz, openSafetensors, type NpyDType, type RawTensor, type Source } from "../src/index.ts"
+import { dtypeNames, encodeGguf, encodeNpy, encodeSafetensors, openGguf, openLlama2c, openNpy, openNpz, openSafetensors, openSentencePiece, type NpyDType, type RawTensor, type Source } from "../src/index.ts"
 import { npyTypes } from "../src/npy-header.ts"
 import { bitsOf } from "../src/safetensors-header.ts"
 import { contents, joined } from "../test/gguf-arbitrary.ts"
@@ -90,8 +90,26 @@ const llama2c = fc.record({ version: fc.constantFrom(0, 1, 2), sizes: fc.tuple(.
   return Promise.resolve(out)
 })
 
+/** Small vocabularies: an unknown piece, then others of any type, with settings. */
+const message = (field: number, bytes: number[]): number[] => [8 * field + 2, bytes.length, ...bytes]
+const sentencePiece = fc.record({
+  pieces: fc.array(fc.record({ name: fc.string({ unit: fc.constantFrom("a", "b", "c", "\u2581", "\u65e5"), maxLength: 4 }), score: fc.float(), type: fc.integer({ min: 1, max: 6 }) }), { maxLength: 12 }),
+  algorithm: fc.constantFrom(1, 2), fallback: fc.constantFrom(0, 1), prefix: fc.constantFrom(0, 1), trim: fc.constantFrom(0, 1),
+}).map(({ pieces, algorithm, fallback, prefix, trim }): Make => () => Promise.resolve(Uint8Array.from([{ name: "?", score: 0, type: 2 }, ...pieces].flatMap(({ name, score, type }) =>
+  message(1, [...message(1, [...strToU8(name)]), 21, ...new Uint8Array(Float32Array.of(score).buffer), 24, type])).concat(message(2, [24, algorithm, 0x98, 0x02, fallback]), message(3, [24, prefix, 32, trim])))))
+
 export const targets: Readonly<Record<string, Target>> = {
-  gguf: { files: changed(contents.map((all) => () => joined(encodeGguf(all)))), read: async (s) => readTensors(await openGguf(s)) },
+  gguf: {
+    files: changed(contents.map((all) => () => joined(encodeGguf(all)))),
+    async read(s) {
+      const file = await openGguf(s)
+      await readTensors(file)
+      for (const name of file.entries.keys())
+        await file.weight(name).then((w) => tensorsOf(w).forEach((t) => t.dispose()), (e: unknown) => {
+          if (!(e instanceof ThimbleError) || !["dtype", "shape"].includes(e.code)) throw e
+        })
+    },
+  },
   safetensors: { files: changed(safetensors), read: async (s) => readTensors(await openSafetensors(s)) },
   npy: { files: changed(npy), read: async (s) => void await (await openNpy(s)).array() },
   npz: {
@@ -99,6 +117,14 @@ export const targets: Readonly<Record<string, Target>> = {
     async read(s) {
       const file = await openNpz(s)
       for (const name of file.names) await file.array(name)
+    },
+  },
+  sentencepiece: {
+    files: fc.tuple(sentencePiece, mutation).map(([make, change]) => async () => change(await make())),
+    async read(s) {
+      const tokenizer = await openSentencePiece(s), ids = tokenizer.encode("a bc \u65e5 ab")
+      if (ids.some((id) => !(id >= 0 && id < tokenizer.size))) throw new Error(`ids ${ids.join()} of ${tokenizer.size}`)
+      tokenizer.decode(ids)
     },
   },
   llama2c: { files: changed(llama2c), read: async (s) => readTensors(await openLlama2c(s)) },

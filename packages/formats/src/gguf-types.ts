@@ -1,4 +1,6 @@
-import { fail, type DType } from "@thimble/core"
+import { fail, type DType, type Format } from "@thimble/core"
+import type { BlockFormat } from "./ggml/block.ts"
+import { ggml } from "./ggml/index.ts"
 
 /** Element types of GGUF files. */
 export type GgufDType =
@@ -56,12 +58,20 @@ export const ggufTypes: Readonly<Record<GgufDType, GgufTypeRow>> = {
   Q2_0: { id: 42, size: 64, bytes: 18 },
 }
 
+/** The formats of types that weights are stored in; integers, f64 and the types of activations have none. */
+const formats: Readonly<Partial<Record<GgufDType, BlockFormat>>> = ggml
+/** The format that tells a type's blocks apart, if weights are stored in it. */
+export const ggufFormat = (type: GgufDType): BlockFormat | undefined => formats[type]
 
 const byId = new Map(Object.entries(ggufTypes).map(([name, { id }]) => [id, name as GgufDType]))
 export const ggufTypeOf = (id: number): GgufDType | undefined => byId.get(id)
 const byDType = new Map(Object.entries(ggufTypes).map(([name, { dtype }]) => [dtype, name as GgufDType]))
-/** The file's type for a tensor's dtype. */
-export const ggufTypeFor = (dtype: DType): GgufDType => byDType.get(dtype) ?? fail("dtype", "gguf", `no type of GGUF files holds ${dtype}`)
+const byFormat = new Map<Format, GgufDType>(Object.entries(formats).map(([name, format]) => [format, name as GgufDType]))
+/** The file's type for what a tensor (by its dtype) or a weight is stored in. */
+export function ggufTypeFor(storage: DType | Format): GgufDType {
+  if (typeof storage === "string") return byDType.get(storage) ?? fail("dtype", "gguf", `no type of GGUF files holds ${storage}`)
+  return byFormat.get(storage) ?? fail("value", "gguf", `no type of GGUF files is the format ${storage.name}`, "quantize to one of ggml's")
+}
 
 /** Bytes of a tensor [..., rows, columns]; undefined if its rows are no whole blocks, or none that can be counted. */
 export function ggufBytes(type: GgufDType, shape: readonly number[]): number | undefined {

@@ -1,6 +1,6 @@
-import { fail, showShape, Tensor } from "@thimble/core"
+import { fail, showShape, Tensor, type Part, type Weight } from "@thimble/core"
 import { alignmentOf, magic, padded } from "./gguf-header.ts"
-import { ggufBytes, ggufTypeFor, ggufTypes, type GgufDType } from "./gguf-types.ts"
+import { ggufBytes, ggufFormat, ggufTypeFor, ggufTypes, type GgufDType } from "./gguf-types.ts"
 import { valueTypes, type GgufValue } from "./gguf-value.ts"
 import { saveFile } from "./save.ts"
 import { bytesOf, storedBytes, type Stored } from "./stored.ts"
@@ -16,8 +16,25 @@ export interface GgufTensor {
 export interface GgufContents {
   /** Metadata in order; readers want `general.architecture`. `general.alignment` decides the padding, 32 unless given. */
   readonly metadata: ReadonlyMap<string, GgufValue>
-  /** Tensors in order. */
-  readonly tensors: ReadonlyMap<string, Tensor | GgufTensor>
+  /** Tensors in order. Weights are written as they are stored, which has to be a type of GGUF files. */
+  readonly tensors: ReadonlyMap<string, Tensor | Weight | GgufTensor>
+}
+
+/** A tensor, weight or bytes as they stand in a file. */
+function asStored(name: string, value: Tensor | Weight | GgufTensor): GgufTensor {
+  if (value instanceof Tensor) return { type: ggufTypeFor(value.dtype), shape: value.shape, bytes: () => value.raw() }
+  if (!("parts" in value)) return value
+  const { storage, shape } = value
+  if (storage === undefined) return fail("value", "encodeGguf", `tensor '${name}': a weight '${value.form}' is made of others`, "write its dense() matrix, or quantize that")
+  const type = ggufTypeFor(storage)
+  if (typeof storage === "string") return { type, shape, bytes: () => value.parts().values!.raw() }
+  return {
+    type, shape,
+    async bytes() {
+      const parts = await Promise.all(Object.entries(value.parts()).map(async ([part, t]): Promise<[string, Part]> => [part, { data: await t.raw(), shape: t.shape, dtype: t.dtype }]))
+      return ggufFormat(type)!.join(Object.fromEntries(parts), shape)
+    },
+  }
 }
 
 /** The most bytes a tensor's name may take: what ggml reads. */
@@ -39,8 +56,8 @@ export async function* encodeGguf({ metadata, tensors }: GgufContents): AsyncGen
     head.value(value)
   }
   let offset = 0
-  const all = [...tensors].map(([name, value]) => {
-    const type = value instanceof Tensor ? ggufTypeFor(value.dtype) : value.type, { shape } = value
+  const all = [...tensors].map(([name, given]) => {
+    const value = asStored(name, given), { type, shape } = value
     if (new TextEncoder().encode(name).length > longestName) refuse(`the name '${name}' takes more than ${longestName} bytes`)
     if (shape.length > 4) refuse(`tensor '${name}' has ${shape.length} axes, more than 4`)
     const bytes = ggufBytes(type, shape) ?? refuse(`tensor '${name}': ${type}${showShape(shape)} has rows that are no whole blocks of ${ggufTypes[type].size}`)

@@ -1,7 +1,7 @@
-import { fail, fromBytes, Tensor } from "@thimble/core"
+import { denseWeight, fail, fromBytes, quantizedWeight, showShape, uploadParts, type QuantizedOptions, type Tensor, type Weight } from "@thimble/core"
 import { readHeader } from "./cursor.ts"
 import { parseGguf, type GgufEntry } from "./gguf-header.ts"
-import { ggufTypes } from "./gguf-types.ts"
+import { ggufFormat, ggufTypes } from "./gguf-types.ts"
 import type { GgufValue } from "./gguf-value.ts"
 import { nearby } from "./nearby.ts"
 import { openSource, type SourceLike, type SourceOptions } from "./source.ts"
@@ -18,8 +18,13 @@ export interface GgufFile extends AsyncDisposable {
   readonly entries: ReadonlyMap<string, GgufEntry>
   /** A tensor's stored bytes: blocks of its type, row after row. */
   bytes(name: string): Promise<Uint8Array>
-  /** A tensor of a plain type on the current device. Blocks are read with {@link bytes}, and told apart by their format. */
+  /** A tensor of a plain type on the current device. Blocks are read with {@link weight} or {@link bytes}. */
   tensor(name: string): Promise<Tensor>
+  /**
+   * A matrix on the current device, stored as in the file: blocks stay packed, plain floats are a dense weight, for which
+   * `activations` mean nothing.
+   */
+  weight(name: string, options?: QuantizedOptions): Promise<Weight>
   close(): Promise<void>
 }
 
@@ -33,9 +38,16 @@ export async function openGguf(from: SourceLike, options: SourceOptions = {}): P
     const bytes = async (name: string): Promise<Uint8Array> => source.read(entry(name).begin, entry(name).end)
     const tensor = async (name: string): Promise<Tensor> => {
       const { type, shape } = entry(name), { dtype } = ggufTypes[type]
-      return fromBytes(dtype === undefined ? fail("dtype", "gguf", `${file}: tensor '${name}' is ${type}, which no tensor holds`, "read its bytes(), and split them with the format of that name") : await bytes(name), shape, dtype!)
+      return fromBytes(dtype === undefined ? fail("dtype", "gguf", `${file}: tensor '${name}' is ${type}, which no tensor holds`, "read it as a weight(), or its bytes()") : await bytes(name), shape, dtype!)
     }
-    return { name: file, version, alignment, metadata, entries, bytes, tensor, close: source.close, [Symbol.asyncDispose]: source.close }
+    const weight = async (name: string, options: QuantizedOptions = {}): Promise<Weight> => {
+      const { type, shape } = entry(name), format = ggufFormat(type), [rows, columns] = shape
+      if (format === undefined) return fail("dtype", "gguf", `${file}: tensor '${name}' is ${type}, which no weight is stored in`)
+      if (rows === undefined || columns === undefined || shape.length !== 2) return fail("shape", "gguf", `${file}: tensor '${name}' is ${type}${showShape(shape)}, but a weight is [rows, columns]`)
+      if (ggufTypes[type].dtype !== undefined) return denseWeight(await tensor(name))
+      return quantizedWeight(format, [rows, columns], uploadParts(format.split(await bytes(name), [rows, columns])), options)
+    }
+    return { name: file, version, alignment, metadata, entries, bytes, tensor, weight, close: source.close, [Symbol.asyncDispose]: source.close }
   } catch (e) {
     await source.close()
     throw e

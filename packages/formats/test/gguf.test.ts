@@ -44,7 +44,7 @@ test("tensors of plain types come onto the device; blocks stay bytes", async () 
     const t = await file.tensor(name)
     expect([t.dtype, t.shape, [...await t.data()]]).toEqual([name, [1, 2], [...values]])
   }
-  await expect(file.tensor("blocks")).rejects.toThrow(`${path}: tensor 'blocks' is Q8_0, which no tensor holds; read its bytes()`)
+  await expect(file.tensor("blocks")).rejects.toThrow(`${path}: tensor 'blocks' is Q8_0, which no tensor holds; read it as a weight(), or its bytes()`)
   await expect(file.bytes("block")).rejects.toThrow("no tensor 'block'; it has blocks")
 })
 

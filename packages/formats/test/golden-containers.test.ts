@@ -1,9 +1,10 @@
 import { createHash } from "node:crypto"
 import { readFileSync } from "node:fs"
 import { join } from "node:path"
+import { quantizedWeight, uploadParts, type Tensor, type Weight } from "@thimble/core"
 import { describe, expect, test } from "vitest"
 import { goldenFolder } from "../../conformance/src/golden.ts"
-import { encodeGguf, encodeSafetensors, ggufTypes, openGguf, openSafetensors, type GgufTensor, type GgufValue, type RawTensor } from "../src/index.ts"
+import { encodeGguf, encodeSafetensors, ggml, ggufTypes, openGguf, openSafetensors, type GgmlName, type GgufTensor, type GgufValue, type RawTensor } from "../src/index.ts"
 
 interface Recorded {
   readonly gguf: {
@@ -45,6 +46,22 @@ describe("a GGUF file by gguf-py", () => {
     const bytes = read(gguf.file)
     await using file = await openGguf(bytes)
     const tensors = new Map([...file.entries].map(([name, { type, shape }]): [string, GgufTensor] => [name, { type, shape, bytes: () => file.bytes(name) }]))
+    expect(await joined(encodeGguf({ metadata: file.metadata, tensors }))).toEqual(bytes)
+  })
+  test("its matrices are weights as they are stored, and written as weights they have the same bytes", async () => {
+    const bytes = read(gguf.file)
+    await using file = await openGguf(bytes)
+    const matrices = gguf.tensors.filter((t) => t.numpy_shape.length === 2)
+    expect(new Set(matrices.map((t) => t.ggml_type))).toEqual(new Set(["Q4_K", "Q6_K", "Q8_0", "Q5_1"]))
+    for (const t of matrices) {
+      const weight = await file.weight(t.name)
+      expect([weight.shape, weight.bytes]).toEqual([t.numpy_shape, t.nbytes])
+      const read = file.entries.get(t.name)!, format = ggml[t.ggml_type as GgmlName]
+      const want = quantizedWeight(format, weight.shape, uploadParts(format.split(bytes.subarray(read.begin, read.end), weight.shape)))
+      expect(await weight.dense().data()).toEqual(await want.dense().data())
+    }
+    const tensors = new Map<string, Weight | Tensor>()
+    for (const [name, { shape }] of file.entries) tensors.set(name, shape.length === 2 ? await file.weight(name) : await file.tensor(name))
     expect(await joined(encodeGguf({ metadata: file.metadata, tensors }))).toEqual(bytes)
   })
 })
