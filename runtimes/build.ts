@@ -13,6 +13,12 @@ const common = {
   env: { THIMBLE_RUNS: "", THIMBLE_SEED: "" },
 } satisfies Options
 
+interface Manifest { readonly version: string; readonly dependencies?: Readonly<Record<string, string>> }
+const folderOf = (name: string): string => join(import.meta.dirname, "..", "packages", name)
+const manifestOf = (name: string): Manifest => JSON.parse(readFileSync(join(folderOf(name), "package.json"), "utf8")) as Manifest
+/** What a package needs of others. */
+export const othersOf = (name: string): string[] => Object.keys(manifestOf(name).dependencies ?? {}).filter((d) => !d.startsWith("@thimble/"))
+
 /**
  * Lays out what a user would have: in `node_modules` the packages as they are published, beside them the check as plain
  * JavaScript that imports them (`plain`), and as an application's bundler would make it: everything in one file, for a
@@ -22,13 +28,12 @@ export async function build(): Promise<void> {
   const modules = join(out, "node_modules", "@thimble")
   for (const made of ["node_modules", "plain", "bundled"]) rmSync(join(out, made), { recursive: true, force: true })
   for (const name of packages) {
-    const from = join(import.meta.dirname, "..", "packages", name)
-    const { version, dependencies = {} } = JSON.parse(readFileSync(join(from, "package.json"), "utf8")) as { version: string; dependencies?: Record<string, string> }
+    const { version } = manifestOf(name)
     mkdirSync(join(modules, name), { recursive: true })
     execFileSync("tar", ["-xzf", join(out, `thimble-${name}-${version}.tgz`), "-C", join(modules, name), "--strip-components=1"])
     // What the packages depend on is as it was installed for them.
-    for (const other of Object.keys(dependencies).filter((d) => !d.startsWith("@thimble/")))
-      cpSync(join(from, "node_modules", other), join(out, "node_modules", other), { recursive: true, dereference: true })
+    for (const other of othersOf(name))
+      cpSync(join(folderOf(name), "node_modules", other), join(out, "node_modules", other), { recursive: true, dereference: true })
   }
   const entry = ["program.ts", "page.ts"].map((file) => join(import.meta.dirname, "check", file))
   await bundle({ ...common, entry, outDir: join(out, "plain"), platform: "neutral", external: [/^@thimble\//], noExternal: ["fast-check"] })

@@ -1,9 +1,9 @@
-import { accessSync, constants, readdirSync, readFileSync } from "node:fs"
+import { accessSync, constants, readFileSync } from "node:fs"
 import { createServer, type Server } from "node:http"
 import type { AddressInfo } from "node:net"
 import { delimiter, join, normalize } from "node:path"
 import { chromium, type Browser } from "playwright-core"
-import { out, packages } from "./build.ts"
+import { othersOf, out, packages } from "./build.ts"
 
 /** The browser that is installed: the one that CHROMIUM names, or one of the usual names on the path. */
 export function findChromium(): string | undefined {
@@ -37,7 +37,7 @@ const types: Readonly<Record<string, string>> = { html: "text/html", mjs: "text/
 export async function serve({ isolated, policy }: Headers): Promise<{ readonly url: string; readonly server: Server }> {
   const imports = Object.fromEntries([
     ...packages.map((name) => [`@thimble/${name}`, `/node_modules/@thimble/${name}/dist/index.js`]),
-    ...readdirSync(join(out, "node_modules")).filter((name) => name !== "@thimble").map((name) => {
+    ...packages.flatMap(othersOf).map((name) => {
       const { module } = JSON.parse(readFileSync(join(out, "node_modules", name, "package.json"), "utf8")) as { module: string }
       return [name, new URL(module, `http://localhost/node_modules/${name}/`).pathname]
     }),
