@@ -134,16 +134,10 @@ function divide(a: Expr, d: number): { quotient: Expr; remainder: Expr } | undef
 /** a = g·outer + inner with g a divisor of d and 0 ≤ inner < g: then a div d = outer div d/g. For what `divide` leaves. */
 function split(a: Expr, d: number): { g: number; outer: Expr; inner: Expr } | undefined {
   if (a.op !== "add") return undefined
-  const { terms, rest } = addTo(nothing(), a, 1)
+  const { terms } = addTo(nothing(), a, 1)
   const g = Math.max(...terms.map(([, k]) => gcd(k, d)))
-  if (g <= 1 || g >= d) return undefined
-  const whole = Math.floor(rest / g)
-  const outer: Growing = { terms: [], rest: whole }, inner: Growing = { terms: [], rest: rest - whole * g }
-  for (const [term, k] of terms)
-    if (k % g === 0) outer.terms.push([term, k / g])
-    else inner.terms.push([term, k])
-  const o = build(a.type, rejoin(outer)), i = build(a.type, rejoin(inner))
-  return o.low >= 0 && i.low >= 0 && i.high < g ? { g, outer: o, inner: i } : undefined
+  const parts = g > 1 && g < d ? divide(a, g) : undefined
+  return parts !== undefined && parts.remainder.high < g ? { g, outer: parts.quotient, inner: parts.remainder } : undefined
 }
 const gcd = (a: number, b: number): number => (b === 0 ? Math.abs(a) : gcd(b, a % b))
 

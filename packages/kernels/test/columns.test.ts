@@ -1,26 +1,13 @@
-import { afterAll, beforeAll, expect, test } from "vitest"
+import { test } from "vitest"
 import fc from "fast-check"
-import { referenceDevice, tensor, useDevice, withDevice, type Device, type Tensor } from "@thimble/core"
-import { open } from "../src/index.ts"
+import { tensor, type Tensor } from "@thimble/core"
+import { sameOnEveryDevice } from "./same.ts"
 
-const reference = referenceDevice()
-const devices: Device[] = []
-beforeAll(async () => {
-  devices.push(await open("wasm", { threads: 1 }), await open("wasm", { threads: 3 }), await open("wasm", { threads: 1, revectorize: false }))
-})
-afterAll(async () => {
-  useDevice(reference)
-  for (const d of devices) await d.close()
-})
+const same = sameOnEveryDevice()
 
 /** Small whole numbers: sums and products of them are exact in any order. */
 const counted = (shape: number[], dtype: "f32" | "i32" | "u8" | "f16"): Tensor =>
   tensor(Float64Array.from({ length: shape.reduce((a, b) => a * b, 1) }, (_, i) => (i * 7) % 5), { shape, dtype })
-
-async function same(make: () => Tensor): Promise<void> {
-  const want = await withDevice(reference, () => make().data())
-  for (const device of devices) expect(await withDevice(device, () => make().data())).toEqual(want)
-}
 
 const reductions = {
   sum: (x: Tensor, axis: number | number[]) => x.sum({ axis }),

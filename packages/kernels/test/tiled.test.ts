@@ -1,17 +1,9 @@
-import { afterAll, beforeAll, expect, test } from "vitest"
+import { test } from "vitest"
 import fc from "fast-check"
-import { referenceDevice, tensor, useDevice, withDevice, type Device, type DType, type Tensor } from "@thimble/core"
-import { open } from "../src/index.ts"
+import { tensor, type DType, type Tensor } from "@thimble/core"
+import { sameOnEveryDevice } from "./same.ts"
 
-const reference = referenceDevice()
-const devices: Device[] = []
-beforeAll(async () => {
-  devices.push(await open("wasm", { threads: 1 }), await open("wasm", { threads: 3 }), await open("wasm", { threads: 1, revectorize: false }))
-})
-afterAll(async () => {
-  useDevice(reference)
-  for (const d of devices) await d.close()
-})
+const same = sameOnEveryDevice()
 
 /** Sizes around the edges of tiles, of packing groups and of vectors. */
 const size = fc.oneof(fc.integer({ min: 1, max: 20 }), fc.constantFrom(63, 64, 65, 67, 80, 131))
@@ -20,11 +12,6 @@ const dtypes: DType[] = ["f32", "i32", "u32", "f16", "bf16", "u8", "i8", "i16", 
 /** Every element its own value, in every dtype's range as far as that goes. */
 const counted = (shape: number[], dtype: DType, from = 0): Tensor =>
   tensor(Float64Array.from({ length: shape.reduce((a, b) => a * b, 1) }, (_, i) => ((i * 37 + from) % 199) - (dtype.startsWith("u") ? 0 : 99)), { shape, dtype })
-
-async function same(make: () => Tensor): Promise<void> {
-  const want = await withDevice(reference, () => make().data())
-  for (const device of devices) expect(await withDevice(device, () => make().data())).toEqual(want)
-}
 
 test("any order of axes, of every dtype, is the reference device's to the bit", () => fc.assert(fc.asyncProperty(
   fc.tuple(size, size, fc.integer({ min: 1, max: 3 })).chain((dims) => fc.record({

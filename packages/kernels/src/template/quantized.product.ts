@@ -15,8 +15,8 @@ interface PerGroup extends Pick<Stream, "value"> { readonly quad?: ((quad: Local
 
 type Four = readonly [number, number, number, number]
 /** Two vectors side by side: whose sums are in each, by pieces of the run; of halves, only that of the vector's number. */
-interface Quad { readonly lanes: readonly [Four, Four]; readonly halved: boolean }
-function quadsOf({ perBlock, pairs }: Pieces): readonly Quad[] {
+interface Twins { readonly lanes: readonly [Four, Four]; readonly halved: boolean }
+function twinsOf({ perBlock, pairs }: Pieces): readonly Twins[] {
   if (perBlock === 1 && pairs === "halves") return ([[0, 1, 2, 3], [4, 5, 6, 7]] as const).map((four) => ({ lanes: [four, four], halved: true }))
   const alternate = [[0, 2, 4, 6], [1, 3, 5, 7]] as const, inTwos = [[0, 1, 4, 5], [2, 3, 6, 7]] as const
   return [{ lanes: perBlock === 2 && pairs === "blocks" ? inTwos : alternate, halved: false }]
@@ -31,9 +31,11 @@ export function productPhase({ dims, operands, bytes, result, threadScratch, fea
   const whole = wholeBlocks * perBlock, perGroup = (group / block) * perBlock
   // What is left of the runs: half of one, if it is as much, then single blocks.
   const singles = all - whole >= run / 2 ? whole + run / 2 : whole
-  const quads = quadsOf(pieces)
+  const twins = twinsOf(pieces)
+  const code = bytes("code")
   // A code of −128 has no absolute value in seven bits.
-  const code = bytes("code"), relaxedDot = relaxed && (unsignedDot === true || bytes("code").low >= -127), oneZero = operands.zero?.constantAlong(0) && operands.zero.constantAlong(1)
+  const relaxedDot = relaxed && (unsignedDot === true || code.low >= -127)
+  const oneZero = operands.zero?.constantAlong(0) && operands.zero.constantAlong(1)
   const phase: Phase = { units: ceilDiv(n, unitRows), emit(f, begin, end) {
     const [unit, row, rowEnd, i, b, xs, scales, sums, g, factors, at, partial, quad] = i32s(f, 13)
     const [factor, rest, last] = v128s(f, 3) as [Local, Local, Local]
@@ -94,10 +96,10 @@ export function productPhase({ dims, operands, bytes, result, threadScratch, fea
       f.forRange(b, 0, whole, run, () => {
         if (perGroup === 1) f.assign(g, b)
         const [first, second] = [make(4, 0), make(4, 4)]
-        quads.forEach(({ lanes }, q) => lanes.forEach((own, lane) => {
+        twins.forEach(({ lanes }, q) => lanes.forEach((own, lane) => {
           f.get(at); f.get(first); f.get(second); f.shuffle32(...own); f.store("v128.store", 32 * q + 16 * lane)
         }))
-        f.increment(at, 32 * quads.length)
+        f.increment(at, 32 * twins.length)
       })
       if (whole < singles) {
         f.assign(b, whole)
@@ -122,7 +124,7 @@ export function productPhase({ dims, operands, bytes, result, threadScratch, fea
       const place = pieces.pairs === "halves" ? (i: number, half: number) => 32 * i + 16 * half : (i: number, half: number) => 32 * (i - (i % 2) + half) + 16 * (i % 2)
       f.forRange(b, 0, wholeBlocks / runBlocks, 1, () => {
         const codes = inRun.read()
-        quads.forEach(({ lanes, halved }, q) => {
+        twins.forEach(({ lanes, halved }, q) => {
           const joined = lanes.map((four, lane) => {
             const scaled = f.local("v128")
             joinFour(f, four.map((piece) => dot(f, x, place, codes, halved ? { block: piece, halves: [lane as 0 | 1] } : halvesOf(pieces, piece), code, relaxedDot)))
@@ -134,7 +136,7 @@ export function productPhase({ dims, operands, bytes, result, threadScratch, fea
           totals.forEach((t, lane) => multiplyAdd(f, relaxed, () => f.get(joined[lane]!), () => f.get(scales[lane]!), t))
         })
         f.increment(x, block * runBlocks)
-        f.increment(at, 32 * quads.length)
+        f.increment(at, 32 * twins.length)
       })
       const plain = (i: number, half: number): number => block * i + 16 * half
       if (whole < singles) {
@@ -192,7 +194,7 @@ export function productPhase({ dims, operands, bytes, result, threadScratch, fea
       }))
     })
   } }
-  return { phase, threadScratchBytes: 32 + roundUp(all * 4 * quads.length, 32) }
+  return { phase, threadScratchBytes: 32 + roundUp(all * 4 * twins.length, 32) }
 }
 
 /** Pushes the sums of the lanes of four vectors of integers, a lane for each. */
