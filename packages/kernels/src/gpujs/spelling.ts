@@ -167,8 +167,7 @@ export const spellings = {
       if (by.op !== "const") return shifted("shiftLeft", { low, high }, bind(`${words(1).low} - 32 * Math.floor(${words(1).low} / 32)`))
       const n = by.value & 31, p = 2 ** (n & 15), l = bind(`${low} * ${p}`)
       if (n >= 16) return { low: "0", high: fold(l) }
-      const h = bind(`${high} * ${p} + Math.floor(${l} / 65536)`)
-      return { low: fold(l), high: fold(h) }
+      return { low: fold(l), high: `${fold(bind(`${high} * ${p}`))} + Math.floor(${l} / 65536)` }
     },
   },
   shr: {
