@@ -168,8 +168,9 @@ class Emitter {
   private computed(e: Expr, form: Form): Atom {
     const row: Readonly<Partial<Record<Form, (use: Use) => Atom>>> = spellings[e.op as Computed]
     const operands = e.op === "select" ? e.src.slice(1) : e.src
-    const wide = form === "words" || operands.some((s) => formOf(s) === "words")
-    const spell = (wide ? row.words : row[e.op === "cast" || e.op === "bitcast" ? form : formOf(operands[0]!)]) ?? row.words
+    // A change of type is spelled by what it gives, anything else by what it computes with.
+    const wide = operands.some((s) => formOf(s) === "words") || form === "words"
+    const spell = row[e.op === "cast" || e.op === "bitcast" ? form : wide ? "words" : formOf(operands[0]!)] ?? row.words
     if (spell === undefined) throw new Error(`no spelling for ${e.op} on ${e.src[0]!.type}`)
     const spelled = spell(this.use(e, e.src.map((s) => this.values.get(s)!)))
     if (!isWords(spelled)) return this.bind(spelled)
