@@ -1,4 +1,3 @@
-import { readFileSync } from "node:fs"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { referenceDevice, type Device } from "@thimble/core"
 import * as ops from "../../core/src/ops/index.ts"
@@ -10,11 +9,6 @@ import { anything } from "../src/table/spec.ts"
 
 test("every op has a row, and every row is an op", () => {
   expect(rows.map(([name]) => name).sort()).toEqual(Object.entries<unknown>(ops).flatMap(([name, f]) => (typeof f === "function" ? [name] : [])).sort())
-})
-
-test("docs/support.md has every op; `pnpm --filter @thimble/conformance support` writes it", () => {
-  const page = readFileSync(new URL("../../../docs/support.md", import.meta.url), "utf8")
-  expect(rows.map(([name]) => name).filter((name) => !page.includes(`| \`${name}\` |`))).toEqual([])
 })
 
 const reference = referenceDevice()

@@ -134,7 +134,7 @@ export const functions: readonly KernelFunction[] = [
     return sign * (e < 254.5 ? finite : (m < 0.5 ? infinity : nan));
   `),
   // The nearest whole number, ties to even, with the sign of x.
-  define("roundEven", ["x"], `
+  define("nearestEven", ["x"], `
     const a = Math.abs(x);
     const f = Math.floor(a);
     const d = a - f;
@@ -148,7 +148,7 @@ export const functions: readonly KernelFunction[] = [
     const within = a >= 1.1754943508222875e-38 && a <= ${largest} ? a : 1;
     const own = pow2(Math.max(exponent(within) - digits, 0 - 149));
     const unit = a < 1.1754943508222875e-38 || own < least ? least : own;
-    const r = roundEven(a / unit) * unit;
+    const r = nearestEven(a / unit) * unit;
     const held = r > most ? infinity : r;
     return a <= ${largest} ? (x == 0 ? x : (x < 0 ? -held : held)) : x;
   `),

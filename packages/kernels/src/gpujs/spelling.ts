@@ -106,7 +106,7 @@ export const spellings = {
   // The device spells it in the other letters beforehand.
   erf: {},
   floor: rounding("floor"), ceil: rounding("ceil"), trunc: rounding("trunc"),
-  round: { float: unary((a) => `roundEven(${a})`) },
+  round: { float: unary((a) => `nearestEven(${a})`) },
   not: {
     truth: unary((a) => `1 - ${a}`),
     words({ words }) {
