@@ -1,15 +1,18 @@
-import { referenceDevice, type Device } from "@thimble/core"
+import { isFloat, referenceDevice, type Device } from "@thimble/core"
 import { open } from "@thimble/kernels"
 import { wasmDevice } from "../../kernels/src/wasm/device.ts"
+import type { Result } from "./measure.ts"
 import type { OpName } from "./table/index.ts"
-import { withoutF64 } from "./table/spec.ts"
+import { without, type Lacks } from "./table/spec.ts"
 
 /** A device that the conformance suite runs on. What it cannot do is a skip with its reason. */
 export interface DeviceRow {
   readonly name: string
   open(): Device | Promise<Device>
-  /** Whether it has f64; all do unless it says so. Without, f32 stands in wherever f64 would be drawn. */
-  readonly f64?: false
+  /** What it lacks of what others have: arguments avoid it. */
+  readonly lacks?: Lacks
+  /** Whether it makes kernels so slowly that few cases have to do. */
+  readonly slow?: boolean
   /** Golden op or case → why this device does not run it. */
   readonly skips?: Readonly<Record<string, string>>
   /** Op of the table → why this device does not run it. */
@@ -21,16 +24,21 @@ export const devices: readonly DeviceRow[] = [
   { name: "wasm", open: () => open("wasm", { threads: 2 }) },
   // One thread shares its memory with nobody.
   { name: "wasm, one thread, no revectorizer", open: () => open("wasm", { threads: 1, revectorize: false }) },
-  // As WebAssembly in Node, through WebGL2 on pages.
-  { name: "gpujs", open: () => open("gpujs"), f64: false },
+  { name: "gpujs", open: () => open("gpujs", { mode: "webasm" }), lacks: { f64: true } },
 ]
 /** On these, ops are compared one by one only: they share most code with a device above. */
 export const variants: readonly DeviceRow[] = [
   { name: "wasm, one thread, no relaxed SIMD", open: () => wasmDevice({ threads: 1, features: { relaxed: false, wide: false }, maximumPages: 65536 }) },
-  { name: "gpujs, as JavaScript", open: () => open("gpujs", { mode: "cpu" }), f64: false },
+  { name: "gpujs, as JavaScript", open: () => open("gpujs", { mode: "cpu" }), lacks: { f64: true } },
+  ...(typeof document === "object" ? [
+    { name: "gpujs, WebGL2", open: () => open("gpujs", { mode: "webgl2" }), lacks: { f64: true, subnormals: true }, slow: true } satisfies DeviceRow,
+  ] : []),
 ]
 
 /** What a device is tried with in place of these arguments. */
-export const argumentsFor = <A>({ f64 = true }: DeviceRow, args: A): A => (f64 ? args : withoutF64(args))
+export const argumentsFor = <A>({ lacks }: DeviceRow, args: A): A => (lacks ? without(lacks, args) : args)
 /** The name under which devices that are tried with the same arguments share what is expected. */
-export const sharedBy = ({ f64 = true }: DeviceRow, op: string): string => (f64 ? op : `${op} without f64`)
+export const sharedBy = ({ lacks = {}, slow = false }: DeviceRow, op: string): string => `${op}${slow ? ", few" : ""}${lacks.f64 ? ", no f64" : ""}${lacks.subnormals ? ", no subnormals" : ""}`
+/** A result as the device can have it. */
+export const resultFor = ({ lacks }: DeviceRow, result: Result): Result =>
+  lacks?.subnormals ? { ...result, numbers: result.numbers.map((v) => (isFloat(result.dtype) && Math.abs(v) < 2 ** -126 ? 0 * v : v)) } : result

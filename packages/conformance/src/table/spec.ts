@@ -27,8 +27,10 @@ export class Spec {
   readonly view: View
   /** Not differentiated: a target, a mask, an index. */
   readonly held: boolean
+  /** Without elements below the smallest normal f32: they are zero. */
+  readonly flushed: boolean
 
-  constructor(shape: Shape, dtype: DType, { values = "plain", domain = wide, seed = 1, view = "stored", held = false }: Partial<Pick<Spec, "values" | "domain" | "seed" | "view" | "held">> = {}) {
+  constructor(shape: Shape, dtype: DType, { values = "plain", domain = wide, seed = 1, view = "stored", held = false, flushed = false }: Partial<Pick<Spec, "values" | "domain" | "seed" | "view" | "held" | "flushed">> = {}) {
     this.shape = shape
     this.dtype = dtype
     this.values = values
@@ -36,10 +38,11 @@ export class Spec {
     this.seed = seed
     this.view = view
     this.held = held
+    this.flushed = flushed
   }
   toString(): string {
     const range = this.values === "plain" || this.values === "distinct" ? ` ${this.domain.low}…${this.domain.high}` : ""
-    return `${this.dtype}[${this.shape.join(", ")}] ${this.view} ${this.values}${range} #${this.seed}`
+    return `${this.dtype}[${this.shape.join(", ")}] ${this.view} ${this.values}${range}${this.flushed ? " flushed" : ""} #${this.seed}`
   }
   [fc.toStringMethod](): string { return this.toString() }
 
@@ -95,7 +98,7 @@ const isLone = (i: number, length: number): boolean => i % length === (5 * Math.
 const tied = [0, 1, 1, -1, 2, 2, -2, 0.5]
 
 /** The first n elements, in an order that the dtype, view and shape have no part in. */
-function elements({ dtype, values, domain, seed }: Spec, n: number): Float64Array {
+function elements({ dtype, values, domain, seed, flushed }: Spec, n: number): Float64Array {
   const random = uniform(seed)
   const pick = (list: readonly number[]): number => list[Math.floor(random() * list.length)]!
   const out = new Float64Array(n)
@@ -131,7 +134,8 @@ function elements({ dtype, values, domain, seed }: Spec, n: number): Float64Arra
     lone: (i) => (isLone(i, seed) ? specials[Math.floor(i / seed) % specials.length]! : between(random())),
     zeros: () => pick([-0, 0, -0, -0, -1]),
   }
-  return out.map((_, i) => draw[values](i))
+  const drawn = out.map((_, i) => draw[values](i))
+  return flushed ? drawn.map((v) => (Math.abs(v) < 2 ** -126 ? 0 * v : v)) : drawn
 }
 
 function shuffled(n: number, random: () => number): Int32Array {
@@ -217,13 +221,20 @@ export function specsOf(args: unknown): Spec[] {
   if (args instanceof Spec) return [args]
   return typeof args === "object" && args !== null ? Object.values(args).flatMap(specsOf) : []
 }
-/** The same arguments on a device without f64: f32 in its place, where it is asked for by name as well. */
-export function withoutF64<A>(args: A): A {
+/** What a device may lack. */
+export interface Lacks {
+  /** f32 takes its place, where it is asked for by name as well. */
+  readonly f64?: boolean
+  /** Numbers below the smallest normal f32: they are zero. */
+  readonly subnormals?: boolean
+}
+/** The same arguments for a device that lacks something. */
+export function without<A>({ f64, subnormals }: Lacks, args: A): A {
   const walk = (x: unknown): unknown => {
-    if (x instanceof Spec) return x.dtype === "f64" ? new Spec(x.shape, "f32", x) : x
+    if (x instanceof Spec) return new Spec(x.shape, f64 && x.dtype === "f64" ? "f32" : x.dtype, { ...x, flushed: x.flushed || subnormals })
     if (Array.isArray(x)) return x.map(walk)
     if (typeof x === "object" && x !== null && Object.getPrototypeOf(x) === Object.prototype) return Object.fromEntries(Object.entries(x).map(([k, v]) => [k, walk(v)]))
-    return x === "f64" ? "f32" : x
+    return f64 && x === "f64" ? "f32" : x
   }
   return walk(args) as A
 }

@@ -1,5 +1,6 @@
 import { bf16Value, bytesOf, decode, dtypes, encode, f16Value, fail, scalarOf, showKernel, sizeOf, ThimbleError, type Buffer, type Call, type Device, type DType, type Executable, type Kernel } from "@thimble/core"
-import { emitKernel, isWide, specials, type Argument, type Source } from "./emit.ts"
+import { emitKernel, isWide, type Argument, type EmitOptions, type Source } from "./emit.ts"
+import { specials } from "./functions.ts"
 import { startLibrary, type Gpu, type GpuKernel, type GpujsMode, type Result } from "./library.ts"
 
 /** Every kernel of gpu.js has memory of its own for its arguments, so only the latest are kept. */
@@ -86,7 +87,7 @@ export async function gpujsDevice({ mode: wanted }: GpujsSetup = {}): Promise<De
       return all.map((kernel): Ready => {
         const key = showKernel(kernel)
         let known = sources.get(key)
-        if (known === undefined) sources.set(key, (known = { kernel, key, source: sourceOf(kernel) }))
+        if (known === undefined) sources.set(key, (known = { kernel, key, source: sourceOf(kernel, { exactFunctions: mode === "webasm" || mode === "cpu" }) }))
         return known
       })
     },
@@ -108,10 +109,10 @@ export async function gpujsDevice({ mode: wanted }: GpujsSetup = {}): Promise<De
   }
 }
 
-function sourceOf(kernel: Kernel): Source {
+function sourceOf(kernel: Kernel, options: EmitOptions): Source {
   if (kernel.kind === "template") return fail("internal", kernel.name, "the gpujs device runs expansions only")
   if (isWide(kernel)) fail("dtype", "gpujs", "gpu.js computes in f32, so its device has no f64", 'cast to "f32", or use another device')
-  return emitKernel(kernel)
+  return emitKernel(kernel, options)
 }
 
 /** The kernels that gpu.js holds, the least recently used first. */
@@ -126,7 +127,7 @@ class KernelCache {
   }
   get(key: string, { source, parameters, arguments: list }: Source, size: number): GpuKernel {
     const kernel = this.held.get(key) ?? this.gpu.createKernel(source, {
-      output: [size], dynamicArguments: true, precision: "single",
+      output: [size], dynamicArguments: true, precision: "single", fixIntegerDivisionAccuracy: false,
       argumentTypes: Object.fromEntries(parameters.map((p, i) => [p, list[i]!.kind === "scalar" ? "Float" : "Array"])),
       // WebGL reads results without blocking then. WebAssembly would start threads for every kernel.
       asyncMode: this.mode === "webgl2" || this.mode === "webgpu",
