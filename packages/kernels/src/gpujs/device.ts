@@ -1,10 +1,11 @@
 import { bf16Value, bytesOf, decode, dtypes, encode, f16Value, fail, scalarOf, showKernel, sizeOf, ThimbleError, type Buffer, type Call, type Device, type DType, type Executable, type Kernel } from "@thimble/core"
 import { emitKernel, isWide, type Argument, type EmitOptions, type Source } from "./emit.ts"
+import { inNode } from "../wasm/node.ts"
 import { specials } from "./functions.ts"
 import { startLibrary, type Gpu, type GpuKernel, type GpujsMode, type Result } from "./library.ts"
 
-/** Every kernel of gpu.js has memory of its own for its arguments, so only the latest are kept. */
-const keptKernels = 128
+/** Every kernel of gpu.js has memory of its own for its arguments, so only the latest are kept; a page has room for some 100 memories of WebAssembly. */
+const keptKernels = (mode: GpujsMode): number => (mode === "webasm" && !inNode ? 48 : 256)
 
 interface Memory extends Buffer {
   data: Uint8Array<ArrayBuffer>
@@ -134,7 +135,7 @@ class KernelCache {
     })
     this.held.delete(key)
     this.held.set(key, kernel)
-    if (this.held.size > keptKernels) {
+    if (this.held.size > keptKernels(this.mode)) {
       const [oldest, dropped] = this.held.entries().next().value!
       this.held.delete(oldest)
       dropped.destroy()
