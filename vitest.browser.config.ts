@@ -18,6 +18,7 @@ export default defineConfig({
     include: ["packages/conformance/test/{forward,formulas,gradient,random,golden-*}.test.ts", "packages/formats/test/golden-{ggml,containers,tokenizers}.test.ts"],
     setupFiles: ["vitest.setup.ts"],
     testTimeout: 60_000,
+    maxWorkers: 2,
     browser: {
       enabled: true, headless: true, screenshotFailures: false,
       provider: playwright({ launchOptions: { executablePath, args: [...chromiumFlags, "--enable-unsafe-webgpu", "--enable-unsafe-swiftshader", "--use-angle=swiftshader"] } }),

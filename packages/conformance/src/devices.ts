@@ -19,19 +19,23 @@ export interface DeviceRow {
   readonly unsupported?: Readonly<Partial<Record<OpName, string>>>
 }
 
+/** Tests run in Node, or on a page. */
+const onPage = typeof document === "object"
+
 export const devices: readonly DeviceRow[] = [
   { name: "reference", open: () => referenceDevice() },
   { name: "wasm", open: () => open("wasm", { threads: 2 }) },
   // One thread shares its memory with nobody.
   { name: "wasm, one thread, no revectorizer", open: () => open("wasm", { threads: 1, revectorize: false }) },
-  { name: "gpujs", open: () => open("gpujs", { mode: "webasm" }), lacks: { f64: true } },
+  { name: "gpujs", open: () => open("gpujs", { mode: "webasm" }), lacks: { f64: true }, slow: onPage },
 ]
 /** On these, ops are compared one by one only: they share most code with a device above. */
 export const variants: readonly DeviceRow[] = [
   { name: "wasm, one thread, no relaxed SIMD", open: () => wasmDevice({ threads: 1, features: { relaxed: false, wide: false }, maximumPages: 65536 }) },
-  { name: "gpujs, as JavaScript", open: () => open("gpujs", { mode: "cpu" }), lacks: { f64: true } },
-  ...(typeof document === "object" ? [
+  { name: "gpujs, as JavaScript", open: () => open("gpujs", { mode: "cpu" }), lacks: { f64: true }, slow: onPage },
+  ...(onPage ? [
     { name: "gpujs, WebGL2", open: () => open("gpujs", { mode: "webgl2" }), lacks: { f64: true, subnormals: true }, slow: true } satisfies DeviceRow,
+    { name: "gpujs, WebGPU", open: () => open("gpujs", { mode: "webgpu" }), lacks: { f64: true, subnormals: true }, slow: true } satisfies DeviceRow,
   ] : []),
 ]
 

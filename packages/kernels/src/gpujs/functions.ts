@@ -243,13 +243,13 @@ export const functions: readonly KernelFunction[] = [
     const from = far > 0 ? 1.5707963267948966 : (mid > 0 ? 0.7853981633974483 : 0);
     return x == 0 ? x : (x < 0 ? -(from + y) : from + y);
   `),
-  // Where the ten digits of 2/π stand that count for x.
+  // Where the twelve digits of 2/π stand that count for x.
   define("digitsAt", ["x"], `
     const a = Math.abs(x);
     return Math.floor((exponent(a >= 0.5 && a <= ${largest} ? a : 0.5) - 23) / 8) + 3 + ${specialNumbers};
   `),
   // The sine (quarter 0) or cosine (1). x·2/π modulo 4, from the digits (in base 256) that are neither too high to count nor too low.
-  define("waveOf", ["x", "quarter", "nan", "d0", "d1", "d2", "d3", "d4", "d5", "d6", "d7", "d8", "d9"], `
+  define("waveOf", ["x", "quarter", "nan", "d0", "d1", "d2", "d3", "d4", "d5", "d6", "d7", "d8", "d9", "d10", "d11"], `
     const a = Math.abs(x);
     const held = a >= 0.5 && a <= ${largest} ? a : 0.5;
     const e = exponent(held) - 23;
@@ -260,7 +260,9 @@ export const functions: readonly KernelFunction[] = [
     const below2 = below3 - 65536 * n2;
     const n1 = Math.floor(below2 / 256);
     const n0 = below2 - 256 * n1;
-    const c6 = n0 * d6 + n1 * d7 + n2 * d8 + n3 * d9;
+    const c8 = n0 * d8 + n1 * d9 + n2 * d10 + n3 * d11;
+    const c7 = n0 * d7 + n1 * d8 + n2 * d9 + n3 * d10 + Math.floor(c8 / 256);
+    const c6 = n0 * d6 + n1 * d7 + n2 * d8 + n3 * d9 + Math.floor(c7 / 256);
     const c5 = n0 * d5 + n1 * d6 + n2 * d7 + n3 * d8 + Math.floor(c6 / 256);
     const c4 = n0 * d4 + n1 * d5 + n2 * d6 + n3 * d7 + Math.floor(c5 / 256);
     const c3 = n0 * d3 + n1 * d4 + n2 * d5 + n3 * d6 + Math.floor(c4 / 256);
@@ -269,9 +271,10 @@ export const functions: readonly KernelFunction[] = [
     const c0 = n0 * d0 + n1 * d1 + n2 * d2 + n3 * d3 + Math.floor(c1 / 256);
     const first = ((c1 - 256 * Math.floor(c1 / 256)) * 65536 + (c2 - 256 * Math.floor(c2 / 256)) * 256 + (c3 - 256 * Math.floor(c3 / 256))) / 16777216;
     const second = ((c4 - 256 * Math.floor(c4 / 256)) * 65536 + (c5 - 256 * Math.floor(c5 / 256)) * 256 + (c6 - 256 * Math.floor(c6 / 256))) / 16777216 / 16777216;
+    const third = (c7 - 256 * Math.floor(c7 / 256)) / 16777216 / 16777216 / 256;
     const up = first >= 0.5 ? 1 : 0;
     const small = a < 0.7853981633974483 ? 1 : 0;
-    const r = small > 0 ? a : ((first - up) + second) * 1.5707963267948966;
+    const r = small > 0 ? a : ((first - up) + (second + third)) * 1.5707963267948966;
     const turns = (small > 0 ? 0 : c0 + up) + quarter;
     const k = turns - 4 * Math.floor(turns / 4);
     const z = r * r;

@@ -224,7 +224,7 @@ export const spellings = {
 
 function wave(a: string, quarter: 0 | 1, { nan, bind, special }: Use): string {
   const at = bind(`digitsAt(${a})`)
-  return `waveOf(${[a, quarter, nan(), ...Array.from({ length: 10 }, (_, k) => special(`${at} + ${k}`))].join(", ")})`
+  return `waveOf(${[a, quarter, nan(), ...Array.from({ length: 12 }, (_, k) => special(`${at} + ${k}`))].join(", ")})`
 }
 const chosen = ({ number }: Use): string => `${number(0)} > 0 ? ${number(1)} : ${number(2)}`
 const shifted = (name: string, { low, high }: Words, by: string): Words =>
