@@ -49,6 +49,8 @@ const updateOp: Op<Place> = {
       return select(and(ge(offset, int(0)), lt(offset, int(length))), read(1, at(out, axis, held)), read(0, out))
     },
   },
+  into: (read, coords, node, place) =>
+    at(coords, place.axis, add(coords[place.axis]!, beginning(read, 2, coords, node, place, node.sources[1]!.shape[place.axis]!))),
   result: ([target]) => ({ shape: target!.shape, dtype: target!.dtype }),
   vjp: (dy, _out, [, values, ...start], place) => [
     apply(updateOp, [dy, zeros(values!.shape, dy.dtype), ...start], place),
@@ -69,7 +71,8 @@ const partOp: Op<Place & { readonly length: number }> = {
 
 /**
  * The target with a part replaced: along `axis` the values stand from `start` on, elsewhere nothing changes. `values` has
- * the target's shape but for that axis.
+ * the target's shape but for that axis. In a compiled function that returns it, a target that is donated and that nothing
+ * else reads is not copied: only the values are written, into its memory.
  */
 export function updateSlice(target: Tensor, values: Tensor, { axis = 0, start }: UpdateOptions): Tensor {
   const name = "updateSlice"
