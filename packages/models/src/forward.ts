@@ -63,11 +63,10 @@ export function runBlock(m: Parameters, layer: number, x: Tensor, pass: Pass): T
   const norm = (role: BlockRole, x: Tensor): Tensor => (has(role) ? normed(m, a, name(role), x) : x)
   const apply = (role: BlockRole, x: Tensor): Tensor => linear(m, name(role), x, pass.observe)
   const attended = (x: Tensor): Tensor => {
-    let [q, k, v] = has("qkv") ? splitFused(apply("qkv", x), config, a.fused) : [splitHeads(apply("query", x), config.heads), splitHeads(apply("key", x), config.kvHeads), splitHeads(apply("value", x), config.kvHeads)]
-    q = norm("queryNorm", q!)
-    k = norm("keyNorm", k!)
-    if (pass.turns !== undefined) [q, k] = [rope(q, pass.turns), rope(k, pass.turns)]
-    const seen = pass.attend(q, k, v!, layer, {
+    const [q, k, v] = has("qkv") ? splitFused(apply("qkv", x), config, a.fused)
+      : ([["query", config.heads], ["key", config.kvHeads], ["value", config.kvHeads]] as const).map(([role, heads]) => splitHeads(apply(role, x), heads)) as [Tensor, Tensor, Tensor]
+    const placed = (role: BlockRole, x: Tensor): Tensor => (pass.turns === undefined ? norm(role, x) : rope(norm(role, x), pass.turns))
+    const seen = pass.attend(placed("queryNorm", q), placed("keyNorm", k), v, layer, {
       scale: config.scale ?? 1 / Math.sqrt(config.headSize), bidirectional: a.bidirectional === true,
       ...(config.attentionCap !== undefined && { cap: config.attentionCap }),
     })

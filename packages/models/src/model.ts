@@ -1,4 +1,4 @@
-import { add, arange, clamp, fail, reshape, rotation, showShape, sub, take, Tensor, tensor, tensorsOf, unsqueeze, type Composed, type Device, type Rotation, type Weight } from "@thimble/core"
+import { add, arange, clamp, fail, literal, reshape, rotation, showShape, sub, take, Tensor, unsqueeze, type Composed, type Rotation, type Weight } from "@thimble/core"
 import type { Tokenizer } from "@thimble/formats"
 import { architectureOf } from "./architecture.ts"
 import { growAndLook, type Cache, type LayerCache } from "./cache.ts"
@@ -100,20 +100,14 @@ function sorted(config: Config, given: Readonly<Record<string, Weight | Tensor>>
 
 function build(m: Parameters, options: ModelOptions): Model {
   const { config, weights, vectors } = m, a = architectureOf(config)
-  /** Angles per position by device and by what they are stretched for; kept, for tensors of a compiled function must not change. */
-  const rates = new Map<string, Map<Device | undefined, Tensor>>()
-  const turnsOf = (x: Tensor, length: number, asked: number, offset: 0 | Tensor): Rotation | undefined => {
+  const turnsOf = (length: number, asked: number, offset: 0 | Tensor): Rotation | undefined => {
     const { rope } = config
     if (rope === undefined) return undefined
-    const how = frequencies(rope, asked), key = String(how.rates[how.rates.length - 1])
-    const known = rates.get(key) ?? new Map<Device | undefined, Tensor>()
-    rates.set(key, known)
-    const kept = known.get(x.device) ?? tensor(how.rates, x.device === undefined ? {} : { device: x.device })
-    known.set(x.device, kept)
-    return rotation(length, rope.features, { frequencies: kept, magnitude: how.magnitude, offset })
+    const { rates, magnitude } = frequencies(rope, asked)
+    return rotation(length, rope.features, { frequencies: literal(rates, "f32"), magnitude, offset })
   }
   const passOf = (x: Tensor, attend: Pass["attend"], observe: Observe | undefined): Pass => {
-    const length = x.shape[1]!, turns = turnsOf(x, length, length, 0)
+    const length = x.shape[1]!, turns = turnsOf(length, length, 0)
     return { attend, ...(turns && { turns }), ...(observe && { observe }) }
   }
   const padding = (mask: Tensor | undefined): Tensor | undefined => mask && reshape(mask.cast("bool"), [mask.shape[0]!, 1, 1, mask.shape[1]!])
@@ -135,7 +129,7 @@ function build(m: Parameters, options: ModelOptions): Model {
     const places = begin === undefined ? add(arange(length), position) : add(unsqueeze(first as Tensor, 1), arange(length))
     let x = embed(m, ids, clamp(places, 0, config.context - 1))
     const asked = Math.max(...cache.layers.map(({ keys }) => keys.shape[2]!))
-    const turns = turnsOf(x, length, asked, begin === undefined ? position : unsqueeze(first as Tensor, 1))
+    const turns = turnsOf(length, asked, begin === undefined ? position : unsqueeze(first as Tensor, 1))
     const layers: LayerCache[] = []
     const growth = { position, count: count ?? length, ...(begin && { begin }) }
     const pass: Pass = {
