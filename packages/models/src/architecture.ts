@@ -10,6 +10,8 @@ export interface Architecture {
   readonly name: string
   /** `architectures[0]` of config.json. */
   readonly className: string
+  /** The same of checkpoints without a head. */
+  readonly bodyClassName?: string
   /** `general.architecture` of GGUF files. */
   readonly gguf: string
   /** Names of modules by role, as in Hugging Face's checkpoints. */
@@ -19,6 +21,8 @@ export interface Architecture {
   readonly block: Readonly<Partial<Record<BlockRole, string>>>
   /** Roots of names that checkpoints have or leave out, like `transformer.`. */
   readonly optionalPrefix?: string
+  /** Other spellings of names. */
+  readonly aliases?: readonly (readonly [RegExp, string])[]
   /** Norms: by the root of the mean square, or by mean and variance, with a bias. */
   readonly norm: "rms" | "layer"
   /** Norms multiply with 1 + weight. */

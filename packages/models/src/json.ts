@@ -92,7 +92,7 @@ export function writeConfig(config: Config): Json {
     return value === undefined ? [] : [[n.field, "write" in n ? n.write(value) : value]]
   })
   return {
-    architectures: [a.className],
+    architectures: [config.headless ? a.bodyClassName! : a.className],
     model_type: a.name,
     ...Object.fromEntries(said.map(([key, field]) => [field, config[key]])),
     tie_word_embeddings: config.tied,
@@ -104,6 +104,9 @@ export function writeConfig(config: Config): Json {
     ...(bos !== undefined && { bos_token_id: bos }), ...(eos && { eos_token_id: eos.length === 1 ? eos[0] : eos }), ...(pad !== undefined && { pad_token_id: pad }),
   }
 }
+
+/** The same config without a head, which only encoders do without. */
+export const withoutHead = (config: Config): Config => ({ ...config, headless: true, tied: false, biases: config.biases.filter((role) => role !== "head" && role !== "headTransform") })
 
 function readWindows(json: JsonFields, { windows: which, window: standard }: JsonRow, layers: number): number[] | undefined {
   if (which === undefined) return undefined

@@ -1,9 +1,11 @@
 import { fail, tensorsOf, type QuantizedOptions, type Tensor, type Weight } from "@thimble/core"
 import { fileSystem, ggufTokenizer, openGguf, openSafetensors, openSafetensorsShards, openSentencePiece, openSource, openTokenizer, type SourceLike, type SourceOptions, type Tokenizer } from "@thimble/formats"
+import { architectureOf } from "./architecture.ts"
+import type { Config } from "./config.ts"
 import { expectedTensors } from "./expected.ts"
 import { localFolder, parseJson, readAll, webFolder, type Folder } from "./folder.ts"
 import { readGgufConfig } from "./gguf-config.ts"
-import { readConfig } from "./json.ts"
+import { readConfig, withoutHead } from "./json.ts"
 import { loadLlama2c } from "./llama2c.ts"
 import { createModel, type Model } from "./model.ts"
 import { placeTensors, readSafetensor } from "./tensors-safetensors.ts"
@@ -57,15 +59,22 @@ async function loadGguf(from: SourceLike, options: LoadOptions): Promise<Model> 
 
 async function loadFolder(folder: Folder, options: LoadOptions): Promise<Model> {
   if (!(await folder.has("config.json"))) fail("value", "loadModel", `${folder.name}: has no config.json`, "is it the directory of a model?")
-  const config = readConfig(parseJson(await readAll(folder.locate("config.json"), options), `${folder.name}/config.json`), `${folder.name}/config.json`)
+  const stated = readConfig(parseJson(await readAll(folder.locate("config.json"), options), `${folder.name}/config.json`), `${folder.name}/config.json`)
   const sharded = "model.safetensors.index.json", single = "model.safetensors"
   const index = !(await folder.has(single)) && (await folder.has(sharded))
   if (!index && !(await folder.has(single))) fail("value", "loadModel", `${folder.name}: has no ${single}, and no ${sharded}`, "weights in PyTorch's own files cannot be read")
   await using file = index ? await openSafetensorsShards(folder.locate(sharded), { ...options, locate: folder.locate }) : await openSafetensors(folder.locate(single), options)
+  const config = headedOrNot(stated, file.entries)
   const placed = placeTensors(file.name, config, file.entries.keys())
   const tokenizer = await folderTokenizer(folder, options)
   const parameters = await readEach(placed, (t) => readSafetensor(file, config, t), options)
   return createModel(config, parameters, tokenizer ? { tokenizer } : {})
+}
+
+/** Encoders come with their head, or without. */
+function headedOrNot(config: Config, entries: ReadonlyMap<string, unknown>): Config {
+  const { bodyClassName, names } = architectureOf(config)
+  return bodyClassName === undefined || entries.has(`${names.headTransform!}.weight`) ? config : withoutHead(config)
 }
 
 /** Reads tensors one after the other; what was read is released if one fails. */
