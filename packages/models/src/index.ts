@@ -13,4 +13,5 @@ export { bucket, cacheLength, createCache, type Cache, type CacheOptions, type L
 export { readGgufConfig, writeGgufConfig } from "./gguf-config.ts"
 export { ggufNames } from "./gguf-names.ts"
 export { loadModel, type LoadOptions, type LoadProgress } from "./load.ts"
+export type { DownloadProgress, HubOptions } from "./hub.ts"
 export { saveModel, type SaveOptions } from "./save.ts"
