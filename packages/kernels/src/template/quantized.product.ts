@@ -10,8 +10,11 @@ import { ceilDiv, i32s, minimum, roundUp, v128s } from "./loops.ts"
 import { block, run, type Pieces, type Rounded } from "./quantized.ts"
 import { multiplyAdd } from "./tile.ts"
 
-/** A value per group of W's row: one by one or four in a row; perhaps four that are computed together. */
-interface PerGroup extends Pick<Stream, "value"> { readonly quad?: ((quad: Local) => void) | undefined }
+/** A value per group of W's row: one by one or four in a row; perhaps four that are computed together, and those of a run. */
+interface PerGroup extends Pick<Stream, "value"> {
+  readonly quad?: ((quad: Local) => void) | undefined
+  readonly inRun?: (() => (quad: number) => void) | undefined
+}
 
 type Four = readonly [number, number, number, number]
 /** Two vectors side by side: whose sums are in each, by pieces of the run; of halves, only that of the vector's number. */
@@ -37,7 +40,7 @@ export function productPhase({ dims, operands, bytes, result, threadScratch, fea
   const relaxedDot = relaxed && (unsignedDot === true || code.low >= -127)
   const oneZero = operands.zero?.constantAlong(0) && operands.zero.constantAlong(1)
   const phase: Phase = { units: ceilDiv(n, unitRows), emit(f, begin, end) {
-    const [unit, row, rowEnd, i, b, xs, scales, sums, g, factors, at, partial, quad] = i32s(f, 13)
+    const [unit, row, rowEnd, i, b, xs, scales, sums, g, factors, at, partial, quad, number] = i32s(f, 14)
     const [factor, rest, last] = v128s(f, 3) as [Local, Local, Local]
     const totals = v128s(f, 2), sum = f.local("f32")
     threadScratch(f); f.set(partial)
@@ -46,13 +49,17 @@ export function productPhase({ dims, operands, bytes, result, threadScratch, fea
     /** What the sum of each piece of row `row` of W with row i of x is multiplied with; zeros and mins go to `rest`. Here b counts pieces. */
     const emitFactors = (): void => {
       const stream = (name: "scale" | "zero" | "min"): PerGroup | undefined =>
-        operands[name] && { quad: operands[name].quad?.bind(undefined, f, 1, [row, g]), value: operands[name].along(f, 1, [row, g], g).value }
+        operands[name] && { quad: operands[name].quad?.bind(undefined, f, 1, [row, g]), inRun: operands[name].run?.bind(undefined, f, 1, run, [row, g], number), value: operands[name].along(f, 1, [row, g], g).value }
       const [scale, zero, min] = [stream("scale")!, stream("zero"), stream("min")]
+      /** What pushes the quads of the run that is made, where they are made as a run. */
+      const made = new Map<PerGroup, (quad: number) => void>()
       /** Pushes a per-group value for `count` pieces from b + from on, as a vector. */
       const perPiece = (s: PerGroup, integer: boolean, count: 1 | 4, from: number): void => {
         if (perGroup === 1 && count === 4) {
           // Runs and their halves are whole quads.
-          if (s.quad) { f.get(b); f.i32(2); f.op("i32.shr_u"); f.i32(from / 4); f.op("i32.add"); f.set(quad); s.quad(quad) }
+          const own = made.get(s)
+          if (own) own(from / 4)
+          else if (s.quad) { f.get(b); f.i32(2); f.op("i32.shr_u"); f.i32(from / 4); f.op("i32.add"); f.set(quad); s.quad(quad) }
           else s.value(4, from)
           if (integer) f.op("f32x4.convert_i32x4_s")
           return
@@ -94,8 +101,13 @@ export function productPhase({ dims, operands, bytes, result, threadScratch, fea
       f.f32x4(0); f.set(rest)
       f.assign(at, factors)
       f.forRange(b, 0, whole, run, () => {
-        if (perGroup === 1) f.assign(g, b)
+        if (perGroup === 1) {
+          f.assign(g, b)
+          f.get(b); f.i32(3); f.op("i32.shr_u"); f.set(number)
+          for (const s of [scale, zero, min]) if (s?.inRun) made.set(s, s.inRun())
+        }
         const [first, second] = [make(4, 0), make(4, 4)]
+        made.clear()
         twins.forEach(({ lanes }, q) => lanes.forEach((own, lane) => {
           f.get(at); f.get(first); f.get(second); f.shuffle32(...own); f.store("v128.store", 32 * q + 16 * lane)
         }))
