@@ -1,5 +1,6 @@
 // An operand of a template, or of any loop nest that asks for values along an axis: an expression and its environment.
 import { expr, flatten, rewrite, type Expr } from "@thimble/core"
+import { sparingSubnormals } from "./approx.ts"
 import type { FunctionBuilder, Local } from "./assembler.ts"
 import { ExpressionStream, type Environment } from "./expression.ts"
 import { loadsOf, strideOf } from "./map.ts"
@@ -49,7 +50,8 @@ const dependsOn = (e: Expr, axis: number): boolean => flatten([e]).some((x) => x
 /** An expression along an axis, in terms of quads, or runs that begin `first` before a quad, and the places in it. */
 function inQuads(body: Expr, axis: number, length: number, size = 4, first = 0): Expr {
   const at = expr.add(expr.mul(expr.index(quadAxis, Math.ceil(length / size)), expr.int(size)), expr.add(expr.index(placeAxis, 4), expr.int(first)))
-  return rewrite([body], (e) => (e.op === "index" && e.value === axis ? at : undefined))[0]!
+  const quads = rewrite([body], (e) => (e.op === "index" && e.value === axis ? at : undefined))
+  return sparingSubnormals(quads, (e) => !dependsOn(e, placeAxis))[0]!
 }
 
 /** What the places of a quad share is computed once, as scalars; the rest on vectors, read at once where it is adjacent. */
