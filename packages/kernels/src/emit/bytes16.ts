@@ -73,12 +73,14 @@ export function byteOperand(body: Expr, shape: readonly number[], env: (f: Funct
  */
 interface Lifted { readonly field: Expr; readonly of: Expr; readonly by: number; readonly mask: number }
 function liftedOf(e: Expr): Lifted | undefined {
-  const [field, up] = e.src
-  if (e.op !== "shl" || up!.op !== "const" || field!.op !== "rem" || field!.src[1]!.op !== "const") return undefined
-  const [from] = field!.src as [Expr], mask = (field!.src[1]!.value - 1) * 2 ** up!.value
-  if (mask > 255 || from.low < 0) return undefined
+  const [field, up] = e.src as [Expr, Expr]
+  if (e.op !== "shl" || up.op !== "const" || field.low < 0) return undefined
+  // A remainder keeps the lowest bits; without one all that there are remain.
+  const from = field.op === "rem" && field.src[1]!.op === "const" ? field.src[0]! : field
+  const bits = from === field ? Math.ceil(Math.log2(field.high + 1)) : Math.log2(field.src[1]!.value)
   const count = from.src[1], down = count?.op !== "const" ? 0 : from.op === "shr" ? count.value : from.op === "div" ? Math.log2(count.value) : 0
-  return field!.src[1]!.value * 2 ** down <= 256 ? { field: field!, of: down > 0 ? from.src[0]! : from, by: up!.value - down, mask } : undefined
+  if (from.low < 0 || bits + up.value > 8 || bits + down > 8 || (from === field && down === 0)) return undefined
+  return { field, of: down > 0 ? from.src[0]! : from, by: up.value - down, mask: (2 ** bits - 1) * 2 ** up.value }
 }
 
 /** Where loads begin that differ in a constant only: at base + step · run + Σ k · term, with terms that change from run to run in their own ways. */
