@@ -17,6 +17,9 @@ export type View = "stored" | "permuted" | "sliced" | "flipped" | "expanded" | "
 export interface Domain { readonly low: number; readonly high: number; readonly avoid?: readonly number[] }
 export const wide: Domain = { low: -3, high: 3 }
 
+/** What tensors are made for: a device without f64, which `float` replaces, or one to which numbers below the normal ones are zero. */
+export interface Lacks { readonly float?: DType; readonly flushes?: boolean }
+
 /** A tensor in words: it prints, shrinks, and is made anew on every device. */
 export class Spec {
   readonly shape: Shape
@@ -47,10 +50,11 @@ export class Spec {
   get magnitude(): number {
     return elements(this, sizeOf(this.shape)).reduce((m, v) => (Number.isFinite(v) ? Math.max(m, Math.abs(v)) : m), 0)
   }
-  /** On the current device; `float` replaces f64. */
-  make(float?: DType): Tensor {
+  /** On the current device. */
+  make({ float, flushes = false }: Lacks = {}): Tensor {
     const dtype = float !== undefined && this.dtype === "f64" ? float : this.dtype
-    return views[this.view](this, (shape) => tensor(elements(this, sizeOf(shape)), { shape, dtype }))
+    const kept = (x: Float64Array): Float64Array => (flushes && isFloat(dtype) ? x.map((v) => (Math.abs(v) < 2 ** -126 ? v * 0 : v)) : x)
+    return views[this.view](this, (shape) => tensor(kept(elements(this, sizeOf(shape))), { shape, dtype }))
   }
 }
 

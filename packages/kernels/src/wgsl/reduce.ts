@@ -70,7 +70,7 @@ export function emitReduce(kernel: ReduceKernel, features: Features): { passes: 
         const loop = `let result = ${parts === 1 ? "item" : `item / ${parts}`};
 let first = ${parts === 1 ? "0" : `item % ${parts} * ${each}`};
 ${outside.lines.join("\n")}
-${values.map((_, i) => `var a${i} = ${identityText(module, combine, type)};`).join("\n")}
+${values.map((_, i) => `var a${i} = ${count === 0 && type === "f32" && combine === "add" ? `${module.math("special")}(0u)` : identityText(module, combine, type)};`).join("\n")}
 for (var place = first${wide === 1 ? "" : " + thread"}; place < ${last}; place += ${wide}) {
 ${inside.lines.join("\n")}
 ${joined}
