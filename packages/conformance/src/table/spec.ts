@@ -221,6 +221,16 @@ export function specsOf(args: unknown): Spec[] {
   if (args instanceof Spec) return [args]
   return typeof args === "object" && args !== null ? Object.values(args).flatMap(specsOf) : []
 }
+/** The same arguments on a device without f64: f32 in its place, where it is asked for by name as well. */
+export function withoutF64<A>(args: A): A {
+  const walk = (x: unknown): unknown => {
+    if (x instanceof Spec) return x.dtype === "f64" ? new Spec(x.shape, "f32", x) : x
+    if (Array.isArray(x)) return x.map(walk)
+    if (typeof x === "object" && x !== null && Object.getPrototypeOf(x) === Object.prototype) return Object.fromEntries(Object.entries(x).map(([k, v]) => [k, walk(v)]))
+    return x === "f64" ? "f32" : x
+  }
+  return walk(args) as A
+}
 /** Makes the tensors, each once. */
 export function makeAll<A>(args: A, make: (spec: Spec) => Tensor): Made<A> {
   const walk = (x: unknown): unknown => {
