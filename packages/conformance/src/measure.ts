@@ -1,6 +1,6 @@
 import { add, currentDevice, decode, grad, isFloat, mul, realize, scope, sizeOf, sum, tensor, useDevice, type Device, type DType, type Shape, type Tensor } from "@thimble/core"
 import type { Bound, Row } from "./table/row.ts"
-import { epsilon, makeAll, specsOf, uniform, type Lacks, type Made } from "./table/spec.ts"
+import { epsilon, makeAll, specsOf, uniform, type Made } from "./table/spec.ts"
 
 /** A tensor read back. */
 export interface Result { readonly shape: Shape; readonly dtype: DType; readonly numbers: Float64Array }
@@ -27,8 +27,8 @@ async function read(t: Tensor): Promise<Result> {
 }
 
 /** The results of a row for one set of arguments. */
-export async function outputsOf(row: Row, args: unknown, lacks?: Lacks): Promise<readonly Tensor[]> {
-  return callWith(row, makeAll(args, (spec) => spec.make(lacks)))
+export async function outputsOf(row: Row, args: unknown, float?: DType): Promise<readonly Tensor[]> {
+  return callWith(row, makeAll(args, (spec) => spec.make(float)))
 }
 async function callWith(row: Row, made: unknown): Promise<readonly Tensor[]> {
   const out = await (row.call as (args: unknown) => ReturnType<Row["call"]>)(made)
@@ -62,7 +62,7 @@ export async function probe(row: Row, args: unknown, float: DType, order: 1 | 2 
   const at = async (step: number): Promise<{ loss: Tensor | undefined; points: Tensor[] }> => {
     const points: Tensor[] = []
     const made: Made<unknown> = makeAll(args, (spec) => {
-      const x = spec.make({ float })
+      const x = spec.make(float)
       if (spec.held) return x
       const moved = step === 0 ? x : add(x, mul(numbersLike(x, 101 + points.length), step))
       points.push(moved)
@@ -82,8 +82,8 @@ export async function probe(row: Row, args: unknown, float: DType, order: 1 | 2 
   }
 }
 
-/** What differs between a device's result and the reference device's, in words; undefined if nothing does. To a device that `flushes`, numbers below the normal ones are zero. */
-export function difference(got: Result, want: Result, bound: Bound, magnitude = 0, flushes = false): string | undefined {
+/** What differs between a device's result and the reference device's, in words; undefined if nothing does. Without `subnormals`, numbers below the normal ones are as good as zero. */
+export function difference(got: Result, want: Result, bound: Bound, magnitude = 0, subnormals = true): string | undefined {
   if (got.dtype !== want.dtype || String(got.shape) !== String(want.shape)) return `${got.dtype}[${got.shape}] instead of ${want.dtype}[${want.shape}]`
   const most = want.numbers.reduce((m, v) => (Number.isFinite(v) ? Math.max(m, Math.abs(v)) : m), magnitude)
   const own = epsilon(want.dtype), narrow = want.dtype === "f16" || want.dtype === "bf16"
@@ -94,7 +94,7 @@ export function difference(got: Result, want: Result, bound: Bound, magnitude = 
   for (let i = 0; i < sizeOf(want.shape); i++) {
     const g = got.numbers[i]!, w = want.numbers[i]!
     if (Object.is(g, w) || (bound !== "exact" && g === w)) continue
-    if (flushes && Math.abs(g) <= 2 ** -126 && Math.abs(w) <= 2 ** -126 && isFloat(want.dtype)) continue
+    if (!subnormals && Math.abs(g) <= 2 ** -126 && Math.abs(w) <= 2 ** -126 && isFloat(want.dtype)) continue
     if (bound !== "exact" && Number.isFinite(w) && Number.isFinite(g) && Math.abs(g - w) <= share + factor * Math.abs(w) + least) continue
     return `element ${i} of ${want.dtype}[${want.shape}] is ${Object.is(g, -0) ? "-0" : g} instead of ${Object.is(w, -0) ? "-0" : w}`
   }

@@ -23,7 +23,7 @@ export async function supportOf(device: Device, reference: Device, entry: Device
     const run = (d: Device) => evaluate(d, () => Promise.all(cases.map((args) => outputsOf(row, args))))
     try {
       const [want, got] = [await run(reference), await run(device)]
-      const wrong = cases.flatMap((args, i) => got[i]!.map((g, k) => difference(g, want[i]![k]!, row.bound, magnitudeOf(args)))).find((d) => d !== undefined)
+      const wrong = cases.flatMap((args, i) => got[i]!.map((g, k) => difference(g, want[i]![k]!, row.bound, magnitudeOf(args), entry.subnormals))).find((d) => d !== undefined)
       found.set(name, wrong === undefined ? "yes" : { wrong })
     } catch (e) {
       found.set(name, { wrong: e instanceof Error ? e.message.split("\n")[0]! : String(e) })

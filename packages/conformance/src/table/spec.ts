@@ -17,9 +17,6 @@ export type View = "stored" | "permuted" | "sliced" | "flipped" | "expanded" | "
 export interface Domain { readonly low: number; readonly high: number; readonly avoid?: readonly number[] }
 export const wide: Domain = { low: -3, high: 3 }
 
-/** What tensors are made for: a device without f64, which `float` replaces, or one to which numbers below the normal ones are zero. */
-export interface Lacks { readonly float?: DType; readonly flushes?: boolean }
-
 /** A tensor in words: it prints, shrinks, and is made anew on every device. */
 export class Spec {
   readonly shape: Shape
@@ -30,8 +27,10 @@ export class Spec {
   readonly view: View
   /** Not differentiated: a target, a mask, an index. */
   readonly held: boolean
+  /** Zeros in the place of numbers below the normal ones of f32. */
+  readonly normal: boolean
 
-  constructor(shape: Shape, dtype: DType, { values = "plain", domain = wide, seed = 1, view = "stored", held = false }: Partial<Pick<Spec, "values" | "domain" | "seed" | "view" | "held">> = {}) {
+  constructor(shape: Shape, dtype: DType, { values = "plain", domain = wide, seed = 1, view = "stored", held = false, normal = false }: Partial<Pick<Spec, "values" | "domain" | "seed" | "view" | "held" | "normal">> = {}) {
     this.shape = shape
     this.dtype = dtype
     this.values = values
@@ -39,6 +38,7 @@ export class Spec {
     this.seed = seed
     this.view = view
     this.held = held
+    this.normal = normal
   }
   toString(): string {
     const range = this.values === "plain" || this.values === "distinct" ? ` ${this.domain.low}…${this.domain.high}` : ""
@@ -50,11 +50,11 @@ export class Spec {
   get magnitude(): number {
     return elements(this, sizeOf(this.shape)).reduce((m, v) => (Number.isFinite(v) ? Math.max(m, Math.abs(v)) : m), 0)
   }
-  /** On the current device. */
-  make({ float, flushes = false }: Lacks = {}): Tensor {
+  /** On the current device; `float` replaces f64. */
+  make(float?: DType): Tensor {
     const dtype = float !== undefined && this.dtype === "f64" ? float : this.dtype
-    const kept = (x: Float64Array): Float64Array => (flushes && isFloat(dtype) ? x.map((v) => (Math.abs(v) < 2 ** -126 ? v * 0 : v)) : x)
-    return views[this.view](this, (shape) => tensor(kept(elements(this, sizeOf(shape))), { shape, dtype }))
+    const own = (n: number): Float64Array => (this.normal && isFloat(dtype) ? elements(this, n).map((v) => (Math.abs(v) < 2 ** -126 ? 0 * v : v)) : elements(this, n))
+    return views[this.view](this, (shape) => tensor(own(sizeOf(shape)), { shape, dtype }))
   }
 }
 
@@ -221,15 +221,17 @@ export function specsOf(args: unknown): Spec[] {
   if (args instanceof Spec) return [args]
   return typeof args === "object" && args !== null ? Object.values(args).flatMap(specsOf) : []
 }
-/** The same arguments on a device without f64: f32 in its place, where it is asked for by name as well. */
-export function withoutF64<A>(args: A): A {
+/** What a device need not have. */
+export interface Lacks { readonly f64: boolean; readonly subnormals: boolean }
+/** The same arguments for a device that lacks something: f32 in the place of f64, where it is asked for by name as well; zeros in that of subnormal numbers. */
+export function without<A>({ f64, subnormals }: Lacks, args: A): A {
   const walk = (x: unknown): unknown => {
-    if (x instanceof Spec) return x.dtype === "f64" ? new Spec(x.shape, "f32", x) : x
+    if (x instanceof Spec) return new Spec(x.shape, f64 && x.dtype === "f64" ? "f32" : x.dtype, { ...x, normal: subnormals })
     if (Array.isArray(x)) return x.map(walk)
     if (typeof x === "object" && x !== null && Object.getPrototypeOf(x) === Object.prototype) return Object.fromEntries(Object.entries(x).map(([k, v]) => [k, walk(v)]))
-    return x === "f64" ? "f32" : x
+    return f64 && x === "f64" ? "f32" : x
   }
-  return walk(args) as A
+  return f64 || subnormals ? walk(args) as A : args
 }
 /** Makes the tensors, each once. */
 export function makeAll<A>(args: A, make: (spec: Spec) => Tensor): Made<A> {

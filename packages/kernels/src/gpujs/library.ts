@@ -34,7 +34,7 @@ export const gpujsModes = ["webgpu", "webgl2", "webasm", "cpu"] as const satisfi
 
 /** Loads gpu.js and starts it: in `mode`, or through WebGL2 where there is a page with it, and as WebAssembly elsewhere. */
 export async function startLibrary(mode: GpujsMode | undefined): Promise<{ gpu: Gpu; mode: GpujsMode }> {
-  const library = await (import("gpu.js") as Promise<Library>).catch((e: unknown) =>
+  const library = await (import("gpu.js") as Promise<unknown> as Promise<Library>).catch((e: unknown) =>
     fail("device", "open", `the gpujs device needs the package gpu.js, which cannot be loaded (${e instanceof Error ? e.message.split("\n")[0] : String(e)})`, "npm install gpu.js@2.24.1"))
   const GPU = library.GPU ?? library.default?.GPU ?? library.default
   if (typeof GPU !== "function") fail("device", "open", "the package gpu.js exports no GPU", "npm install gpu.js@2.24.1")
