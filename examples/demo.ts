@@ -3,10 +3,11 @@ import { defineCommand, runMain } from "citty"
 import { SingleBar } from "cli-progress"
 import { mobyDick } from "./demo/data.ts"
 import { bytesRead } from "./demo/evaluate.ts"
+import { number } from "./demo/number.ts"
 import { demo } from "./demo/pipeline.ts"
 import { table } from "./demo/table.ts"
 
-const config = { width: 192, layers: 4, heads: 6, kvHeads: 3, hidden: 512, context: 128 }
+const config = { vocabulary: 256, width: 192, layers: 4, heads: 6, kvHeads: 3, hidden: 512, context: 128 }
 const protocol = { context: config.context, stride: config.context / 2, windows: 128 }
 const batch = 8
 
@@ -58,13 +59,5 @@ const command = defineCommand({
 })
 
 const count = (n: number): string => n.toLocaleString("en")
-
-function number(name: string, text: string | undefined, least: number): number | undefined {
-  if (text === undefined) return undefined
-  const n = Number(text)
-  if (text.trim() !== "" && Number.isInteger(n) && n >= least) return n
-  console.error(`--${name} must be a whole number from ${least}, got '${text}'`)
-  process.exit(2)
-}
 
 await runMain(command)

@@ -1,7 +1,9 @@
 import { add, attention, denseWeight, mul, permute, random, realize, reshape, rmsNorm, rope, rotation, silu, ones, tensorsOf, type Key, type Rotation, type Tensor, type Weight } from "@thimble/core"
 
-/** Sizes of a Llama-shaped model whose tokens are bytes. */
+/** Sizes of a Llama-shaped model. */
 export interface Config {
+  /** Tokens that the model knows. */
+  readonly vocabulary: number
   readonly width: number
   readonly layers: number
   readonly heads: number
@@ -12,7 +14,6 @@ export interface Config {
   /** The most tokens the model is asked to look back on. */
   readonly context: number
 }
-export const vocabulary = 256
 
 export interface Block {
   readonly attentionNorm: Tensor
@@ -34,7 +35,7 @@ export interface Parameters {
 }
 
 /** Parameters to start training with, the same for the same key. */
-export async function initialize({ width, layers, heads, kvHeads, hidden }: Config, key: Key): Promise<Parameters> {
+export async function initialize({ vocabulary, width, layers, heads, kvHeads, hidden }: Config, key: Key): Promise<Parameters> {
   const keys = random.split(key, 1 + 7 * layers)
   const weight = (out: number, inputs: number, std: number): Weight => denseWeight(random.normal(keys.pop()!, [out, inputs], { std }))
   const size = width / heads

@@ -1,0 +1,1 @@
+export async function card(_folder: string, _all: object): Promise<void> {}
