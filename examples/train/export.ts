@@ -40,6 +40,7 @@ export async function exportModel(folder: string, parameters: Parameters, config
   await mkdir(folder, { recursive: true })
   const weights = Object.fromEntries(Object.entries(named(parameters)).map(([name, t]) => [name, castTo(t, "bf16")]))
   await saveSafetensors(join(folder, "model.safetensors"), weights, { metadata: { format: "pt" } })
+  for (const t of Object.values(weights)) t.dispose()
   const json = (name: string, value: object): Promise<void> => writeFile(join(folder, name), JSON.stringify(value, undefined, 2) + "\n")
   await json("config.json", describe(config, end))
   await json("generation_config.json", { bos_token_id: end, eos_token_id: end, do_sample: true, temperature: 0.8, top_p: 0.95 })
