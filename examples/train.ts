@@ -28,7 +28,8 @@ const command = defineCommand({
     rate: { type: "string", default: "0.003", description: "Largest learning rate", valueHint: "R" },
     warmup: { type: "string", default: "200", description: "Steps in which the rate rises", valueHint: "N" },
     seed: { type: "string", default: "0", description: "Decides all that is left to chance", valueHint: "N" },
-    stop: { type: "string", description: "End after this many of the steps, as Ctrl-C would", valueHint: "N" },
+    stop: { type: "string", description: "End after this many of the steps", valueHint: "N" },
+    cooldown: { type: "string", default: "0", description: "Last steps before the end in which the rate falls to 0", valueHint: "N" },
     resume: { type: "boolean", default: false, description: "Go on from the checkpoint" },
     device: { type: "string", default: "wasm", description: "Where to compute" },
     threads: { type: "string", description: "Threads of the CPU device; all processors unless given", valueHint: "N" },
@@ -36,8 +37,9 @@ const command = defineCommand({
     model: { type: "string", default: "models/demo", description: "Folder for the model", valueHint: "DIR" },
   },
   async run({ args }) {
-    const count = (name: "steps" | "batch" | "warmup" | "seed" | "stop" | "threads", least = 1): number | undefined => number(name, args[name], least)
-    const [steps, batch, warmup, seed, stop, threads] = [count("steps")!, count("batch")!, count("warmup", 2)!, count("seed", 0)!, count("stop"), count("threads")]
+    const count = (name: "steps" | "batch" | "warmup" | "cooldown" | "seed" | "stop" | "threads", least = 1): number | undefined => number(name, args[name], least)
+    const [steps, batch, warmup, cooldown, seed, threads] = [count("steps")!, count("batch")!, count("warmup", 2)!, count("cooldown", 0)!, count("seed", 0)!, count("threads")]
+    const stop = Math.min(steps, count("stop") ?? steps)
     const rate = Number(args.rate)
     if (!(rate > 0 && rate < 1)) throw new RangeError(`--rate must be between 0 and 1, got '${args.rate}'`)
     const device = await open(args.device, threads === undefined ? {} : { threads })
@@ -50,7 +52,7 @@ const command = defineCommand({
     const [text, heldOut] = [tokens(texts.training, tokenizer, end), tokens(texts.heldOut, tokenizer, end)]
     console.log(`${text.length} tokens to train on, ${heldOut.length} held out; ${(texts.heldOut.reduce((n, d) => n + Buffer.byteLength(d.text), 0) / heldOut.length).toFixed(2)} bytes per token.`)
 
-    const settings = JSON.stringify({ config, steps, batch, rate, warmup, seed })
+    const settings = JSON.stringify({ config, steps, batch, rate, warmup, seed, ...(cooldown > 0 && { stop, cooldown }) })
     const path = join(args.checkpoints, "checkpoint.safetensors")
     await mkdir(args.checkpoints, { recursive: true })
     let lines: Line[] = []
@@ -67,17 +69,16 @@ const command = defineCommand({
     const some = scorer(config, heldOut, { begin: end, blocks: 64 })
     let losses: number[] = [], saved = performance.now()
     const trained = await train({
-      config, text, seed, steps, batch, rate, warmup, begin: end, signal: interrupt.signal,
-      ...(stop !== undefined && { stop }), ...(resumed !== undefined && { from: resumed.snapshot }),
+      config, text, seed, steps, stop, batch, rate, warmup, cooldown, begin: end, signal: interrupt.signal,
+      ...(resumed !== undefined && { from: resumed.snapshot }),
       async onStep({ step, loss, tokensPerSecond }, snapshot) {
         losses.push(loss)
-        if (step % every !== 0 && step !== steps) return
+        if (step % every !== 0 && step !== stop) return
         const mean = losses.reduce((a, b) => a + b) / losses.length
         losses = []
-        const perplexity = step % look === 0 || step === steps ? (await some.score(snapshot.parameters)).perplexity : undefined
+        const perplexity = step % look === 0 || step === stop ? (await some.score(snapshot.parameters)).perplexity : undefined
         lines.push({ step, loss: mean, ...(perplexity !== undefined && { perplexity }) })
-        console.log(`${new Date().toISOString().slice(11, 19)} step ${step}/${steps} · loss ${mean.toFixed(4)} · ${tokensPerSecond.toFixed(0)} tokens/s${perplexity === undefined ? "" : ` · held-out perplexity ${perplexity.toFixed(3)}`}`)
-        // Only here, where no losses wait for their line, so that the lines go on as if nothing had happened.
+        console.log(`${new Date().toISOString().slice(11, 19)} step ${step}/${stop} · loss ${mean.toFixed(4)} · ${tokensPerSecond.toFixed(0)} tokens/s${perplexity === undefined ? "" : ` · held-out perplexity ${perplexity.toFixed(3)}`}`)
         if (performance.now() - saved > pause * 1000) {
           await saveCheckpoint(path, { snapshot, settings, lines })
           saved = performance.now()
@@ -86,11 +87,11 @@ const command = defineCommand({
       onEnd: (snapshot) => saveCheckpoint(path, { snapshot, settings, lines }),
     })
     some.dispose()
-    console.log(`Step ${trained.step} of ${steps} is in ${path}.`)
-    if (trained.step === steps) {
+    console.log(`Step ${trained.step} of ${stop} is in ${path}.`)
+    if (trained.step === stop) {
       const shipped = await rounded(trained.parameters)
       await exportModel(args.model, shipped, config, end, learned)
-      await card(args.model, { config, texts, tokenizer, end, parameters: shipped, lines, steps, batch, rate, warmup, seed })
+      await card(args.model, { config, texts, tokenizer, end, parameters: shipped, lines, steps, stop, batch, rate, warmup, cooldown, seed })
       console.log(`The model is in ${args.model}.`)
       for (const t of tensorsOf(shipped)) t.dispose()
     }

@@ -20,6 +20,8 @@ export interface TrainOptions {
   readonly rate?: number
   /** Steps in which the rate rises, at least 2. */
   readonly warmup?: number
+  /** Last steps, of those before `stop`, in which the rate falls to 0 on top of its plan, so that an early end is a good one; 0 unless given. */
+  readonly cooldown?: number
   /** Goes on from here; the tensors are used up. With the same options the end is the same as without the interruption. */
   readonly from?: Snapshot
   /** Ends training at the current step. */
@@ -60,7 +62,7 @@ function loss(parameters: Parameters, config: Config, windows: Tensor): Tensor {
 /** Trains a model from random parameters on random windows of a text. All that depends on chance depends on the seed. */
 export async function train(options: TrainOptions): Promise<Trained> {
   const begun = performance.now()
-  const { config, seed, seconds = 60, stop = Infinity, batch = 16, rate = 3e-3, warmup = 20, begin, from: start, signal, onStep, onEnd } = options
+  const { config, seed, seconds = 60, stop = Infinity, batch = 16, rate = 3e-3, warmup = 20, cooldown = 0, begin, from: start, signal, onStep, onEnd } = options
   const [initial, draws] = random.split(random.key(seed)) as [Tensor, Tensor]
   const text = tensor(options.text)
   let parameters = start?.parameters ?? await initialize(config, initial)
@@ -78,10 +80,11 @@ export async function train(options: TrainOptions): Promise<Trained> {
 
   let steps = options.steps
   let rateAt = rates(rate, warmup, steps)
+  const slower = (step: number): number => (cooldown === 0 ? 1 : Math.min(1, (Math.min(steps ?? Infinity, stop) - step) / cooldown))
   let step = start?.step ?? 0, value = NaN, measured = 0, from = 0, speed = 0
   const first = step
   while (step < Math.min(steps ?? Infinity, stop) && !signal?.aborted) {
-    const made = await makeStep(parameters, state, text, draws, BigInt(step), rateAt(step))
+    const made = await makeStep(parameters, state, text, draws, BigInt(step), rateAt(step) * slower(step))
     ;({ parameters, state } = made)
     value = await made.value.item()
     made.value.dispose()

@@ -17,7 +17,10 @@ export interface Made {
   /** The token that begins and ends a text. */
   readonly end: number
   readonly lines: readonly Line[]
+  /** Steps that the rate was planned for, those that were made, and the last ones of these in which it fell to 0. */
   readonly steps: number
+  readonly stop: number
+  readonly cooldown: number
   readonly batch: number
   readonly rate: number
   readonly warmup: number
@@ -26,7 +29,7 @@ export interface Made {
 
 /** Writes README.md and the picture of the losses beside a model, with its perplexity measured on the whole held-out text. */
 export async function card(folder: string, made: Made): Promise<void> {
-  const { config, parameters, texts, tokenizer, end, lines, steps, batch, rate, warmup, seed } = made
+  const { config, parameters, texts, tokenizer, end, lines, steps, stop, cooldown, batch, rate, warmup, seed } = made
   const measured: { name: string; documents: number; bytes: number; tokens: number; scored: number; perplexity: number }[] = []
   for (const { title } of [...sources, { title: undefined }]) {
     const documents = texts.heldOut.filter((d) => title === undefined || d.source === title)
@@ -36,7 +39,7 @@ export async function card(folder: string, made: Made): Promise<void> {
     dispose()
     measured.push({ name: title ?? "all", documents: documents.length, bytes: bytes(documents), tokens: ids.length, scored, perplexity })
   }
-  const seen = steps * batch * config.context, stream = tokens(texts.training, tokenizer, end).length
+  const seen = stop * batch * config.context, stream = tokens(texts.training, tokenizer, end).length
   const looks = lines.filter((l) => l.perplexity !== undefined)
   await writeFile(join(folder, "loss.svg"), curve([
     { name: "training", color: "#8aa8d8", points: lines.map((l) => [l.step, l.loss] as const) },
@@ -83,12 +86,12 @@ ends each document and begins each window.
 
 ## Training
 
-${n(steps)} steps of ${batch} windows of ${config.context} tokens: ${n(seen)} tokens, the stream ${(seen / stream).toFixed(1)} times over. AdamW with β = 0.9 and 0.99, weight decay 0.1 on matrices,
+${n(stop)} steps of ${batch} windows of ${config.context} tokens: ${n(seen)} tokens, the stream ${(seen / stream).toFixed(1)} times over. AdamW with β = 0.9 and 0.99, weight decay 0.1 on matrices,
 gradients clipped to norm 1; the learning rate rises to ${rate} in ${warmup} steps and falls to a hundredth of that along half a
-cosine. Seed ${seed}. In f32, rounded to bf16 at the end. The same command gives the same files:
+cosine${stop < steps ? ` of ${n(steps)} steps` : ""}${cooldown > 0 ? `, and in the last ${n(cooldown)} steps before step ${n(stop)} evenly to 0` : ""}. Seed ${seed}. In f32, rounded to bf16 at the end. The same command gives the same files:
 
 \`\`\`sh
-node examples/train.ts --steps ${steps} --batch ${batch} --rate ${rate} --warmup ${warmup} --seed ${seed}
+node examples/train.ts --steps ${steps}${stop < steps ? ` --stop ${stop}` : ""}${cooldown > 0 ? ` --cooldown ${cooldown}` : ""} --batch ${batch} --rate ${rate} --warmup ${warmup} --seed ${seed}
 \`\`\`
 
 ![Loss by step](loss.svg)
