@@ -84,12 +84,12 @@ export function distribution(logits: Float32Array, options: Sampling, sofar: SoF
   return { ids: kept, probabilities }
 }
 
-/** The token in whose share of 0 … 1 a number lies. */
-export function pick({ ids, probabilities }: Distribution, at: number): number {
+/** The place, among the ids, of the token in whose share of 0 … 1 a number lies. */
+export function pick({ probabilities }: Distribution, at: number): number {
   let sum = 0
-  for (let i = 0; i < ids.length; i++) if ((sum += probabilities[i]!) > at) return ids[i]!
+  for (let i = 0; i < probabilities.length; i++) if ((sum += probabilities[i]!) > at) return i
   // Rounding may leave the sum a little below 1.
-  return ids[probabilities.findLastIndex((p) => p > 0)]!
+  return probabilities.findLastIndex((p) => p > 0)
 }
 
 /** A copy of the logits after the repetition penalty and the processors. */
