@@ -1,5 +1,7 @@
 /** @packageDocumentation Files that tensors live in: GGUF, safetensors, npy and npz, llama2.c; tokenizers. */
 export { openSource, type Source, type SourceLike, type SourceOptions } from "./source.ts"
+export { fileSystem } from "./file-system.ts"
+export { saveFile } from "./save.ts"
 export type { FileHandleLike } from "./source-file.ts"
 export type { HttpOptions } from "./source-http.ts"
 export type { Stored } from "./stored.ts"
