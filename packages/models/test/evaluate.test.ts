@@ -22,7 +22,7 @@ const tokenizer = {
 function bigrams(seed: number, options: Partial<Evaluated["config"]> = {}): Evaluated & { readonly rows: number[][] } {
   const rows = letters.split("").map((_, i) => letters.split("").map((_, j) => Math.sin(seed + 7 * i + 3 * j) * 2))
   const table = tensor(rows)
-  return { rows, config: { vocabulary: n, context: 64, ...options }, tokenizer, forward: (ids: Tensor) => take(table, ids) }
+  return { rows, config: { vocabulary: n, context: 64, ...options }, tokenizer, bytes: table.bytes, forward: (ids: Tensor) => take(table, ids) }
 }
 const model = bigrams(1), other = bigrams(2)
 const logProbability = (rows: number[][], from: number, to: number): number => rows[from]![to]! - Math.log(rows[from]!.reduce((s, v) => s + Math.exp(v), 0))
@@ -100,7 +100,7 @@ describe("perplexity", () => {
     await expect(refused([1, 5], {})).rejects.toThrow("token 5 is outside the vocabulary of 5")
     await expect(refused("abc", {}, bigrams(1, { vocabulary: 4 }))).rejects.toThrow("the tokenizer has 5 tokens, the model knows 4")
     await expect(refused("abc", { bos: true }, { ...model, tokenizer: undefined } as never)).rejects.toThrow("the model has no tokenizer")
-    await expect(refused([1, 2], { bos: true }, { config: model.config, forward: model.forward })).rejects.toThrow("no token is known to begin texts")
+    await expect(refused([1, 2], { bos: true }, { config: model.config, bytes: 0, forward: model.forward })).rejects.toThrow("no token is known to begin texts")
     await expect(evaluate(model, { metrics: [] })).rejects.toThrow("evaluate: nothing to measure")
   })
 })

@@ -1,4 +1,4 @@
-import { fail, tensorsOf, type Tensor } from "@thimble/core"
+import { fail } from "@thimble/core"
 import type { Evaluated, Metric } from "./metric.ts"
 
 export interface EvaluateOptions<M extends readonly Metric[]> {
@@ -28,7 +28,7 @@ export interface Report<M extends readonly Metric[]> {
 }
 
 /** Measures a model by one metric after the other. */
-export async function evaluate<const M extends readonly Metric[]>(model: Evaluated & { readonly weights?: unknown }, options: EvaluateOptions<M>): Promise<Report<M>> {
+export async function evaluate<const M extends readonly Metric[]>(model: Evaluated, options: EvaluateOptions<M>): Promise<Report<M>> {
   const { metrics, reference, signal, onProgress } = options
   if (metrics.length === 0) fail("value", "evaluate", "nothing to measure", "metrics: [perplexity(text)]")
   const begun = performance.now(), results: unknown[] = []
@@ -46,6 +46,5 @@ export async function evaluate<const M extends readonly Metric[]>(model: Evaluat
     }))
   }
   const seconds = (performance.now() - begun) / 1000
-  const bytes = [...new Set<Tensor>(tensorsOf(model.weights))].reduce((n, t) => n + t.bytes, 0)
-  return { results: results as Report<M>["results"], bytes, seconds, tokensPerSecond: positions / seconds }
+  return { results: results as Report<M>["results"], bytes: model.bytes, seconds, tokensPerSecond: positions / seconds }
 }

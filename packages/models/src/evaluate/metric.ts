@@ -5,6 +5,8 @@ import type { Tokenizer } from "@thimble/formats"
 export interface Evaluated {
   readonly config: { readonly vocabulary: number; readonly context: number }
   readonly tokenizer?: Tokenizer
+  /** Stored size of its tensors. */
+  readonly bytes: number
   /** Logits [batch, positions, vocabulary] of the tokens that follow ids [batch, positions], i32. */
   forward(ids: Tensor): Tensor
 }

@@ -1,4 +1,4 @@
-import { compile, tensor, type Compiled, type Tensor } from "@thimble/core"
+import { compile, tensor, type Tensor } from "@thimble/core"
 import { cacheLength, createCache, type LayerCache } from "../cache.ts"
 import type { Model } from "../model.ts"
 import { pieces } from "./pieces.ts"
@@ -7,26 +7,23 @@ import { pieces } from "./pieces.ts"
 export type Generator = Pick<Model, "config" | "step" | "tokenizer">
 
 interface Stepping { readonly logits: Tensor; readonly layers: readonly LayerCache[] }
+
 /** Programs of a model: of the first tokens of sequences, and of later ones, one per shape of their arguments. */
-interface Programs {
-  readonly first: Compiled<[layers: readonly LayerCache[], ids: Tensor, begin: Tensor | undefined, count: bigint], Stepping>
-  readonly next: Compiled<[layers: readonly LayerCache[], ids: Tensor, begin: Tensor | undefined, count: bigint, position: bigint], Stepping>
-}
-
-/** Captured once for each model, for as long as it is there. */
-const captured = new WeakMap<Generator, Programs>()
-
-function programsOf(model: Generator): Programs {
-  const known = captured.get(model)
-  if (known !== undefined) return known
+function capture(model: Generator) {
   const step = (layers: readonly LayerCache[], ids: Tensor, begin: Tensor | undefined, count: Tensor, position: 0 | Tensor): Stepping => {
     const { logits, cache } = model.step(ids, { layers, ...(begin && { begin }) }, { position, count, at: count.sub(1) })
     return { logits, layers: cache.layers }
   }
-  const programs: Programs = {
-    first: compile((layers, ids, begin, count) => step(layers, ids, begin, count, 0), { donate: [0] }),
-    next: compile((layers, ids, begin, count, position) => step(layers, ids, begin, count, position), { donate: [0] }),
+  return {
+    first: compile((layers: readonly LayerCache[], ids: Tensor, begin: Tensor | undefined, count: Tensor) => step(layers, ids, begin, count, 0), { donate: [0] }),
+    next: compile(step as (layers: readonly LayerCache[], ids: Tensor, begin: Tensor | undefined, count: Tensor, position: Tensor) => Stepping, { donate: [0] }),
   }
+}
+
+/** Captured once for each model, for as long as it is there. */
+const captured = new WeakMap<Generator, ReturnType<typeof capture>>()
+function programsOf(model: Generator): ReturnType<typeof capture> {
+  const programs = captured.get(model) ?? capture(model)
   captured.set(model, programs)
   return programs
 }
@@ -64,7 +61,7 @@ export function openSession(model: Generator, { batch, length, begin, signal }: 
         const ids = new Int32Array(batch * padded)
         rows.forEach((row, i) => ids.set(row.slice(start, start + count), i * padded))
         using at = tensor(ids, { shape: [batch, padded] })
-        const made = position === 0 ? await first(layers, at, cache.begin, BigInt(count)) : await next(layers, at, cache.begin, BigInt(count), BigInt(position))
+        const made: Stepping = position === 0 ? await first(layers, at, cache.begin, BigInt(count)) : await next(layers, at, cache.begin, BigInt(count), BigInt(position))
         ;({ logits, layers } = made)
         position += count
       }
