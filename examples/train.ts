@@ -4,14 +4,14 @@ import { join } from "node:path"
 import { random, tensorsOf } from "@thimble/core"
 import { openTokenizer } from "@thimble/formats"
 import { open } from "@thimble/kernels"
+import { evaluate, perplexity } from "@thimble/models"
 import { defineCommand, runMain } from "citty"
-import { initialize } from "./demo/model.ts"
 import { number } from "./demo/number.ts"
-import { train } from "./demo/train.ts"
 import { card } from "./train/card.ts"
 import { openCheckpoint, saveCheckpoint, type Line } from "./train/checkpoint.ts"
-import { exportModel, rounded } from "./train/export.ts"
-import { scorer } from "./train/score.ts"
+import { asModel, exportModel } from "./train/export.ts"
+import { train } from "./train/loop.ts"
+import { initialize } from "./train/model.ts"
 import { prose, tokens } from "./train/text.ts"
 import { endOfText, learnTokenizer } from "./train/tokenizer.ts"
 
@@ -66,7 +66,7 @@ const command = defineCommand({
     const interrupt = new AbortController()
     const onInterrupt = (): void => (interrupt.signal.aborted ? process.exit(130) : interrupt.abort())
     process.on("SIGINT", onInterrupt).on("SIGTERM", onInterrupt)
-    const some = scorer(config, heldOut, { begin: end, blocks: 64 })
+    const some = perplexity([...heldOut], { bos: end, tokens: 64 * (config.context - 1) })
     let losses: number[] = [], saved = performance.now()
     const trained = await train({
       config, text, seed, steps, stop, batch, rate, warmup, cooldown, begin: end, signal: interrupt.signal,
@@ -76,7 +76,7 @@ const command = defineCommand({
         if (step % every !== 0 && step !== stop) return
         const mean = losses.reduce((a, b) => a + b) / losses.length
         losses = []
-        const perplexity = step % look === 0 || step === stop ? (await some.score(snapshot.parameters)).perplexity : undefined
+        const perplexity = step % look === 0 || step === stop ? (await evaluate(asModel(snapshot.parameters, config), { metrics: [some] })).results[0].perplexity : undefined
         lines.push({ step, loss: mean, ...(perplexity !== undefined && { perplexity }) })
         console.log(`${new Date().toISOString().slice(11, 19)} step ${step}/${stop} · loss ${mean.toFixed(4)} · ${tokensPerSecond.toFixed(0)} tokens/s${perplexity === undefined ? "" : ` · held-out perplexity ${perplexity.toFixed(3)}`}`)
         if (performance.now() - saved > pause * 1000) {
@@ -86,15 +86,13 @@ const command = defineCommand({
       },
       onEnd: (snapshot) => saveCheckpoint(path, { snapshot, settings, lines }),
     })
-    some.dispose()
     console.log(`Step ${trained.step} of ${stop} is in ${path}.`)
     if (trained.step === stop) {
-      const shipped = await rounded(trained.parameters)
-      await exportModel(args.model, shipped, config, end, learned)
-      await card(args.model, { config, texts, tokenizer, end, parameters: shipped, lines, steps, stop, batch, rate, warmup, cooldown, seed })
+      await exportModel(args.model, trained.parameters, config, end, learned)
+      await card(args.model, { config, texts, stream: text.length, lines, steps, stop, batch, rate, warmup, cooldown, seed })
       console.log(`The model is in ${args.model}.`)
-      for (const t of tensorsOf(shipped)) t.dispose()
     }
+    for (const t of tensorsOf(trained.parameters)) t.dispose()
     process.off("SIGINT", onInterrupt).off("SIGTERM", onInterrupt)
     await device.close()
   },

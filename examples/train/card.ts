@@ -1,21 +1,18 @@
 import { writeFile } from "node:fs/promises"
 import { join } from "node:path"
-import { stateDict } from "@thimble/core"
-import type { Tokenizer } from "@thimble/formats"
-import type { Config, Parameters } from "../demo/model.ts"
+import { tensorsOf } from "@thimble/core"
+import { evaluate, loadModel, perplexity, type Perplexity } from "@thimble/models"
 import type { Line } from "./checkpoint.ts"
 import { curve } from "./curve.ts"
-import { scorer } from "./score.ts"
-import { sources, tokens, type Document, type Prose } from "./text.ts"
+import type { Config } from "./model.ts"
+import { joined, ofSource, sources, type Document, type Prose } from "./text.ts"
 
-/** What a card tells of: a model as it is shipped, and how it came about. */
+/** What a card tells of: how a model came about. */
 export interface Made {
   readonly config: Config
-  readonly parameters: Parameters
   readonly texts: Prose
-  readonly tokenizer: Tokenizer
-  /** The token that begins and ends a text. */
-  readonly end: number
+  /** Tokens of the stream that windows were drawn from. */
+  readonly stream: number
   readonly lines: readonly Line[]
   /** Steps that the rate was planned for, those that were made, and the last ones of these in which it fell to 0. */
   readonly steps: number
@@ -27,25 +24,19 @@ export interface Made {
   readonly seed: number
 }
 
-/** Writes README.md and the picture of the losses beside a model, with its perplexity measured on the whole held-out text. */
+/** Writes README.md and the picture of the losses beside the files of a model, which is loaded and measured on the whole held-out text. */
 export async function card(folder: string, made: Made): Promise<void> {
-  const { config, parameters, texts, tokenizer, end, lines, steps, stop, cooldown, batch, rate, warmup, seed } = made
-  const measured: { name: string; documents: number; bytes: number; tokens: number; scored: number; perplexity: number }[] = []
-  for (const { title } of [...sources, { title: undefined }]) {
-    const documents = texts.heldOut.filter((d) => title === undefined || d.source === title)
-    const ids = tokens(documents, tokenizer, end)
-    const { score, dispose } = scorer(config, ids, { begin: end })
-    const { perplexity, tokens: scored } = await score(parameters)
-    dispose()
-    measured.push({ name: title ?? "all", documents: documents.length, bytes: bytes(documents), tokens: ids.length, scored, perplexity })
-  }
-  const seen = stop * batch * config.context, stream = tokens(texts.training, tokenizer, end).length
+  const { config, texts, stream, lines, steps, stop, cooldown, batch, rate, warmup, seed } = made
+  const model = await loadModel(folder)
+  const parts = [...sources.map(({ title }) => ({ title, documents: ofSource(texts.heldOut, title) })), { title: "all", documents: texts.heldOut }]
+  const { results } = await evaluate(model, { metrics: parts.map(({ documents }) => perplexity(joined(documents))) })
+  const measured = (results as readonly Perplexity[]).map((result, i) => ({ ...parts[i]!, ...result }))
+  const seen = stop * batch * config.context
   const looks = lines.filter((l) => l.perplexity !== undefined)
   await writeFile(join(folder, "loss.svg"), curve([
     { name: "training", color: "#8aa8d8", points: lines.map((l) => [l.step, l.loss] as const) },
     { name: "held out", color: "#c0392b", points: looks.map((l) => [l.step, Math.log(l.perplexity!)] as const) },
   ], { x: "step", y: "loss, nats per token" }))
-  const count = Object.values(stateDict(parameters)).reduce((n, t) => n + t.size, 0)
   const whole = measured.at(-1)!
   await writeFile(join(folder, "README.md"), `---
 license: mit
@@ -55,11 +46,11 @@ pipeline_tag: text-generation
 
 # Thimble's demo model
 
-A small language model to try compression on: ${n(count)} parameters, trained from nothing with Thimble on a CPU. It writes
+A small language model to try compression on: ${n(model.size)} parameters, trained from nothing with Thimble on a CPU. It writes
 sentences that sound like Herman Melville or like a president of the United States, and means nothing by them. Use it
 for demonstrations and tests, not for what it says.
 
-Perplexity on held-out text is **${whole.perplexity.toFixed(2)}** per token, or ${bitsPerByte(whole).toFixed(3)} bits per byte.
+Perplexity on held-out text is **${whole.perplexity.toFixed(2)}** per token, or ${whole.bitsPerByte!.toFixed(3)} bits per byte.
 
 | file | what it is |
 |---|---|
@@ -100,24 +91,24 @@ node examples/train.ts --steps ${steps}${stop < steps ? ` --stop ${stop}` : ""}$
 |---:|---:|---:|
 ${looks.map((l) => `| ${n(l.step)} | ${l.loss.toFixed(3)} | ${l.perplexity!.toFixed(2)} |`).join("\n")}
 
-Here, the held-out perplexity is of the first 64 blocks only; the training loss is the mean of 50 steps.
+Here, the held-out perplexity is of the first 64 blocks only, nearly all of which are Moby Dick; the training loss is the mean of 50 steps.
 
 ## Held-out perplexity
 
-The bf16 weights, computed in f32. The held-out documents, each ended by \`<|endoftext|>\`, are one stream of tokens, cut into blocks
-of ${config.context - 1}. Before each stands \`<|endoftext|>\`, and all of its tokens are scored; blocks do not overlap. Tokens at the
-end that fill no 8 blocks are left out.
+By \`evaluate(model, { metrics: [perplexity(text)] })\` of \`@thimble/models\`; the bf16 weights, computed in f32. The text is
+the held-out documents, joined by line breaks. Its tokens are cut into blocks of ${whole.protocol.stride}, before each of which stands \`<|endoftext|>\`;
+blocks do not overlap, and every token is scored.
 
-| text | documents | bytes | tokens | scored | perplexity | bits per byte |
-|---|---:|---:|---:|---:|---:|---:|
-${measured.map((m) => `| ${m.name} | ${m.documents} | ${n(m.bytes)} | ${n(m.tokens)} | ${n(m.scored)} | ${m.perplexity.toFixed(3)} | ${bitsPerByte(m).toFixed(3)} |`).join("\n")}
+| text | documents | tokens scored | perplexity | ± | bits per byte | SHA-256 of the text |
+|---|---:|---:|---:|---:|---:|---|
+${measured.map((m) => `| ${m.title} | ${m.documents.length} | ${n(m.protocol.scored)} | ${m.perplexity.toFixed(3)} | ${m.perplexityError.toFixed(3)} | ${m.bitsPerByte!.toFixed(4)} | \`${m.protocol.text.slice(0, 16)}…\` |`).join("\n")}
 `)
+  for (const t of tensorsOf(model)) t.dispose()
 }
 
 const n = (value: number): string => value.toLocaleString("en")
 const bytes = (documents: readonly Document[]): number => documents.reduce((sum, d) => sum + Buffer.byteLength(d.text), 0)
-const bitsPerByte = (m: { readonly bytes: number; readonly tokens: number; readonly perplexity: number }): number => (Math.log2(m.perplexity) * m.tokens) / m.bytes
 function part(documents: readonly Document[], title: string): string {
-  const own = documents.filter((d) => d.source === title)
+  const own = ofSource(documents, title)
   return `${own.length} documents, ${n(bytes(own))} bytes`
 }

@@ -1,7 +1,7 @@
 import { adamW, loadState, stateDict } from "@thimble/core"
 import { openSafetensors, saveSafetensors } from "@thimble/formats"
-import type { Parameters } from "../demo/model.ts"
-import type { Snapshot } from "../demo/train.ts"
+import type { Parameters } from "./model.ts"
+import type { Snapshot } from "./loop.ts"
 
 /** What was seen after a step: the loss of its batch, a mean since the last line, and the held-out perplexity where it was taken. */
 export interface Line { readonly step: number; readonly loss: number; readonly perplexity?: number }

@@ -49,3 +49,8 @@ export const tokens = (documents: readonly Document[], tokenizer: Tokenizer, end
     const ids = [...tokenizer.encode(text), end]
     return Array.from({ length: times }, () => ids).flat()
   }))
+
+/** Documents as one text, to be scored. */
+export const joined = (documents: readonly Document[]): string => documents.map((d) => d.text).join("\n")
+/** The documents of one source. */
+export const ofSource = (documents: readonly Document[], title: string): Document[] => documents.filter((d) => d.source === title)
