@@ -4,6 +4,7 @@ import { architectureOf, type Architecture } from "./architecture.ts"
 import { architectures } from "./architectures/index.ts"
 import type { Config, RopeScaling, Role } from "./config.ts"
 import { ggufModule } from "./gguf-names.ts"
+import { isPlainFactors } from "./rope.ts"
 import { GgufFields } from "./gguf-fields.ts"
 
 /** The config that a GGUF file's metadata and the names of its tensors state. */
@@ -37,7 +38,7 @@ export async function readGgufConfig(file: Pick<GgufFile, "name" | "metadata" | 
     tied: a.bodyClassName === undefined && !has("head", "weight"),
     biases: matrices.filter((role) => has(role, "bias")),
     ...(a.json.rope !== false && { rope: await readGgufRope(file, json, headSize, context) }),
-    ...(a.json.windows !== undefined && sliding > 0 && { windows: Array.from({ length: layers }, (_, i) => (a.json.windows === "alternate" && i % 2 === 1 ? 0 : sliding)) }),
+    ...(a.json.windows !== undefined && sliding > 0 && { windows: usesWindow(a, file.metadata.get(`${kind.value}.attention.sliding_window_pattern`), layers).map((uses) => (uses ? sliding : 0)) }),
     ...(a.json.parallel && { parallel: json.flag("use_parallel_residual", a.json.parallel.otherwise) }),
     ...(cap > 0 && { attentionCap: cap }), ...(logitCap > 0 && { logitCap }), ...(scale !== undefined && { scale }),
     ...(a.bodyClassName !== undefined && { headless: true }),
@@ -45,6 +46,12 @@ export async function readGgufConfig(file: Pick<GgufFile, "name" | "metadata" | 
     ...(bos !== undefined && { bos }), ...(eos !== undefined && { eos: [eos] }), ...(pad !== undefined && { pad }),
     ...a.fixed,
   }
+}
+
+/** Which layers look back on a window: as the file lists them, or as all models of the kind do. */
+function usesWindow(a: Architecture, listed: GgufValue | undefined, layers: number): boolean[] {
+  if (listed?.type === "array" && listed.of === "bool" && listed.value.length === layers) return [...listed.value]
+  return Array.from({ length: layers }, (_, i) => a.json.windows !== "alternate" || i % 2 === 0)
 }
 
 /** Gemma 2 counts 256 features, whatever a head has; its largest model counts width/heads. */
@@ -100,7 +107,12 @@ export function writeGgufConfig(config: Config): Map<string, GgufValue> {
   set(a.norm === "rms" ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon", "f32", config.eps)
   set("vocab_size", "u32", config.vocabulary)
   if (a.json.parallel) out.set(`${a.gguf}.use_parallel_residual`, { type: "bool", value: config.parallel ?? false })
-  if (config.windows !== undefined) set("attention.sliding_window", "u32", Math.max(...config.windows))
+  if (config.windows !== undefined) {
+    const size = Math.max(...config.windows), uses = config.windows.map((w) => w > 0)
+    if (config.windows.some((w) => w !== 0 && w !== size)) fail("value", "gguf", `windows of sizes ${[...new Set(config.windows)].join(", ")} cannot be written`, "there is room for one size")
+    set("attention.sliding_window", "u32", size)
+    if (String(uses) !== String(usesWindow(a, undefined, config.layers))) out.set(`${a.gguf}.attention.sliding_window_pattern`, { type: "array", of: "bool", value: uses })
+  }
   if (config.attentionCap !== undefined) set("attn_logit_softcapping", "f32", config.attentionCap)
   if (config.logitCap !== undefined) set("final_logit_softcapping", "f32", config.logitCap)
   if (config.scale !== undefined) set("attention.scale", "f32", config.scale)
@@ -120,7 +132,7 @@ export function writeGgufConfig(config: Config): Map<string, GgufValue> {
     set("rope.scaling.original_context_length", "u32", scaling.original)
     set("rope.scaling.attn_factor", "f32", scaling.magnitude / yarnMagnitude(scaling.factor))
   }
-  if (scaling?.kind === "longrope" && scaling.short !== scaling.long) {
+  if (scaling?.kind === "longrope" && !isPlainFactors(scaling)) {
     set("rope.scaling.original_context_length", "u32", scaling.original)
     set("rope.scaling.attn_factor", "f32", scaling.magnitude)
   }

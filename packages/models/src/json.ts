@@ -106,7 +106,10 @@ export function writeConfig(config: Config): Json {
 }
 
 /** The same config without a head, which only encoders do without. */
-export const withoutHead = (config: Config): Config => ({ ...config, headless: true, tied: false, biases: config.biases.filter((role) => role !== "head" && role !== "headTransform") })
+export function headlessConfig(config: Config): Config {
+  if (architectureOf(config).bodyClassName === undefined) fail("value", "withoutHead", `${config.architecture} models are nothing without their head`)
+  return { ...config, headless: true, tied: false, biases: config.biases.filter((role) => role !== "head" && role !== "headTransform") }
+}
 
 function readWindows(json: JsonFields, { windows: which, window: standard }: JsonRow, layers: number): number[] | undefined {
   if (which === undefined) return undefined

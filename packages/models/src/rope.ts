@@ -37,3 +37,7 @@ export function llama3Factor(rate: number, { factor, low, high, original }: { re
   const t = (original / wavelength - low) / (high - low)
   return 1 / ((1 - t) / factor + t)
 }
+
+/** Whether factors are the same for every length, as those of Llama 3 are. */
+export const isPlainFactors = ({ short, long, magnitude }: { readonly short: readonly number[]; readonly long: readonly number[]; readonly magnitude: number }): boolean =>
+  magnitude === 1 && String(short) === String(long)

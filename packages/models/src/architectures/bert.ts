@@ -17,14 +17,15 @@ export const bert: Architecture = {
     up: "intermediate.dense", down: "output.dense", feedNorm: "output.LayerNorm",
   },
   optionalPrefix: "bert.",
-  // Names of the first checkpoints, which came from TensorFlow; and the bias of the head, which stands apart from it.
-  aliases: [[/LayerNorm\.weight$/, "LayerNorm.gamma"], [/LayerNorm\.bias$/, "LayerNorm.beta"], [/^cls\.predictions\.decoder\.bias$/, "cls.predictions.bias"]],
+  spelled: { "cls.predictions.decoder.bias": "cls.predictions.bias" },
+  // Names of the first checkpoints, which came from TensorFlow.
+  aliases: [[/LayerNorm\.weight$/, "LayerNorm.gamma"], [/LayerNorm\.bias$/, "LayerNorm.beta"]],
   norm: "layer",
   postNorm: true,
   bidirectional: true,
   ggufPairs: "half",
   // What else it was trained for, and numbers that count positions.
-  ignored: /(^|\.)(pooler\..*|cls\.seq_relationship\..*|cls\.predictions\.bias|embeddings\.position_ids)$/,
+  ignored: /(^|\.)(pooler\..*|cls\.seq_relationship\..*|cls\.predictions\.decoder\.bias|embeddings\.position_ids)$/,
   links: postNormLinks,
   json: {
     fields: { eps: "layer_norm_eps", kvHeads: "", headSize: "" }, eps: 1e-12, activation: "gelu", tied: true,
