@@ -1,4 +1,4 @@
-/** @packageDocumentation Language models: architectures, key/value caches, loading and saving. */
+/** @packageDocumentation Language models: architectures, key/value caches, loading and saving, generating text, evaluating. */
 export type { Activation, BlockRole, Config, ModelRole, RopeConfig, RopeScaling, Role } from "./config.ts"
 export { architectureOf, type Architecture } from "./architecture.ts"
 export { architectures } from "./architectures/index.ts"
@@ -13,4 +13,17 @@ export { bucket, cacheLength, createCache, type Cache, type CacheOptions, type L
 export { readGgufConfig, writeGgufConfig } from "./gguf-config.ts"
 export { ggufNames } from "./gguf-names.ts"
 export { loadModel, type LoadOptions, type LoadProgress } from "./load.ts"
+export { generate, generateBatch, type BatchGeneration, type Completion, type GeneratedToken, type GenerateOptions, type Generation } from "./generate/generate.ts"
+export type { Prompt, PromptOptions } from "./generate/prompt.ts"
+export type { Generator } from "./generate/session.ts"
+export type { FinishReason } from "./generate/writer.ts"
+export { nextToken, type Distribution, type LogitsProcessor, type SamplingOptions, type SoFar } from "./generate/sampling.ts"
+export { evaluate, type EvaluateOptions, type Progress, type Report } from "./evaluate/evaluate.ts"
+export { perplexity, type Perplexity } from "./evaluate/perplexity.ts"
+export { klDivergence, type Divergence, type DivergenceProtocol } from "./evaluate/divergence.ts"
+export { multipleChoice, type ChoiceAccuracy, type ChoiceItem, type ChoiceOptions, type ChoiceProtocol, type Normalization } from "./evaluate/choices.ts"
+export { difference, type Difference } from "./evaluate/difference.ts"
+export type { Evaluated, Measured, Metric, Part as MeasuredPart, Run } from "./evaluate/metric.ts"
+export type { Text, TextOptions, TextProtocol } from "./evaluate/protocol.ts"
+export type { Spread } from "./evaluate/statistics.ts"
 export { saveModel, type SaveOptions } from "./save.ts"
