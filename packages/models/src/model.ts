@@ -7,6 +7,8 @@ import type { Config } from "./config.ts"
 import { expectedTensors } from "./expected.ts"
 import { embed, finish, logits, runBlock, wholeSequences, type Observe, type Parameters, type Pass } from "./forward.ts"
 import { blockLinks, type BlockLinks } from "./block-links.ts"
+import { generate, type Generation, type GenerateOptions } from "./generate/generate.ts"
+import type { Prompt } from "./generate/prompt.ts"
 import { frequencies } from "./rope.ts"
 
 export interface ForwardOptions {
@@ -65,6 +67,8 @@ export interface Model extends Parameters, ModelOptions, Composed {
   /** Logits of the residual stream after the last block. */
   head(x: Tensor, options?: Pick<ForwardOptions, "observe">): Tensor
   blocks(): readonly Block[]
+  /** Goes on with a text, ids, or a conversation: {@link generate}. */
+  generate(prompt: Prompt, options?: GenerateOptions): Generation
   /** An encoder without the head that fills in tokens: its `hidden` is what is left. */
   withoutHead(): Model
   /** The same model with other weights (by module), or norms and biases (by full name), of the same shapes. */
@@ -160,8 +164,9 @@ function build(m: Parameters, options: ModelOptions): Model {
     return Object.assign(out, vectors)
   }
   const form = `${JSON.stringify(config)} ${Object.values(weights).map((w) => w.form).join()}`
-  return {
+  const model: Model = {
     ...m, ...options, form, parts, hidden, step,
+    generate: (prompt, how) => generate(model, prompt, how),
     size: Object.values(weights).reduce((n, w) => n + w.shape[0] * w.shape[1], 0) + Object.values(vectors).reduce((n, t) => n + t.size, 0),
     bytes: Object.values(weights).reduce((n, w) => n + w.bytes, 0) + Object.values(vectors).reduce((n, t) => n + t.bytes, 0),
     withParts(named) {
@@ -188,6 +193,7 @@ function build(m: Parameters, options: ModelOptions): Model {
       return createModel(config, { ...weights, ...vectors, ...changed }, { ...options, ...more })
     },
   }
+  return model
 }
 
 /** Of x [batch, length, width] one row each: at the same place, or at one per sequence [batch]. */
