@@ -153,7 +153,11 @@ class Opened {
         ready.catch(() => this.cache.delete(key))
       }
       return ready
-    }))
+    })).catch((e: unknown) => {
+      // A device that is gone compiles nothing.
+      this.refuse("prepare")
+      throw e
+    })
   }
   run(calls: readonly Call[]): void {
     if (calls.length === 0) return
