@@ -87,7 +87,8 @@ describe.runIf(here)("the webgpu device", () => {
       const y = x.matmul(w).tanh()
       return add(w, mul(x.T.matmul(y), rate))
     })
-    let w = randn([32, 32], { seed: 1 }), x = randn([8, 32], { seed: 2 })
+    const x = randn([8, 32], { seed: 2 })
+    let w = randn([32, 32], { seed: 1 })
     await realize(w, x)
     const run = async (rate: number): Promise<void> => {
       const next = await step(w, x, rate)
