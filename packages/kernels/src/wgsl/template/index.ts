@@ -1,9 +1,10 @@
 // The composites that the webgpu device has tuned kernels for, best first; everything else runs as its expansion.
 import type { Features, Template } from "./holes.ts"
 import { matmul } from "./matmul.ts"
+import { matmulFew } from "./matmul.few.ts"
 
 export const templates: Readonly<Record<string, readonly Template[]>> = {
-  matmul: [matmul],
+  matmul: [matmulFew, matmul],
 }
 
 /** The template of a composite for these sizes on this adapter. */
