@@ -2,9 +2,11 @@
 import type { Features, Template } from "./holes.ts"
 import { matmul } from "./matmul.ts"
 import { matmulFew } from "./matmul.few.ts"
+import { quantizedMatmul } from "./quantized.ts"
 
 export const templates: Readonly<Record<string, readonly Template[]>> = {
   matmul: [matmulFew, matmul],
+  quantizedMatmul: [quantizedMatmul],
 }
 
 /** The template of a composite for these sizes on this adapter. */
