@@ -2,11 +2,16 @@
 import type { Features, Template } from "./holes.ts"
 import { matmul } from "./matmul.ts"
 import { matmulFew } from "./matmul.few.ts"
+import { layerNorm, logSoftmax, rmsNorm, softmax } from "./rows.ts"
 import { quantizedMatmul } from "./quantized.ts"
 
 export const templates: Readonly<Record<string, readonly Template[]>> = {
   matmul: [matmulFew, matmul],
   quantizedMatmul: [quantizedMatmul],
+  softmax: [softmax],
+  logSoftmax: [logSoftmax],
+  layerNorm: [layerNorm],
+  rmsNorm: [rmsNorm],
 }
 
 /** The template of a composite for these sizes on this adapter. */

@@ -14,11 +14,11 @@ export function fixedSubgroup({ subgroup }: Features, threads: number): number |
 }
 
 /**
- * Joins variables over each `group` neighbouring threads of a workgroup of `threads`. Afterwards the first thread of each
- * group has the results, or `everywhere` all of them. The groups must divide the workgroup, and all threads get here.
+ * Joins variables over each `group` neighbouring threads of a workgroup of `threads`; afterwards all of them have the
+ * results. The groups must divide the workgroup, all threads get here, and a name is used once in a kernel.
  */
-export function joinAcross(pass: PassHoles, features: Features, { variables, group, threads, how = sums, everywhere = false, name = "joined", type = "f32" }:
-  { readonly variables: readonly string[]; readonly group: number; readonly threads: number; readonly how?: Joining; readonly everywhere?: boolean; readonly name?: string; readonly type?: string }): Joined {
+export function joinAcross(pass: PassHoles, features: Features, { variables, group, threads, how = sums, name = "joined", type = "f32" }:
+  { readonly variables: readonly string[]; readonly group: number; readonly threads: number; readonly how?: Joining; readonly name?: string; readonly type?: string }): Joined {
   const own = fixedSubgroup(features, Math.min(group, threads)), size = own ?? 1
   if (own !== undefined) pass.enable("subgroups")
   const within = own === undefined ? "" : variables.map((v) => `${v} = ${how.builtin}(${v});`).join("\n")
@@ -35,6 +35,6 @@ export function joinAcross(pass: PassHoles, features: Features, { variables, gro
       lines.push(`if (thread % ${size} == 0 && place % ${left} < ${half}) {`, ...variables.map((_, j) => `${at(j)} = ${how.of(at(j), `${name}[place + ${j * places + half}]`)};`), "}", "workgroupBarrier();")
     lines.push(...variables.map((v, j) => `${v} = ${name}[thread / ${group} * ${left} + ${j * places}];`))
   }
-  lines.push(...(everywhere ? ["workgroupBarrier();"] : []), "}")
+  lines.push("}")
   return { declarations: `var<workgroup> ${name}: array<${type}, ${places * variables.length}>;`, text: lines.join("\n") }
 }
