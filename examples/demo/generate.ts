@@ -1,5 +1,5 @@
 import { setImmediate as turn } from "node:timers/promises"
-import { add, arange, attention, compile, div, eq, random, realize, reshape, rotation, tensorsOf, where, zeros, type Key, type Tensor } from "@thimble/core"
+import { add, attention, compile, div, random, realize, reshape, rotation, tensorsOf, updateSlice, zeros, type Key, type Tensor } from "@thimble/core"
 import { run, type Config, type Parameters } from "./model.ts"
 
 export interface GenerateOptions {
@@ -52,11 +52,11 @@ export async function generate(parameters: Parameters, config: Config, { prompt,
 /** One token in, the next one out. Its number and position are run-time scalars, so every position runs the same program. */
 function decode(config: Config) {
   return (parameters: Parameters, cache: Cache, token: Tensor, position: Tensor, key: Key, temperature: Tensor): { cache: Cache; next: Tensor } => {
-    const here = eq(reshape(arange(config.context), [config.context, 1]), position)
     const turns = rotation(1, config.width / config.heads, { offset: position })
     const grown: { keys: Tensor; values: Tensor }[] = []
     const logits = run(parameters, config, reshape(token, [1, 1]), turns, (q, k, v, layer) => {
-      const keys = where(here, k, cache[layer]!.keys), values = where(here, v, cache[layer]!.values)
+      const here = { axis: 2, start: position }
+      const keys = updateSlice(cache[layer]!.keys, k, here), values = updateSlice(cache[layer]!.values, v, here)
       grown.push({ keys, values })
       return attention(q, keys, values, { length: add(position, 1) })
     })

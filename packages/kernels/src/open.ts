@@ -2,6 +2,8 @@ import { fail, referenceDevice, useDevice, type Device } from "@thimble/core"
 import { detectFeatures } from "./wasm/features.ts"
 import { wasmDevice } from "./wasm/device.ts"
 import { webgpuDevice } from "./webgpu/device.ts"
+import { gpujsDevice } from "./gpujs/device.ts"
+import { gpujsModes, type GpujsMode } from "./gpujs/library.ts"
 
 export interface OpenOptions {
   /** Threads of the CPU device, the caller's included; as many as there are processors unless given. One where memory cannot be shared. */
@@ -12,6 +14,8 @@ export interface OpenOptions {
   readonly adapter?: string
   /** Which WebGPU adapter, where there are several. */
   readonly powerPreference?: "low-power" | "high-performance"
+  /** How gpu.js runs kernels: WebGL2 where there is a page that has it, else as WebAssembly, unless given. */
+  readonly mode?: GpujsMode
 }
 
 const kinds: Record<string, (options: OpenOptions) => Promise<Device>> = {
@@ -22,9 +26,13 @@ const kinds: Record<string, (options: OpenOptions) => Promise<Device>> = {
     return wasmDevice({ threads: canShareMemory() ? wanted : 1, features: await detectFeatures(revectorize), maximumPages: 65536 })
   },
   webgpu: ({ adapter, powerPreference }) => webgpuDevice({ ...(adapter !== undefined && { adapter }), ...(powerPreference !== undefined && { powerPreference }) }),
+  async gpujs({ mode }) {
+    if (mode !== undefined && !gpujsModes.includes(mode)) fail("value", "open", `mode must be one of ${gpujsModes.join(", ")}, got ${String(mode)}`)
+    return gpujsDevice({ mode })
+  },
 }
 
-const optionNames = Object.keys({ threads: 0, revectorize: 0, adapter: 0, powerPreference: 0 } satisfies Record<keyof OpenOptions, unknown>)
+const optionNames = Object.keys({ threads: 0, revectorize: 0, mode: 0, adapter: 0, powerPreference: 0 } satisfies Record<keyof OpenOptions, unknown>)
 
 /** Pages may share memory only if they are cross-origin isolated; outside of browsers nobody asks. */
 const canShareMemory = (): boolean => typeof SharedArrayBuffer === "function" && (globalThis.crossOriginIsolated ?? true)

@@ -63,3 +63,7 @@ export function adapterName({ info }: GPUAdapter): string {
   const words = [info.vendor, info.architecture, info.device, info.description].filter((w) => w !== "")
   return words.length === 0 ? "an unnamed adapter" : words.join(" ")
 }
+/** Whether the driver computes on the CPU, as SwiftShader, llvmpipe (lavapipe) and WARP do. */
+export function isSoftware(adapter: GPUAdapter): boolean {
+  return adapter.info.isFallbackAdapter || /swiftshader|llvmpipe|lavapipe|basic render driver/i.test(adapterName(adapter))
+}

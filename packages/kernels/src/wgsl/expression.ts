@@ -53,6 +53,11 @@ export class Statements {
   variable(e: Expr): string {
     return e.op === "const" ? this.declare(constantText(e, this.module)) : this.value(e)
   }
+  /** A constant of f32 that is made at run time. */
+  hidden({ value }: Expr): string {
+    float[0] = value
+    return `${this.module.math("special")}(0x${word[0]!.toString(16)}u)`
+  }
   declare(text: string): string {
     const name = this.module.fresh("v")
     this.lines.push(`let ${name} = ${text};`)

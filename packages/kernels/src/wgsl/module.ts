@@ -103,11 +103,12 @@ export class ModuleWriter {
     this.found.wide.add(0)
     return this.isWide(0) && !this.found.parts ? `p0[${quad}] = vec4<u32>(${bits.join(", ")});` : bits.map((b, i) => this.writeWord(`4 * (${quad}) + ${i}`, b)).join(" ")
   }
-  /** Statements that write a part of a word and leave the rest, which others may be writing, alone. */
-  writePart(at: string, bits: string, shift: string, width: number): string {
+  /** Statements that write element `at` of a type of `bytes` 1 or 2, and leave the rest of its word, which others may be writing, alone. */
+  writePart(at: string, bits: string, bytes: number): string {
     this.used.set(0, true)
     this.found.parts = true
-    return `atomicAnd(&p0[${at}], ~(${width === 8 ? "0xffu" : "0xffffu"} << (${shift}))); atomicOr(&p0[${at}], ${bits} << (${shift}));`
+    const per = 4 / bytes, word = `(${at}) >> ${per === 2 ? 1 : 2}u`, shift = `u32((${at}) & ${per - 1}) * ${8 * bytes}u`
+    return `atomicAnd(&p0[${word}], ~(${bytes === 1 ? "0xffu" : "0xffffu"} << (${shift}))); atomicOr(&p0[${word}], (${bits}) << (${shift}));`
   }
   scratch(name: string, type: string): string {
     this.scratches.set(name, type)
@@ -149,14 +150,14 @@ export class ModuleWriter {
 }
 
 /** Writes a module, again if the first attempt found that memory is better declared otherwise. */
-export function writeModule<T>(kernel: Kernel, features: Features, scratches: number, write: (module: ModuleWriter) => { readonly text: string; readonly extra: T }): ReturnType<ModuleWriter["finish"]> & { readonly extra: T } {
+export function writeModule(kernel: Kernel, features: Features, scratches: number, write: (module: ModuleWriter) => string): ReturnType<ModuleWriter["finish"]> {
   const found: Findings = { wide: new Set(), parts: false }
   for (;;) {
     const before = `${[...found.wide]} ${found.parts}`
     const module = new ModuleWriter(kernel, features, found, scratches)
-    const { text, extra } = write(module)
+    const text = write(module)
     if (found.parts) found.wide.delete(0)
-    if (`${[...found.wide]} ${found.parts}` === before) return { ...module.finish(text), extra }
+    if (`${[...found.wide]} ${found.parts}` === before) return module.finish(text)
   }
 }
 

@@ -70,7 +70,7 @@ export function emitReduce(kernel: ReduceKernel, features: Features): { passes: 
         const loop = `let result = ${parts === 1 ? "item" : `item / ${parts}`};
 let first = ${parts === 1 ? "0" : `item % ${parts} * ${each}`};
 ${outside.lines.join("\n")}
-${values.map((_, i) => `var a${i} = ${identityText(module, combine, type)};`).join("\n")}
+${values.map((_, i) => `var a${i} = ${count === 0 && type === "f32" && combine === "add" ? `${module.math("special")}(0u)` : identityText(module, combine, type)};`).join("\n")}
 for (var place = first${wide === 1 ? "" : " + thread"}; place < ${last}; place += ${wide}) {
 ${inside.lines.join("\n")}
 ${joined}
@@ -103,8 +103,8 @@ part = ${joinText(module, combine, type, "part", fromWord(type, `${partial}[resu
 interface Parts { readonly units: number; readonly item: string; readonly loop: string; readonly end: string; readonly combine: Combine; readonly type: Scalar; readonly wide: number }
 
 /** The entry point: a loop that leaves `part`, joined over the workgroup if need be, and what happens to `total`. */
-function text(module: ModuleWriter, { units, item, loop, end, combine, type, wide }: Parts): { text: string; extra: number } {
-  if (wide === 1) return { text: entryPoint({ units, threads: [threads] }, `${item}\n${loop}\nlet total = part;\n${end}`), extra: 0 }
+function text(module: ModuleWriter, { units, item, loop, end, combine, type, wide }: Parts): string {
+  if (wide === 1) return entryPoint({ units, threads: [threads] }, `${item}\n${loop}\nlet total = part;\n${end}`)
   const stored = type === "bool" ? "u32" : typeName(type)
   const read = (at: string): string => (type === "bool" ? `(shared_[${at}] != 0u)` : `shared_[${at}]`)
   const write = (v: string): string => (type === "bool" ? `select(0u, 1u, ${v})` : v)
@@ -119,7 +119,7 @@ if (thread == 0) {
 let total = ${read("0")};
 ${end}
 }`
-  return { text: entryPoint({ units, threads: [threads] }, body, { declarations: `var<workgroup> shared_: array<${stored}, ${wide}>;` }), extra: 0 }
+  return entryPoint({ units, threads: [threads] }, body, { declarations: `var<workgroup> shared_: array<${stored}, ${wide}>;` })
 }
 
 /** Values that do not change within the loop are computed before it. */
@@ -150,7 +150,7 @@ function writeResult(module: ModuleWriter, { dtype }: ReduceKernel, epilogue: Ex
   const bits = asBits(module, dtype, w.variable(epilogue))
   const bytes = bytesOf(dtype)
   const write = bytes === 4 ? module.writeWord("result", bits)
-    : module.writePart(`result >> ${bytes === 2 ? 1 : 2}u`, bits, `u32(result & ${4 / bytes - 1}) * ${8 * bytes}u`, 8 * bytes)
+    : module.writePart("result", bits, bytes)
   return `${w.lines.join("\n")}\n${write}`
 }
 

@@ -14,6 +14,15 @@ const infix = (op: string): Spell => (w, e) => {
   const [a, b] = sources(w, e)
   return `(${a} ${op} ${b})`
 }
+/**
+ * f32 arithmetic as it is written: optimizers turn x·0, x + 0 and 0/x into what they are only if x is finite and not -0, and
+ * a division by a constant into a product. They do not see constants that are made at run time.
+ */
+const arithmetic = (op: "+" | "-" | "*" | "/"): Spell => (w, e) => {
+  const hidden = (s: Expr, i: number): boolean => s.op === "const" && (s.value === 0 || (op === "/" && i === 1 && !Number.isInteger(Math.log2(Math.abs(s.value)))))
+  const [a, b] = e.src.map((s, i) => (hidden(s, i) ? w.hidden(s) : e.src.every((x) => x.op === "const") ? w.variable(s) : w.value(s)))
+  return `(${a} ${op} ${b})`
+}
 const builtin = (name: string): Spell => (w, e) => `${name}(${sources(w, e).join(", ")})`
 /** A function of the library, for f32. */
 const math = (name: MathName, rest: string | undefined = undefined): Spell => (w, e) => `${w.module.math(name)}(${[...sources(w, e), ...(rest === undefined ? [] : [rest])].join(", ")})`
@@ -24,8 +33,9 @@ const all = (spell: Spell) => ({ ...integers(spell), f32: spell })
 
 /** f32 sums, whose products must be rounded before: a driver may join them otherwise. */
 const sumOf = (op: "+" | "-"): Spell => (w, e) => {
-  if (!w.module.features.numbers.contracts || e.src.every((s) => s.op === "const")) return infix(op)(w, e)
-  const [a, b] = e.src.map((s) => (s.op === "mul" || s.op === "neg" && s.src[0]!.op === "mul" ? `${w.module.math("rounded")}(${w.value(s)})` : w.value(s)))
+  const isProduct = (s: Expr): boolean => s.op === "mul" || (s.op === "neg" && s.src[0]!.op === "mul")
+  if (!w.module.features.numbers.contracts || !e.src.some(isProduct)) return arithmetic(op)(w, e)
+  const [a, b] = e.src.map((s) => (isProduct(s) ? `${w.module.math("rounded")}(${w.value(s)})` : s.op === "const" && s.value === 0 ? w.hidden(s) : w.value(s)))
   return `(${a} ${op} ${b})`
 }
 
@@ -53,7 +63,8 @@ const logical = (op: "&" | "|", bool = infix(op)): Spell => byType({ ...integers
 
 const cast: Spell = (w, e) => {
   const [a] = e.src as [Expr], value = w.variable(a)
-  if (e.type === "bool") return `(${value} != ${a.type === "f32" ? "0f" : a.type === "i32" ? "0i" : "0u"})`
+  // NaN is true, which != of floats need not say.
+  if (e.type === "bool") return a.type === "f32" ? `((bitcast<u32>(${value}) & 0x7fffffffu) != 0u)` : `(${value} != ${a.type === "i32" ? "0i" : "0u"})`
   if (a.type === "f32" && e.type !== "f32") return `${w.module.math(e.type === "i32" ? "toI32" : "toU32")}(${value})`
   return `${typeName(e.type)}(${value})`
 }
@@ -82,8 +93,8 @@ export const spelling = {
   bitcast: (w, e) => `bitcast<${typeName(e.type)}>(${w.variable(e.src[0]!)})`,
   add: byType({ f32: sumOf("+"), ...integers(infix("+")) }),
   sub: byType({ f32: sumOf("-"), ...integers(infix("-")) }),
-  mul: byType(all(infix("*"))),
-  div: byType({ f32: (w, e) => (w.module.features.numbers.exactDivision ? infix("/") : math("div"))(w, e), ...integers(integerDivision("/")) }),
+  mul: byType({ f32: arithmetic("*"), ...integers(infix("*")) }),
+  div: byType({ f32: (w, e) => (w.module.features.numbers.exactDivision ? arithmetic("/") : math("div"))(w, e), ...integers(integerDivision("/")) }),
   rem: byType({ f32: math("rem"), ...integers(integerDivision("%")) }),
   min: byType({ f32: math("min"), ...integers(builtin("min")), bool: infix("&") }),
   max: byType({ f32: math("max"), ...integers(builtin("max")), bool: infix("|") }),

@@ -40,7 +40,7 @@ export function emitTemplate(kernel: TemplateKernel, features: Features): { pass
         },
       }
       const { body, declarations } = pass.write(holes)
-      return { text: entryPoint(pass, body, { subgroups, ...(declarations !== undefined && { declarations }) }), extra: 0 }
+      return entryPoint(pass, body, { subgroups, ...(declarations !== undefined && { declarations }) })
     }),
   }))
   const first = emit(0)
@@ -100,8 +100,7 @@ function finishFunction(module: ModuleWriter, kernel: TemplateKernel, epilogue: 
       const name = w.declare(text)
       bits.push(name)
       if (whole) continue
-      const at = w.declare(w.value(position(lane))), per = 4 / bytes
-      const write = module.writePart(`${at} >> ${bytes === 2 ? 1 : 2}u`, name, `u32(${at} & ${per - 1}) * ${8 * bytes}u`, 8 * bytes)
+      const write = module.writePart(w.declare(w.value(position(lane))), name, bytes)
       blocks.push(size % lanes === 0 || lane === 0 ? write : `if (i${axis} * ${lanes} + ${lane} < ${size}) { ${write} }`)
     }
     if (whole) blocks.push(...writeWords(module, w, { bits, per: 4 / bytes, lanes, size, axis, at: position(0) }))
