@@ -1,4 +1,5 @@
 // The product of large matrices: tiles of both operands in workgroup memory, a block of results in each thread's registers.
+import { byMatrices } from "./matmul.matrices.ts"
 import type { Operand, PassHoles, Template } from "./holes.ts"
 import { sharedOf, threadsOf, tileFor, type Tile } from "./tile.ts"
 
@@ -7,7 +8,10 @@ interface Sizes { readonly batch: number; readonly m: number; readonly k: number
 /** result[b, i, j] = Σ_l a[b, i, l] · b[b, l, j], accumulated in f32. */
 export const matmul: Template = {
   accepts: (_dims, { threads, sharedBytes }) => threads >= 64 && sharedBytes >= sharedOf(tileFor(1, 1, 1, { threads, sharedBytes })),
-  passes({ dims, operands, features }) {
+  passes(holes) {
+    const matrices = byMatrices(holes)
+    if (matrices !== undefined) return matrices
+    const { dims, operands, features } = holes
     const { batch, m, n } = dims as unknown as Sizes
     const tile = tileFor(batch, m, n, features)
     const down = Math.ceil(m / tile.rows), across = Math.ceil(n / tile.columns)
