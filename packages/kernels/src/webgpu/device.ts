@@ -38,11 +38,23 @@ export async function webgpuDevice(options: AdapterOptions = {}): Promise<Webgpu
     return fail("device", "open", `the adapter ${adapterName(adapter)} gives no device (${firstLine(e)})`)
   }
   const features = featuresOf(gpu, adapter.info, instance.wgslLanguageFeatures ?? [], await probeNumbers(gpu))
-  return new Opened(gpu, adapterName(adapter), features)
+  const own = new Opened(gpu, adapterName(adapter), features)
+  return {
+    name: "webgpu", adapter: own.adapter, features, gpu, limits: own.limits,
+    accepts: (name, dims, dtype) => own.accepts(name, dims, dtype),
+    alloc: (bytes) => own.alloc(bytes),
+    free: (buffer) => own.free(buffer),
+    write: (buffer, data, at) => own.write(buffer, data, at),
+    read: (buffer, bytes) => own.read(buffer, bytes),
+    prepare: (kernels) => own.prepare(kernels),
+    run: (calls) => own.run(calls),
+    used: () => own.used(),
+    counts: () => own.counts(),
+    close: () => own.close(),
+  }
 }
 
-class Opened implements WebgpuDevice {
-  readonly name = "webgpu"
+class Opened {
   readonly adapter: string
   readonly features: Features
   readonly gpu: GPUDevice
@@ -141,7 +153,11 @@ class Opened implements WebgpuDevice {
         ready.catch(() => this.cache.delete(key))
       }
       return ready
-    }))
+    })).catch((e: unknown) => {
+      // A device that is gone compiles nothing.
+      this.refuse("prepare")
+      throw e
+    })
   }
   run(calls: readonly Call[]): void {
     if (calls.length === 0) return

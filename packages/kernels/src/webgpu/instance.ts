@@ -5,6 +5,8 @@ export interface AdapterOptions {
   /** A part of the adapter's name, in any case; the first that has it. */
   readonly adapter?: string
   readonly powerPreference?: GPUPowerPreference
+  /** Further options of Dawn, in Node: `backend=null`, say, compiles and computes nothing. */
+  readonly dawn?: readonly string[]
 }
 
 /** Everything `create` of the npm package returned. A device outlives its instance only until the next collection of garbage: then the process dies. */
@@ -19,11 +21,11 @@ const dawnOptions = ["enable-dawn-features=allow_unsafe_apis,vulkan_enable_f16_o
 const isNode = (): boolean => typeof process === "object" && typeof process.versions?.node === "string" && !("Deno" in globalThis) && !("Bun" in globalThis)
 
 /** The entry to WebGPU; throws where there is none. */
-export async function gpuInstance({ adapter }: AdapterOptions): Promise<GPU> {
+export async function gpuInstance({ adapter, dawn = [] }: AdapterOptions): Promise<GPU> {
   const own = (globalThis.navigator as Navigator | undefined)?.gpu
   if (own !== undefined) return own
   if (!isNode()) fail("device", "open", "WebGPU is not available here (no navigator.gpu)", "use a browser that has it, in a secure context, or open('wasm')")
-  const options = [...dawnOptions, ...(adapter === undefined ? [] : [`adapter=${adapter}`])]
+  const options = [...dawnOptions, ...dawn, ...(adapter === undefined ? [] : [`adapter=${adapter}`])]
   const key = options.join(" ")
   let instance = instances.get(key)
   if (instance === undefined) instances.set(key, (instance = (await loadDawn()).create(options)))
