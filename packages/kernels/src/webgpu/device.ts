@@ -2,14 +2,18 @@ import { dtypes, fail, showKernel, sizeOf, ThimbleError, type Buffer, type Call,
 import { gridWidth, type Emitted, type EmittedPass } from "../wgsl/emitted.ts"
 import { emitKernel } from "../wgsl/kernel.ts"
 import { templateFor } from "../wgsl/template/index.ts"
+import { hasMatrices } from "../wgsl/template/matmul.matrices.ts"
 import type { Features } from "../wgsl/template/holes.ts"
 import { argumentGroup, ArgumentRows, mostArguments } from "./arguments.ts"
 import { mapForReading, usage } from "./constants.ts"
+import { matricesWork } from "./matrices.ts"
 import { deviceDescriptor, featuresOf } from "./features.ts"
 import { adapterName, findAdapter, firstLine, type AdapterOptions } from "./instance.ts"
 import { Pipelines, type Pipeline } from "./pipelines.ts"
 import { failureOf, Pool, type Block, type Memory } from "./pool.ts"
 import { probeNumbers } from "./probe.ts"
+
+const pieceBytes = 2 ** 20
 
 interface Ready extends Executable {
   readonly emitted: Emitted
@@ -36,7 +40,8 @@ export async function webgpuDevice(options: AdapterOptions = {}): Promise<Webgpu
   } catch (e) {
     return fail("device", "open", `the adapter ${adapterName(adapter)} gives no device (${firstLine(e)})`)
   }
-  const features = featuresOf(gpu, adapter.info, instance.wgslLanguageFeatures ?? [], await probeNumbers(gpu))
+  const told = featuresOf(gpu, adapter.info, instance.wgslLanguageFeatures ?? [], await probeNumbers(gpu))
+  const features = !hasMatrices(told) || (await matricesWork(gpu)) ? told : { ...told, matrices: [] }
   const own = new Opened(gpu, adapterName(adapter), features)
   return {
     name: "webgpu", adapter: own.adapter, features, gpu, limits: own.limits,
@@ -109,7 +114,8 @@ class Opened {
     if (at % 4 !== 0) fail("value", "write", `the webgpu device writes at multiples of 4 bytes, got ${at}`)
     const whole = data.byteLength & ~3, rest = data.byteLength - whole
     if (rest > 0 && at + data.byteLength < bytes) fail("value", "write", `the webgpu device writes multiples of 4 bytes before the end, got ${data.byteLength}`)
-    if (whole > 0) this.gpu.queue.writeBuffer(gpu, at, data.buffer as ArrayBuffer, data.byteOffset, whole)
+    // In pieces that find room in the ring that an implementation keeps for them.
+    for (let from = 0; from < whole; from += pieceBytes) this.gpu.queue.writeBuffer(gpu, at + from, data.buffer as ArrayBuffer, data.byteOffset + from, Math.min(pieceBytes, whole - from))
     if (rest === 0 || at + whole + 4 > size) return
     const last = new Uint8Array(4)
     last.set(data.subarray(whole))

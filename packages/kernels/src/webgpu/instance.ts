@@ -16,7 +16,7 @@ const instances = new Map<string, GPU>()
 interface Dawn { create(options: string[]): GPU }
 
 /** Features that stand behind a flag are wanted where they exist, and timestamps as the driver gives them. */
-const dawnOptions = ["enable-dawn-features=allow_unsafe_apis", "disable-dawn-features=timestamp_quantization"]
+const dawnOptions = ["enable-dawn-features=allow_unsafe_apis,vulkan_enable_f16_on_nvidia", "disable-dawn-features=timestamp_quantization"]
 
 const isNode = (): boolean => typeof process === "object" && typeof process.versions?.node === "string" && !("Deno" in globalThis) && !("Bun" in globalThis)
 
