@@ -10,6 +10,8 @@ export interface Architecture {
   readonly name: string
   /** `architectures[0]` of config.json. */
   readonly className: string
+  /** The same of checkpoints without a head. */
+  readonly bodyClassName?: string
   /** `general.architecture` of GGUF files. */
   readonly gguf: string
   /** Names of modules by role, as in Hugging Face's checkpoints. */
@@ -19,6 +21,10 @@ export interface Architecture {
   readonly block: Readonly<Partial<Record<BlockRole, string>>>
   /** Roots of names that checkpoints have or leave out, like `transformer.`. */
   readonly optionalPrefix?: string
+  /** Names that files spell otherwise than modules would have them. */
+  readonly spelled?: Readonly<Record<string, string>>
+  /** Other spellings of names. */
+  readonly aliases?: readonly (readonly [RegExp, string])[]
   /** Norms: by the root of the mean square, or by mean and variance, with a bias. */
   readonly norm: "rms" | "layer"
   /** Norms multiply with 1 + weight. */
@@ -50,6 +56,9 @@ const byName = new Map(architectures.map((a) => [a.name, a]))
 export function architectureOf({ architecture }: Pick<Config, "architecture">): Architecture {
   return byName.get(architecture) ?? fail("value", "architecture", `'${architecture}' is not known`, `these are: ${[...byName.keys()].join(", ")}`)
 }
+
+/** The name of a tensor in Hugging Face's checkpoints. */
+export const fileName = ({ spelled }: Architecture, name: string): string => spelled?.[name] ?? name
 
 /** The name of a module: of the model, or of a block of it. */
 export function moduleName(a: Architecture, role: ModelRole): string

@@ -1,4 +1,4 @@
-import { add, arange, castTo, cat, clamp, eq, fail, ge, gt, le, logicalAnd, minimum, remainder, reshape, sub, take, tensor, unsqueeze, where, zeros, type DType, type Tensor } from "@thimble/core"
+import { add, arange, castTo, cat, clamp, fail, ge, gt, le, logicalAnd, minimum, remainder, reshape, sub, take, tensor, unsqueeze, updateSlice, where, zeros, type DType, type Tensor } from "@thimble/core"
 import { look, type LookOptions } from "./attend.ts"
 import type { Config } from "./config.ts"
 
@@ -74,10 +74,10 @@ function counts(begin: Tensor, keys: Tensor, queries: Tensor): Tensor {
 export function growAndLook(cache: LayerCache, { position, count, begin }: Growth, q: Tensor, k: Tensor, v: Tensor, window: number, how: LookOptions): { readonly cache: LayerCache; readonly seen: Tensor } {
   const t = q.shape[2]!, slots = cache.keys.shape[2]!, ring = window > 0 && slots === window
   if (!ring && t > slots) fail("shape", "step", `${t} tokens do not fit a cache of ${slots}`, "make a longer one, or pass them in pieces")
-  const queries = add(arange(t), position)
+  const queries = add(arange(t), position), slot = ring && position !== 0 ? remainder(position, slots) : position
   const grown = ring && t > 1
     ? { keys: turnRing(cache.keys, k, position, count), values: turnRing(cache.values, v, position, count) }
-    : { keys: writeAt(cache.keys, k, ring ? remainder(position, slots) : position), values: writeAt(cache.values, v, ring ? remainder(position, slots) : position) }
+    : { keys: writeAt(cache.keys, k, slot), values: writeAt(cache.values, v, slot) }
   // Nothing came before: there is no need to look at the cache.
   if (position === 0) return { cache: grown, seen: look(q, k, v, { ...how, window, ...(begin && { mask: counts(begin, arange(t), queries) }) }) }
   if (!ring) return { cache: grown, seen: look(q, grown.keys, grown.values, { ...how, window, offset: position, ...(begin && { mask: counts(begin, arange(slots), queries) }) }) }
@@ -108,11 +108,5 @@ function turnRing(old: Tensor, more: Tensor, position: 0 | Tensor, count: Tensor
   return where(reshape(ge(at, 0), [slots, 1]), castTo(taken, old.dtype), old)
 }
 
-/** Writes `more` [batch, heads, t, d] into slots from `start` on. */
-function writeAt(old: Tensor, more: Tensor, start: number | Tensor): Tensor {
-  const slots = old.shape[2]!, t = more.shape[2]!
-  const at = sub(arange(slots), start)
-  if (t === 1) return where(reshape(eq(at, 0), [slots, 1]), castTo(more, old.dtype), old)
-  const inside = logicalAnd(ge(at, 0), gt(t, at))
-  return where(reshape(inside, [slots, 1]), castTo(take(more, clamp(at, 0, t - 1), 2), old.dtype), old)
-}
+/** Writes `more` [batch, heads, t, d] into slots from `start` on: in place, where the cache is donated. */
+const writeAt = (old: Tensor, more: Tensor, start: number | Tensor): Tensor => updateSlice(old, castTo(more, old.dtype), { axis: 2, start })

@@ -72,6 +72,8 @@ export interface Config {
   readonly parallel?: boolean
   /** Kinds of segments that an encoder tells apart. */
   readonly segments?: number
+  /** No logits, only the stream of the last block: an encoder for other tasks. */
+  readonly headless?: boolean
   /** Tokens that begin, end and fill texts. */
   readonly bos?: number
   readonly eos?: readonly number[]

@@ -47,6 +47,6 @@ export function expectedTensors(config: Config): Expected[] {
   const own = (roles: readonly ModelRole[]): void => roles.forEach((role) => a.names[role] !== undefined && add(role, moduleName(a, role)))
   own(before)
   for (let layer = 0; layer < config.layers; layer++) for (const role of Object.keys(a.block) as BlockRole[]) add(role, moduleName(a, role, layer), layer)
-  own(after)
+  own(config.headless ? (["norm"] as const) : after)
   return out
 }

@@ -1,4 +1,4 @@
-import { add, fail, layerNorm, mul, narrow, permute, reshape, rmsNorm, rope, showShape, tanh, type Rotation, type Tensor, type Weight } from "@thimble/core"
+import { add, castTo, fail, layerNorm, mul, narrow, permute, reshape, rmsNorm, rope, showShape, tanh, type Rotation, type Tensor, type Weight } from "@thimble/core"
 import { architectureOf, moduleName, type Architecture } from "./architecture.ts"
 import { joinHeads, look, splitHeads, type LookOptions } from "./attend.ts"
 import { activations, type BlockRole, type Config, type ModelRole } from "./config.ts"
@@ -40,7 +40,7 @@ function linear({ weights, vectors }: Parameters, path: string, x: Tensor, obser
 function normed({ config: { eps }, vectors }: Parameters, a: Architecture, path: string, x: Tensor): Tensor {
   const weight = vectors[`${path}.weight`] ?? fail("value", "forward", `the model has no norm '${path}'`)
   if (a.norm === "layer") return layerNorm(x, weight, vectors[`${path}.bias`], { eps })
-  return rmsNorm(x, a.onePlus ? add(weight, 1) : weight, { eps })
+  return rmsNorm(x, a.onePlus ? add(castTo(weight, "f32"), 1) : weight, { eps })
 }
 
 /** ids [batch, length] → the residual stream [batch, length, width]. `positions` are needed where they are learned, `segments` by encoders. */
@@ -63,11 +63,10 @@ export function runBlock(m: Parameters, layer: number, x: Tensor, pass: Pass): T
   const norm = (role: BlockRole, x: Tensor): Tensor => (has(role) ? normed(m, a, name(role), x) : x)
   const apply = (role: BlockRole, x: Tensor): Tensor => linear(m, name(role), x, pass.observe)
   const attended = (x: Tensor): Tensor => {
-    let [q, k, v] = has("qkv") ? splitFused(apply("qkv", x), config, a.fused) : [splitHeads(apply("query", x), config.heads), splitHeads(apply("key", x), config.kvHeads), splitHeads(apply("value", x), config.kvHeads)]
-    q = norm("queryNorm", q!)
-    k = norm("keyNorm", k!)
-    if (pass.turns !== undefined) [q, k] = [rope(q, pass.turns), rope(k, pass.turns)]
-    const seen = pass.attend(q, k, v!, layer, {
+    const [q, k, v] = has("qkv") ? splitFused(apply("qkv", x), config, a.fused)
+      : ([["query", config.heads], ["key", config.kvHeads], ["value", config.kvHeads]] as const).map(([role, heads]) => splitHeads(apply(role, x), heads)) as [Tensor, Tensor, Tensor]
+    const placed = (role: BlockRole, x: Tensor): Tensor => (pass.turns === undefined ? norm(role, x) : rope(norm(role, x), pass.turns))
+    const seen = pass.attend(placed("queryNorm", q), placed("keyNorm", k), v, layer, {
       scale: config.scale ?? 1 / Math.sqrt(config.headSize), bidirectional: a.bidirectional === true,
       ...(config.attentionCap !== undefined && { cap: config.attentionCap }),
     })
@@ -111,6 +110,7 @@ export function finish(m: Parameters, x: Tensor): Tensor {
 /** Logits [..., vocabulary] of what {@link finish} gives. */
 export function logits(m: Parameters, x: Tensor, observe?: Observe): Tensor {
   const { config, weights, vectors } = m, a = architectureOf(config)
+  if (config.headless) return fail("value", "forward", "the model has no head", "its hidden() gives the stream of the last block")
   let h = x
   if (a.names.headTransform !== undefined) h = activations[config.activation](linear(m, moduleName(a, "headTransform"), h, observe))
   if (a.names.headNorm !== undefined) h = normed(m, a, moduleName(a, "headNorm"), h)

@@ -4,6 +4,7 @@ import { architectureOf, type Architecture } from "./architecture.ts"
 import { architectures } from "./architectures/index.ts"
 import type { Config, RopeScaling, Role } from "./config.ts"
 import { ggufModule } from "./gguf-names.ts"
+import { isPlainFactors } from "./rope.ts"
 import { GgufFields } from "./gguf-fields.ts"
 
 /** The config that a GGUF file's metadata and the names of its tensors state. */
@@ -13,7 +14,8 @@ export async function readGgufConfig(file: Pick<GgufFile, "name" | "metadata" | 
   const json = new GgufFields(file.name, file.metadata, `${kind.value}.`), tokens = new GgufFields(file.name, file.metadata, "tokenizer.ggml.")
   const sliding = json.number("attention.sliding_window", 0)
   const rows = architectures.filter((row) => row.gguf === kind.value)
-  const a = rows.find((row) => (row.json.windows === undefined) === (sliding === 0)) ?? rows[0]
+  // Mistral goes by the name of Llama, and DistilBERT by that of BERT.
+  const a = rows.find((row) => (row.json.windows === undefined) === (sliding === 0) && (row.names.segments !== undefined) === file.entries.has("token_types.weight")) ?? rows[0]
     ?? fail("format", "gguf", `${file.name}: 'general.architecture' is '${kind.value}'`, `these are known: ${[...new Set(architectures.map((row) => row.gguf))].join(", ")}`)
   const has = (role: Role, suffix: string): boolean => file.entries.has(`${ggufModule(a, role, a.block[role as never] === undefined ? undefined : 0)}.${suffix}`)
   const width = json.count("embedding_length"), layers = json.count("block_count"), heads = json.count("attention.head_count"), context = json.count("context_length")
@@ -33,16 +35,23 @@ export async function readGgufConfig(file: Pick<GgufFile, "name" | "metadata" | 
     hidden: json.count("feed_forward_length"), context,
     eps: round(json.number(a.norm === "rms" ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon")),
     activation: a.json.activation ?? "silu",
-    tied: a.names.head === undefined ? false : !has("head", "weight"),
+    tied: a.bodyClassName === undefined && !has("head", "weight"),
     biases: matrices.filter((role) => has(role, "bias")),
     ...(a.json.rope !== false && { rope: await readGgufRope(file, json, headSize, context) }),
-    ...(a.json.windows !== undefined && sliding > 0 && { windows: Array.from({ length: layers }, (_, i) => (a.json.windows === "alternate" && i % 2 === 1 ? 0 : sliding)) }),
+    ...(a.json.windows !== undefined && sliding > 0 && { windows: usesWindow(a, file.metadata.get(`${kind.value}.attention.sliding_window_pattern`), layers).map((uses) => (uses ? sliding : 0)) }),
     ...(a.json.parallel && { parallel: json.flag("use_parallel_residual", a.json.parallel.otherwise) }),
     ...(cap > 0 && { attentionCap: cap }), ...(logitCap > 0 && { logitCap }), ...(scale !== undefined && { scale }),
+    ...(a.bodyClassName !== undefined && { headless: true }),
     ...(a.names.segments !== undefined && { segments: json.count("token_type_count", 2) }),
     ...(bos !== undefined && { bos }), ...(eos !== undefined && { eos: [eos] }), ...(pad !== undefined && { pad }),
     ...a.fixed,
   }
+}
+
+/** Which layers look back on a window: as the file lists them, or as all models of the kind do. */
+function usesWindow(a: Architecture, listed: GgufValue | undefined, layers: number): boolean[] {
+  if (listed?.type === "array" && listed.of === "bool" && listed.value.length === layers) return [...listed.value]
+  return Array.from({ length: layers }, (_, i) => a.json.windows !== "alternate" || i % 2 === 0)
 }
 
 /** Gemma 2 counts 256 features, whatever a head has; its largest model counts width/heads. */
@@ -72,7 +81,7 @@ async function readGgufRope(file: Pick<GgufFile, "entries" | "tensor">, json: Gg
     }
     const factor = json.number("rope.scaling.factor", 1)
     if (kind === "linear" && factor !== 1) return { kind, factor }
-    if (kind === "yarn") return { kind, factor, original, fast: 32, slow: 1, magnitude: attention * yarnMagnitude(factor) }
+    if (kind === "yarn") return { kind, factor, original, fast: json.number("rope.scaling.yarn_beta_fast", 32), slow: json.number("rope.scaling.yarn_beta_slow", 1), magnitude: attention * yarnMagnitude(factor) }
     return kind === "none" || kind === "linear" ? undefined : json.refuse("rope.scaling.type", `is '${kind}', but its factors are missing`)
   }
   const found = await scaling()
@@ -98,7 +107,12 @@ export function writeGgufConfig(config: Config): Map<string, GgufValue> {
   set(a.norm === "rms" ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon", "f32", config.eps)
   set("vocab_size", "u32", config.vocabulary)
   if (a.json.parallel) out.set(`${a.gguf}.use_parallel_residual`, { type: "bool", value: config.parallel ?? false })
-  if (config.windows !== undefined) set("attention.sliding_window", "u32", Math.max(...config.windows))
+  if (config.windows !== undefined) {
+    const size = Math.max(...config.windows), uses = config.windows.map((w) => w > 0)
+    if (config.windows.some((w) => w !== 0 && w !== size)) fail("value", "gguf", `windows of sizes ${[...new Set(config.windows)].join(", ")} cannot be written`, "there is room for one size")
+    set("attention.sliding_window", "u32", size)
+    if (String(uses) !== String(usesWindow(a, undefined, config.layers))) out.set(`${a.gguf}.attention.sliding_window_pattern`, { type: "array", of: "bool", value: uses })
+  }
   if (config.attentionCap !== undefined) set("attn_logit_softcapping", "f32", config.attentionCap)
   if (config.logitCap !== undefined) set("final_logit_softcapping", "f32", config.logitCap)
   if (config.scale !== undefined) set("attention.scale", "f32", config.scale)
@@ -113,11 +127,12 @@ export function writeGgufConfig(config: Config): Map<string, GgufValue> {
     set("rope.scaling.factor", "f32", scaling.factor)
   }
   if (scaling?.kind === "yarn") {
-    if (scaling.fast !== 32 || scaling.slow !== 1) fail("value", "gguf", `yarn with beta_fast ${scaling.fast} and beta_slow ${scaling.slow} cannot be written`, "GGUF files mean 32 and 1")
+    if (scaling.fast !== 32) set("rope.scaling.yarn_beta_fast", "f32", scaling.fast)
+    if (scaling.slow !== 1) set("rope.scaling.yarn_beta_slow", "f32", scaling.slow)
     set("rope.scaling.original_context_length", "u32", scaling.original)
     set("rope.scaling.attn_factor", "f32", scaling.magnitude / yarnMagnitude(scaling.factor))
   }
-  if (scaling?.kind === "longrope" && scaling.short !== scaling.long) {
+  if (scaling?.kind === "longrope" && !isPlainFactors(scaling)) {
     set("rope.scaling.original_context_length", "u32", scaling.original)
     set("rope.scaling.attn_factor", "f32", scaling.magnitude)
   }

@@ -4,6 +4,7 @@ import { expectedTensors, type Expected } from "./expected.ts"
 
 /** Names of modules in GGUF files; of a block's, what follows `blk.N.`. */
 const names: Readonly<Record<Role, string>> = {
+  // The head of encoders is not a part of llama.cpp's.
   embedding: "token_embd", positions: "position_embd", segments: "token_types", embeddingNorm: "token_embd_norm",
   norm: "output_norm", headTransform: "cls", headNorm: "cls.norm", head: "output",
   attentionNorm: "attn_norm", query: "attn_q", key: "attn_k", value: "attn_v", qkv: "attn_qkv", queryNorm: "attn_q_norm", keyNorm: "attn_k_norm",

@@ -92,7 +92,7 @@ export function writeConfig(config: Config): Json {
     return value === undefined ? [] : [[n.field, "write" in n ? n.write(value) : value]]
   })
   return {
-    architectures: [a.className],
+    architectures: [config.headless ? a.bodyClassName! : a.className],
     model_type: a.name,
     ...Object.fromEntries(said.map(([key, field]) => [field, config[key]])),
     tie_word_embeddings: config.tied,
@@ -103,6 +103,12 @@ export function writeConfig(config: Config): Json {
     ...Object.fromEntries(others),
     ...(bos !== undefined && { bos_token_id: bos }), ...(eos && { eos_token_id: eos.length === 1 ? eos[0] : eos }), ...(pad !== undefined && { pad_token_id: pad }),
   }
+}
+
+/** The same config without a head, which only encoders do without. */
+export function headlessConfig(config: Config): Config {
+  if (architectureOf(config).bodyClassName === undefined) fail("value", "withoutHead", `${config.architecture} models are nothing without their head`)
+  return { ...config, headless: true, tied: false, biases: config.biases.filter((role) => role !== "head" && role !== "headTransform") }
 }
 
 function readWindows(json: JsonFields, { windows: which, window: standard }: JsonRow, layers: number): number[] | undefined {

@@ -35,6 +35,8 @@ export const plainLinks: Links = {
   ],
   channels: [{ name: "hidden", rows: ["up"], columns: ["down"] }, gatedChannels[1]],
 }
+/** {@link plainLinks} where norms come after: nothing can be divided out of what a norm gives, for the stream goes on with it. */
+export const postNormLinks: Links = { fold: [{ from: "value", into: ["output"] }], channels: plainLinks.channels }
 /** {@link plainLinks} where attention and feed-forward part read the result of one norm. */
 export const sharedNormLinks: Links = {
   fold: [{ from: "attentionNorm", into: ["query", "key", "value", "up"] }, { from: "value", into: ["output"] }],

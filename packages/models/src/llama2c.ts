@@ -1,10 +1,10 @@
 import { denseWeight, expr, fromBytes, quantizedWeight, tensorsOf, type Format, type QuantizedOptions, type Tensor, type Weight } from "@thimble/core"
-import { openLlama2c, type Llama2cFile, type SourceLike, type SourceOptions, type Tokenizer } from "@thimble/formats"
+import { openLlama2c, type Llama2cFile, type SourceLike, type SourceOptions } from "@thimble/formats"
 import { architectureOf } from "./architecture.ts"
 import type { Config, Role } from "./config.ts"
 import { expectedTensors, type Expected } from "./expected.ts"
 import { ggufRowOrder, inverse, reorderRows } from "./gguf-rows.ts"
-import { createModel, type Model } from "./model.ts"
+import { createModel, type Model, type ModelOptions } from "./model.ts"
 
 /** Meta's names of modules; of a block's, what follows `layers.N.`. */
 const names: Readonly<Partial<Record<Role, string>>> = {
@@ -20,7 +20,7 @@ const configOf = ({ config: c }: Llama2cFile): Config => ({
 })
 
 /** Opens a llama2.c file as a model. */
-export async function loadLlama2c(from: SourceLike, options: SourceOptions & QuantizedOptions & { readonly tokenizer?: Tokenizer }): Promise<Model> {
+export async function loadLlama2c(from: SourceLike, options: SourceOptions & QuantizedOptions, more: ModelOptions = {}): Promise<Model> {
   await using file = await openLlama2c(from, options)
   const config = configOf(file), parameters: Record<string, Weight | Tensor> = {}
   try {
@@ -29,7 +29,7 @@ export async function loadLlama2c(from: SourceLike, options: SourceOptions & Qua
     for (const t of tensorsOf(parameters)) t.dispose()
     throw e
   }
-  return createModel(config, parameters, options.tokenizer === undefined ? {} : { tokenizer: options.tokenizer })
+  return createModel(config, parameters, more)
 }
 
 async function read(file: Llama2cFile, config: Config, { role, layer, kind, shape }: Expected, options: QuantizedOptions): Promise<Weight | Tensor> {

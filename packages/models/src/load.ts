@@ -1,15 +1,18 @@
 import { fail, tensorsOf, type QuantizedOptions, type Tensor, type Weight } from "@thimble/core"
-import { fileSystem, ggufTokenizer, openGguf, openSafetensors, openSafetensorsShards, openSentencePiece, openSource, openTokenizer, type SourceLike, type SourceOptions, type Tokenizer } from "@thimble/formats"
+import { fileSystem, ggufTokenizer, openGguf, openSafetensors, openSafetensorsShards, openSentencePiece, openSource, openTokenizer, type GgufFile, type GgufTokenizerOptions, type SourceLike, type SourceOptions, type Tokenizer } from "@thimble/formats"
+import { architectureOf } from "./architecture.ts"
+import type { Config } from "./config.ts"
 import { expectedTensors } from "./expected.ts"
 import { localFolder, parseJson, readAll, webFolder, type Folder } from "./folder.ts"
 import { readGgufConfig } from "./gguf-config.ts"
-import { readConfig } from "./json.ts"
+import { readConfig, headlessConfig } from "./json.ts"
 import { loadLlama2c } from "./llama2c.ts"
-import { createModel, type Model } from "./model.ts"
+import { createModel, type Model, type ModelOptions } from "./model.ts"
+import { tensorOrder } from "./gguf-tensors.ts"
 import { placeTensors, readSafetensor } from "./tensors-safetensors.ts"
 import { checkGgufNames, readGgufTensor } from "./tensors-gguf.ts"
 
-export interface LoadOptions extends SourceOptions, QuantizedOptions {
+export interface LoadOptions extends SourceOptions, QuantizedOptions, GgufTokenizerOptions {
   /** Where the tokenizer is, if not with the model: a tokenizer.json, or a sentencepiece model. `false` leaves it out. */
   readonly tokenizer?: SourceLike | Tokenizer | false
   /** Called after each tensor that was read. */
@@ -42,30 +45,47 @@ async function loadFile(from: SourceLike, options: LoadOptions): Promise<Model> 
   const head = await source.read(0, Math.min(4, source.bytes))
   if (new TextDecoder("latin1").decode(head) === "GGUF") return await loadGguf(source, options)
   if (/\.(safetensors|json)$/i.test(source.name)) fail("value", "loadModel", `${source.name} is a part of a model`, "load the directory that it is in")
-  const tokenizer = await givenTokenizer(options)
-  return await loadLlama2c(source, { ...options, tokenizer } as Parameters<typeof loadLlama2c>[1])
+  return await loadLlama2c(source, options, await givenTokenizer(options))
 }
 
 async function loadGguf(from: SourceLike, options: LoadOptions): Promise<Model> {
   await using file = await openGguf(from, options)
   const config = await readGgufConfig(file)
   checkGgufNames(file, config)
-  const tokenizer = options.tokenizer !== undefined ? await givenTokenizer(options) : file.metadata.has("tokenizer.ggml.model") ? await ggufTokenizer(file) : undefined
+  const told = options.tokenizer !== undefined ? await givenTokenizer(options) : hasVocabulary(file) ? { tokenizer: await ggufTokenizer(file, options) } : {}
   const parameters = await readEach(expectedTensors(config), (t) => readGgufTensor(file, config, t, options), options)
-  return createModel(config, parameters, tokenizer ? { tokenizer } : {})
+  tensorOrder.set(file.metadata, [...file.entries.keys()])
+  return createModel(config, parameters, { ...told, metadata: file.metadata, stated: config })
 }
+
+const hasVocabulary = ({ metadata }: GgufFile): boolean => !["no_vocab", "none", undefined].includes(metadata.get("tokenizer.ggml.model")?.value as string | undefined)
 
 async function loadFolder(folder: Folder, options: LoadOptions): Promise<Model> {
   if (!(await folder.has("config.json"))) fail("value", "loadModel", `${folder.name}: has no config.json`, "is it the directory of a model?")
-  const config = readConfig(parseJson(await readAll(folder.locate("config.json"), options), `${folder.name}/config.json`), `${folder.name}/config.json`)
+  const stated = readConfig(parseJson(await readAll(folder.locate("config.json"), options), `${folder.name}/config.json`), `${folder.name}/config.json`)
   const sharded = "model.safetensors.index.json", single = "model.safetensors"
   const index = !(await folder.has(single)) && (await folder.has(sharded))
   if (!index && !(await folder.has(single))) fail("value", "loadModel", `${folder.name}: has no ${single}, and no ${sharded}`, "weights in PyTorch's own files cannot be read")
   await using file = index ? await openSafetensorsShards(folder.locate(sharded), { ...options, locate: folder.locate }) : await openSafetensors(folder.locate(single), options)
+  const config = headedOrNot(stated, file.entries)
   const placed = placeTensors(file.name, config, file.entries.keys())
-  const tokenizer = await folderTokenizer(folder, options)
+  const beside = options.tokenizer === undefined ? await folderTokenizer(folder, options) : undefined, told = await givenTokenizer(options)
   const parameters = await readEach(placed, (t) => readSafetensor(file, config, t), options)
-  return createModel(config, parameters, tokenizer ? { tokenizer } : {})
+  return createModel(config, parameters, { ...(beside && { tokenizer: beside }), ...told, files: new Map([...(await sideFiles(folder, options)), ...(told.files ?? [])]), stated: config })
+}
+
+/** Files of a directory that say more about the model, and are written with it. */
+const sideNames = ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "vocab.txt", "chat_template.jinja"]
+async function sideFiles(folder: Folder, options: LoadOptions): Promise<ReadonlyMap<string, Uint8Array>> {
+  const files = new Map<string, Uint8Array>()
+  for (const name of sideNames) if (await folder.has(name)) files.set(name, await readAll(folder.locate(name), options))
+  return files
+}
+
+/** Encoders come with their head, or without. */
+function headedOrNot(config: Config, entries: ReadonlyMap<string, unknown>): Config {
+  const { bodyClassName, names } = architectureOf(config)
+  return bodyClassName === undefined || entries.has(`${names.headTransform!}.weight`) ? config : headlessConfig(config)
 }
 
 /** Reads tensors one after the other; what was read is released if one fails. */
@@ -85,8 +105,8 @@ async function readEach<T>(all: readonly T[], read: (t: T) => Promise<readonly [
   }
 }
 
+/** The tokenizer that lies beside a model. */
 async function folderTokenizer(folder: Folder, options: LoadOptions): Promise<Tokenizer | undefined> {
-  if (options.tokenizer !== undefined) return givenTokenizer(options)
   const beside = async (file: string): Promise<SourceLike | undefined> => ((await folder.has(file)) ? folder.locate(file) : undefined)
   const [json, config, template] = [await beside("tokenizer.json"), await beside("tokenizer_config.json"), await beside("chat_template.jinja")]
   if (json !== undefined) return openTokenizer(json, { ...options, ...(config !== undefined && { config }), ...(template !== undefined && { template }) })
@@ -94,10 +114,10 @@ async function folderTokenizer(folder: Folder, options: LoadOptions): Promise<To
   return pieces === undefined ? undefined : openSentencePiece(pieces, options)
 }
 
-/** The tokenizer that the caller named. */
-async function givenTokenizer({ tokenizer, ...options }: LoadOptions): Promise<Tokenizer | undefined> {
-  if (tokenizer === undefined || tokenizer === false) return undefined
-  if (typeof tokenizer === "object" && "encode" in tokenizer) return tokenizer
-  const bytes = await readAll(tokenizer, options)
-  return bytes[0] === 0x7b ? openTokenizer(bytes, options) : openSentencePiece(bytes, options)
+/** The tokenizer that the caller named, and the file that it came from. */
+async function givenTokenizer({ tokenizer, ...options }: LoadOptions): Promise<Pick<ModelOptions, "tokenizer" | "files">> {
+  if (tokenizer === undefined || tokenizer === false) return {}
+  if (typeof tokenizer === "object" && "encode" in tokenizer) return { tokenizer }
+  const bytes = await readAll(tokenizer, options), isJson = bytes[0] === 0x7b
+  return { tokenizer: await (isJson ? openTokenizer(bytes, options) : openSentencePiece(bytes, options)), files: new Map([[isJson ? "tokenizer.json" : "tokenizer.model", bytes]]) }
 }

@@ -1,6 +1,7 @@
-import { add, arange, clamp, fail, reshape, rotation, showShape, sub, take, Tensor, tensor, tensorsOf, unsqueeze, type Composed, type Device, type Rotation, type Weight } from "@thimble/core"
-import type { Tokenizer } from "@thimble/formats"
+import { add, arange, clamp, fail, literal, reshape, rotation, showShape, sub, take, Tensor, unsqueeze, type Composed, type Rotation, type Weight } from "@thimble/core"
+import type { GgufValue, Tokenizer } from "@thimble/formats"
 import { architectureOf } from "./architecture.ts"
+import { headlessConfig } from "./json.ts"
 import { growAndLook, type Cache, type LayerCache } from "./cache.ts"
 import type { Config } from "./config.ts"
 import { expectedTensors } from "./expected.ts"
@@ -51,9 +52,7 @@ export interface Block {
  * A language model: an immutable value, made of a config and weights. Weights are stored in any way there is. As a branch of
  * a tree it is its tensors, by their names in checkpoints: compiled functions, gradients and optimizers take it as it is.
  */
-export interface Model extends Parameters, Composed {
-  /** How text becomes ids, if the model came with it. */
-  readonly tokenizer?: Tokenizer
+export interface Model extends Parameters, ModelOptions, Composed {
   /** Elements of all weights and vectors, and what they are stored in. */
   readonly size: number
   readonly bytes: number
@@ -70,11 +69,21 @@ export interface Model extends Parameters, Composed {
   blocks(): readonly Block[]
   /** Goes on with a text, ids, or a conversation: {@link generate}. */
   generate(prompt: Prompt, options?: GenerateOptions): Generation
+  /** An encoder without the head that fills in tokens: its `hidden` is what is left. */
+  withoutHead(): Model
   /** The same model with other weights (by module), or norms and biases (by full name), of the same shapes. */
-  with(changed: Readonly<Record<string, Weight | Tensor>>, options?: WithOptions): Model
+  with(changed: Readonly<Record<string, Weight | Tensor>>, options?: ModelOptions): Model
 }
-export interface WithOptions { readonly tokenizer?: Tokenizer }
-export interface ModelOptions { readonly tokenizer?: Tokenizer }
+/** What a model has besides what it computes with. */
+export interface ModelOptions {
+  readonly tokenizer?: Tokenizer
+  /** Small files that belong to it, by name: config.json, tokenizer.json …; directories are written with them. */
+  readonly files?: ReadonlyMap<string, Uint8Array>
+  /** Metadata that belongs to it; GGUF files are written with it. */
+  readonly metadata?: ReadonlyMap<string, GgufValue>
+  /** The config that `files` and `metadata` state. Where the model's differs, they are written with what it says instead. */
+  readonly stated?: Config
+}
 
 /** Makes a model of weights by module (`model.layers.0.mlp.up_proj`), and norms and biases by full name (`model.norm.weight`). */
 export function createModel(config: Config, parameters: Readonly<Record<string, Weight | Tensor>>, options: ModelOptions = {}): Model {
@@ -104,20 +113,14 @@ function sorted(config: Config, given: Readonly<Record<string, Weight | Tensor>>
 
 function build(m: Parameters, options: ModelOptions): Model {
   const { config, weights, vectors } = m, a = architectureOf(config)
-  /** Angles per position by device and by what they are stretched for; kept, for tensors of a compiled function must not change. */
-  const rates = new Map<string, Map<Device | undefined, Tensor>>()
-  const turnsOf = (x: Tensor, length: number, asked: number, offset: 0 | Tensor): Rotation | undefined => {
+  const turnsOf = (length: number, asked: number, offset: 0 | Tensor): Rotation | undefined => {
     const { rope } = config
     if (rope === undefined) return undefined
-    const how = frequencies(rope, asked), key = String(how.rates[how.rates.length - 1])
-    const known = rates.get(key) ?? new Map<Device | undefined, Tensor>()
-    rates.set(key, known)
-    const kept = known.get(x.device) ?? tensor(how.rates, x.device === undefined ? {} : { device: x.device })
-    known.set(x.device, kept)
-    return rotation(length, rope.features, { frequencies: kept, magnitude: how.magnitude, offset })
+    const { rates, magnitude } = frequencies(rope, asked)
+    return rotation(length, rope.features, { frequencies: literal(rates, "f32"), magnitude, offset })
   }
   const passOf = (x: Tensor, attend: Pass["attend"], observe: Observe | undefined): Pass => {
-    const length = x.shape[1]!, turns = turnsOf(x, length, length, 0)
+    const length = x.shape[1]!, turns = turnsOf(length, length, 0)
     return { attend, ...(turns && { turns }), ...(observe && { observe }) }
   }
   const padding = (mask: Tensor | undefined): Tensor | undefined => mask && reshape(mask.cast("bool"), [mask.shape[0]!, 1, 1, mask.shape[1]!])
@@ -139,7 +142,7 @@ function build(m: Parameters, options: ModelOptions): Model {
     const places = begin === undefined ? add(arange(length), position) : add(unsqueeze(first as Tensor, 1), arange(length))
     let x = embed(m, ids, clamp(places, 0, config.context - 1))
     const asked = Math.max(...cache.layers.map(({ keys }) => keys.shape[2]!))
-    const turns = turnsOf(x, length, asked, begin === undefined ? position : unsqueeze(first as Tensor, 1))
+    const turns = turnsOf(length, asked, begin === undefined ? position : unsqueeze(first as Tensor, 1))
     const layers: LayerCache[] = []
     const growth = { position, count: count ?? length, ...(begin && { begin }) }
     const pass: Pass = {
@@ -181,6 +184,11 @@ function build(m: Parameters, options: ModelOptions): Model {
         forward: (x, { observe, mask } = {}) => runBlock(m, layer, x, passOf(x, wholeSequences(config, padding(mask)), observe)),
       }
     }),
+    withoutHead() {
+      const less = headlessConfig(config), { stated: _, ...rest } = options
+      const kept = new Set(expectedTensors(less).map((t) => (t.kind === "matrix" ? t.path : t.name)))
+      return createModel(less, Object.fromEntries(Object.entries({ ...weights, ...vectors }).filter(([name]) => kept.has(name))), rest)
+    },
     with(changed, more = {}) {
       return createModel(config, { ...weights, ...vectors, ...changed }, { ...options, ...more })
     },

@@ -1,13 +1,13 @@
 import type { RopeConfig } from "./config.ts"
 
 /** The angle per position of each pair of features, and the factor of what is turned. */
-export interface Frequencies { readonly rates: Float32Array; readonly magnitude: number }
+export interface Frequencies { readonly rates: readonly number[]; readonly magnitude: number }
 
 /** Of a model asked for `length` positions. */
 export function frequencies({ base, features, scaling }: RopeConfig, length: number): Frequencies {
   const pairs = features / 2
   const plain = Array.from({ length: pairs }, (_, i) => base ** (-i / pairs))
-  const from = (rates: readonly number[], magnitude = 1): Frequencies => ({ rates: Float32Array.from(rates), magnitude })
+  const from = (rates: readonly number[], magnitude = 1): Frequencies => ({ rates, magnitude })
   if (scaling === undefined) return from(plain)
   switch (scaling.kind) {
     case "linear": return from(plain.map((f) => f / scaling.factor))
@@ -37,3 +37,7 @@ export function llama3Factor(rate: number, { factor, low, high, original }: { re
   const t = (original / wavelength - low) / (high - low)
   return 1 / ((1 - t) / factor + t)
 }
+
+/** Whether factors are the same for every length, as those of Llama 3 are. */
+export const isPlainFactors = ({ short, long, magnitude }: { readonly short: readonly number[]; readonly long: readonly number[]; readonly magnitude: number }): boolean =>
+  magnitude === 1 && String(short) === String(long)

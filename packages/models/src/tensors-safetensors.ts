@@ -1,6 +1,6 @@
 import { denseWeight, fail, fromBytes, showShape, type DType, type Tensor, type Weight } from "@thimble/core"
 import type { SafetensorsFile } from "@thimble/formats"
-import { architectureOf } from "./architecture.ts"
+import { architectureOf, fileName } from "./architecture.ts"
 import type { BlockRole, Config } from "./config.ts"
 import { expectedTensors, type Expected } from "./expected.ts"
 
@@ -10,7 +10,11 @@ export interface Placed { readonly expected: Expected; readonly stored: string }
 /** Matches the names of a checkpoint with those that a model needs; what is missing or unknown is listed in one error. */
 export function placeTensors(file: string, config: Config, names: Iterable<string>): Placed[] {
   const a = architectureOf(config), there = new Set(names), prefix = a.optionalPrefix
-  const spelled = (name: string): string | undefined => (there.has(name) ? name : prefix !== undefined && name.startsWith(prefix) && there.has(name.slice(prefix.length)) ? name.slice(prefix.length) : undefined)
+  const spellings = (name: string): string[] => {
+    const all = [fileName(a, name), ...(a.aliases ?? []).filter(([pattern]) => pattern.test(name)).map(([pattern, other]) => name.replace(pattern, other))]
+    return [...all, ...all.filter((n) => prefix !== undefined && n.startsWith(prefix)).map((n) => n.slice(prefix!.length))]
+  }
+  const spelled = (name: string): string | undefined => spellings(name).find((n) => there.has(n))
   const all = expectedTensors(config).map((expected) => ({ expected, stored: spelled(expected.name) }))
   const missing = all.filter(({ stored }) => stored === undefined).map(({ expected }) => expected.name)
   const used = new Set(all.map(({ stored }) => stored))

@@ -1,4 +1,6 @@
 import type { Architecture } from "../architecture.ts"
+import { bert } from "./bert.ts"
+import { distilbert } from "./distilbert.ts"
 import { gemma2 } from "./gemma2.ts"
 import { gpt2 } from "./gpt2.ts"
 import { gptNeox } from "./gpt-neox.ts"
@@ -10,4 +12,4 @@ import { qwen2 } from "./qwen2.ts"
 import { qwen3 } from "./qwen3.ts"
 
 /** The architectures there are, one file each. */
-export const architectures: readonly Architecture[] = [llama, mistral, qwen2, qwen3, phi, phi3, gemma2, gpt2, gptNeox]
+export const architectures: readonly Architecture[] = [llama, mistral, qwen2, qwen3, phi, phi3, gemma2, gpt2, gptNeox, bert, distilbert]
