@@ -13,7 +13,7 @@ import { demo, type DemoOptions, type Row } from "../demo/pipeline.ts"
 import { table } from "../demo/table.ts"
 import { train } from "../demo/train.ts"
 
-const config = { width: 32, layers: 2, heads: 4, kvHeads: 2, hidden: 64, context: 32 }
+const config = { vocabulary: 256, width: 32, layers: 2, heads: 4, kvHeads: 2, hidden: 64, context: 32 }
 const protocol = { context: 32, stride: 16, windows: 16 }
 let folder: string, corpus: Corpus, device: Device
 beforeAll(async () => {

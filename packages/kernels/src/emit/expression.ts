@@ -3,7 +3,7 @@
 import { bytesOf, expr, f32Bits, flatten, type DType, type Expr, type Scalar } from "@thimble/core"
 import type { ConstantPool } from "./constants.ts"
 import type { FunctionBuilder, FunctionRef, Local, ValueType } from "./assembler.ts"
-import { scalarSpelling, vectorSpelling } from "./spelling.ts"
+import { scalarSpelling, shiftVector, vectorSpelling } from "./spelling.ts"
 
 export type Lanes = 1 | 4
 
@@ -259,6 +259,13 @@ export class ExpressionStream {
         })
       }
       default:
+        // All lanes by one count, which is no constant.
+        const count = e.op === "shl" || e.op === "shr" ? this.hoisted.get(e.src[1]!)?.scalar : undefined
+        if (count !== undefined) {
+          go(e.src[0]!)
+          f.get(count)
+          return shiftVector(f, e)
+        }
         // Four f64 fit in no vector.
         if (e.src.some((s) => s.type === "f64")) return this.lanes(e, (lane) => this.scalar(e, offset + lane, new Map(), undefined))
         if (vectorSpelling(f, e, this.env.relaxed, go)) return

@@ -8,10 +8,14 @@ import type { Holes } from "../emit/kernel.ts"
 import type { Phase, Stream } from "./holes.ts"
 import { ceilDiv, i32s, minimum, roundUp, v128s } from "./loops.ts"
 import { block, run, type Pieces, type Rounded } from "./quantized.ts"
+import { transpose4 } from "./pack.ts"
 import { multiplyAdd } from "./tile.ts"
 
-/** A value per group of W's row: one by one or four in a row; perhaps four that are computed together. */
-interface PerGroup extends Pick<Stream, "value"> { readonly quad?: ((quad: Local) => void) | undefined }
+/** A value per group of W's row: one by one or four in a row; perhaps four that are computed together, and those of a run. */
+interface PerGroup extends Pick<Stream, "value"> {
+  readonly quad?: ((quad: Local) => void) | undefined
+  readonly inRun?: (() => (quad: number) => void) | undefined
+}
 
 type Four = readonly [number, number, number, number]
 /** Two vectors side by side: whose sums are in each, by pieces of the run; of halves, only that of the vector's number. */
@@ -24,6 +28,8 @@ function twinsOf({ perBlock, pairs }: Pieces): readonly Twins[] {
 
 /** Rows of W per unit of work. */
 const unitRows = 16
+/** The partial sums of four rows. */
+const slotBytes = 64
 
 export function productPhase({ dims, operands, bytes, result, threadScratch, features: { relaxed, unsignedDot } }: Holes, pieces: Pieces, rounded: Rounded): { phase: Phase; threadScratchBytes: number } {
   const { m, n, group } = dims as { m: number; n: number; group: number }
@@ -37,22 +43,27 @@ export function productPhase({ dims, operands, bytes, result, threadScratch, fea
   const relaxedDot = relaxed && (unsignedDot === true || code.low >= -127)
   const oneZero = operands.zero?.constantAlong(0) && operands.zero.constantAlong(1)
   const phase: Phase = { units: ceilDiv(n, unitRows), emit(f, begin, end) {
-    const [unit, row, rowEnd, i, b, xs, scales, sums, g, factors, at, partial, quad] = i32s(f, 13)
+    const [unit, row, rowEnd, i, b, xs, scales, sums, g, factors, at, partial, quad, number] = i32s(f, 14)
     const [factor, rest, last] = v128s(f, 3) as [Local, Local, Local]
-    const totals = v128s(f, 2), sum = f.local("f32")
+    const totals = v128s(f, 2), finished = v128s(f, 4), one = f.local("f32"), [slot, slots, first, end4] = i32s(f, 4)
     threadScratch(f); f.set(partial)
-    f.address(partial, 32, 1); f.set(factors)
+    f.address(partial, 32, 1); f.set(slots)
+    f.address(slots, slotBytes, m); f.set(factors)
 
     /** What the sum of each piece of row `row` of W with row i of x is multiplied with; zeros and mins go to `rest`. Here b counts pieces. */
     const emitFactors = (): void => {
       const stream = (name: "scale" | "zero" | "min"): PerGroup | undefined =>
-        operands[name] && { quad: operands[name].quad?.bind(undefined, f, 1, [row, g]), value: operands[name].along(f, 1, [row, g], g).value }
+        operands[name] && { quad: operands[name].quad?.bind(undefined, f, 1, [row, g]), inRun: operands[name].run?.bind(undefined, f, 1, run, [row, g], number), value: operands[name].along(f, 1, [row, g], g).value }
       const [scale, zero, min] = [stream("scale")!, stream("zero"), stream("min")]
+      /** What pushes the quads of the run that is made, where they are made as a run. */
+      const made = new Map<PerGroup, (quad: number) => void>()
       /** Pushes a per-group value for `count` pieces from b + from on, as a vector. */
       const perPiece = (s: PerGroup, integer: boolean, count: 1 | 4, from: number): void => {
         if (perGroup === 1 && count === 4) {
           // Runs and their halves are whole quads.
-          if (s.quad) { f.get(b); f.i32(2); f.op("i32.shr_u"); f.i32(from / 4); f.op("i32.add"); f.set(quad); s.quad(quad) }
+          const own = made.get(s)
+          if (own) own(from / 4)
+          else if (s.quad) { f.get(b); f.i32(2); f.op("i32.shr_u"); f.i32(from / 4); f.op("i32.add"); f.set(quad); s.quad(quad) }
           else s.value(4, from)
           if (integer) f.op("f32x4.convert_i32x4_s")
           return
@@ -94,8 +105,13 @@ export function productPhase({ dims, operands, bytes, result, threadScratch, fea
       f.f32x4(0); f.set(rest)
       f.assign(at, factors)
       f.forRange(b, 0, whole, run, () => {
-        if (perGroup === 1) f.assign(g, b)
+        if (perGroup === 1) {
+          f.assign(g, b)
+          f.get(b); f.i32(3); f.op("i32.shr_u"); f.set(number)
+          for (const s of [scale, zero, min]) if (s?.inRun) made.set(s, s.inRun())
+        }
         const [first, second] = [make(4, 0), make(4, 4)]
+        made.clear()
         twins.forEach(({ lanes }, q) => lanes.forEach((own, lane) => {
           f.get(at); f.get(first); f.get(second); f.shuffle32(...own); f.store("v128.store", 32 * q + 16 * lane)
         }))
@@ -174,27 +190,60 @@ export function productPhase({ dims, operands, bytes, result, threadScratch, fea
       f.get(last); f.op("f32x4.add")
       for (const lane of [0, 1]) { f.get(partial); f.load("v128.load", 16 * lane); f.op("f32x4.add") }
       f.set(rest)
-      for (let lane = 0; lane < 4; lane++) {
-        f.get(rest); f.lane("f32x4.extract_lane", lane)
-        if (lane > 0) f.op("f32.add")
+      f.get(slot); f.get(rest); f.store("v128.store")
+    }
+    /** Results of row i of x: as many as there are partial sums for, added lane by lane. */
+    const emitFinish = (count: 1 | 4): void => {
+      finished.slice(0, count).forEach((v, r) => { f.get(slot); f.load("v128.load", 16 * r); f.set(v) })
+      if (count === 1) {
+        for (let lane = 0; lane < 4; lane++) {
+          f.get(finished[0]!); f.lane("f32x4.extract_lane", lane)
+          if (lane > 0) f.op("f32.add")
+        }
+        f.set(one)
+      } else {
+        transpose4(f, finished)
+        finished.forEach((v, lane) => { f.get(v); if (lane > 0) f.op("f32x4.add") })
+        f.set(finished[0]!)
       }
-      f.set(sum)
+      result.along(f, 1, [i, row], row).finish(count, count === 1 ? one : finished[0]!)
     }
 
     f.forRange(unit, begin, end, 1, () => {
       f.get(unit); f.scale(unitRows); f.set(row)
       minimum(f, rowEnd, () => f.address(row, unitRows, 1), n)
-      f.forRange(row, row, rowEnd, 1, () => f.forRange(i, 0, m, 1, () => {
-        rounded.codes(f, i); f.set(xs)
-        rounded.scales(f, i); f.set(scales)
-        rounded.sums(f, i); f.set(sums)
-        emitFactors()
-        emitProducts()
-        result.along(f, 1, [i, row], row).finish(1, sum)
-      }))
+      // Four rows at a time, whose partial sums become one vector of results.
+      f.forRange(first, row, rowEnd, 4, () => {
+        f.address(first, 4, 1); f.set(end4)
+        minimum(f, end4, end4, rowEnd)
+        f.assign(slot, slots)
+        f.forRange(row, first, end4, 1, () => {
+          f.forRange(i, 0, m, 1, () => {
+            rounded.codes(f, i); f.set(xs)
+            rounded.scales(f, i); f.set(scales)
+            rounded.sums(f, i); f.set(sums)
+            emitFactors()
+            emitProducts()
+            f.increment(slot, slotBytes)
+          })
+          f.increment(slot, 16 - m * slotBytes)
+        })
+        const finish = (count: 1 | 4): void => f.forRange(i, 0, m, 1, () => {
+          emitFinish(count)
+          f.increment(slot, slotBytes)
+        })
+        f.assign(row, first)
+        f.assign(slot, slots)
+        if (n % 4 === 0) return finish(4)
+        f.get(end4); f.get(first); f.op("i32.sub"); f.i32(4); f.op("i32.eq")
+        f.if(() => finish(4), () => f.forRange(row, first, end4, 1, () => {
+          finish(1)
+          f.increment(slot, 16 - m * slotBytes)
+        }))
+      })
     })
   } }
-  return { phase, threadScratchBytes: 32 + roundUp(all * 4 * twins.length, 32) }
+  return { phase, threadScratchBytes: 32 + m * slotBytes + roundUp(all * 4 * twins.length, 32) }
 }
 
 /** Pushes the sums of the lanes of four vectors of integers, a lane for each. */

@@ -1,7 +1,9 @@
-import { add, attention, denseWeight, mul, permute, random, realize, reshape, rmsNorm, rope, rotation, silu, ones, tensorsOf, type Key, type Rotation, type Tensor, type Weight } from "@thimble/core"
+import { add, attention, denseWeight, mul, permute, random, realize, reshape, rmsNorm, rope, rotation, silu, ones, tensorsOf, type Key, type Tensor, type Weight } from "@thimble/core"
 
-/** Sizes of a Llama-shaped model whose tokens are bytes. */
+/** Sizes of a Llama-shaped model. */
 export interface Config {
+  /** Tokens that the model knows. */
+  readonly vocabulary: number
   readonly width: number
   readonly layers: number
   readonly heads: number
@@ -12,7 +14,6 @@ export interface Config {
   /** The most tokens the model is asked to look back on. */
   readonly context: number
 }
-export const vocabulary = 256
 
 export interface Block {
   readonly attentionNorm: Tensor
@@ -34,7 +35,7 @@ export interface Parameters {
 }
 
 /** Parameters to start training with, the same for the same key. */
-export async function initialize({ width, layers, heads, kvHeads, hidden }: Config, key: Key): Promise<Parameters> {
+export async function initialize({ vocabulary, width, layers, heads, kvHeads, hidden }: Config, key: Key): Promise<Parameters> {
   const keys = random.split(key, 1 + 7 * layers)
   const weight = (out: number, inputs: number, std: number): Weight => denseWeight(random.normal(keys.pop()!, [out, inputs], { std }))
   const size = width / heads
@@ -59,39 +60,19 @@ export async function initialize({ width, layers, heads, kvHeads, hidden }: Conf
   return parameters
 }
 
-/** How a block looks back: gets queries, keys and values [batch, heads, length, size], turned to their positions. */
-type Attend = (q: Tensor, k: Tensor, v: Tensor, layer: number) => Tensor
-
 /** Logits [batch, length, vocabulary] of the tokens that follow ids [batch, length]. */
-export function forward(parameters: Parameters, config: Config, ids: Tensor): Tensor {
-  const turns = rotation(ids.shape[1]!, config.width / config.heads)
-  return run(parameters, config, ids, turns, (q, k, v) => attention(q, k, v, { causal: true }))
-}
-
-/** The model with its way of attending left open: training looks at whole sequences, decoding at a cache. */
-export function run({ embedding, blocks, norm }: Parameters, { heads, kvHeads }: Config, ids: Tensor, turns: Rotation, attend: Attend): Tensor {
+export function forward({ embedding, blocks, norm }: Parameters, { heads, kvHeads }: Config, ids: Tensor): Tensor {
   let x = embedding.rows(ids)
   const [batch, length, width] = x.shape as [number, number, number]
+  const turns = rotation(length, width / heads)
   const split = (t: Tensor, n: number): Tensor => permute(reshape(t, [batch, length, n, width / heads]), [0, 2, 1, 3])
-  blocks.forEach((b, layer) => {
+  for (const b of blocks) {
     const a = rmsNorm(x, b.attentionNorm)
     const q = rope(split(b.query.apply(a), heads), turns), k = rope(split(b.key.apply(a), kvHeads), turns)
-    const seen = attend(q, k, split(b.value.apply(a), kvHeads), layer)
+    const seen = attention(q, k, split(b.value.apply(a), kvHeads), { causal: true })
     x = add(x, b.output.apply(reshape(permute(seen, [0, 2, 1, 3]), [batch, length, width])))
     const f = rmsNorm(x, b.feedNorm)
     x = add(x, b.down.apply(mul(silu(b.gate.apply(f)), b.up.apply(f))))
-  })
+  }
   return embedding.apply(rmsNorm(x, norm))
-}
-
-/** The same model with every weight replaced, one after the other. */
-export async function mapWeights({ embedding, blocks, norm }: Parameters, replace: (weight: Weight) => Promise<Weight>): Promise<Parameters> {
-  const mapped: Block[] = []
-  for (const b of blocks)
-    mapped.push({
-      ...b,
-      query: await replace(b.query), key: await replace(b.key), value: await replace(b.value), output: await replace(b.output),
-      gate: await replace(b.gate), up: await replace(b.up), down: await replace(b.down),
-    })
-  return { embedding: await replace(embedding), blocks: mapped, norm }
 }

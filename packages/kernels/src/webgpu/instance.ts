@@ -1,0 +1,69 @@
+// Where WebGPU comes from: the browser or Deno has it, in Node it is the npm package `webgpu` (Dawn).
+import { fail } from "@thimble/core"
+
+export interface AdapterOptions {
+  /** A part of the adapter's name, in any case; the first that has it. */
+  readonly adapter?: string
+  readonly powerPreference?: GPUPowerPreference
+}
+
+/** Everything `create` of the npm package returned. A device outlives its instance only until the next collection of garbage: then the process dies. */
+const instances = new Map<string, GPU>()
+
+/** What the npm package exports. */
+interface Dawn { create(options: string[]): GPU }
+
+/** Features that stand behind a flag are wanted where they exist, and timestamps as the driver gives them. */
+const dawnOptions = ["enable-dawn-features=allow_unsafe_apis", "disable-dawn-features=timestamp_quantization"]
+
+const isNode = (): boolean => typeof process === "object" && typeof process.versions?.node === "string" && !("Deno" in globalThis) && !("Bun" in globalThis)
+
+/** The entry to WebGPU; throws where there is none. */
+export async function gpuInstance({ adapter }: AdapterOptions): Promise<GPU> {
+  const own = (globalThis.navigator as Navigator | undefined)?.gpu
+  if (own !== undefined) return own
+  if (!isNode()) fail("device", "open", "WebGPU is not available here (no navigator.gpu)", "use a browser that has it, in a secure context, or open('wasm')")
+  const options = [...dawnOptions, ...(adapter === undefined ? [] : [`adapter=${adapter}`])]
+  const key = options.join(" ")
+  let instance = instances.get(key)
+  if (instance === undefined) instances.set(key, (instance = (await loadDawn()).create(options)))
+  return instance
+}
+
+async function loadDawn(): Promise<Dawn> {
+  // No bundler is to follow this name, and no browser to fetch it.
+  const name = "webgpu"
+  try {
+    return (await import(/* @vite-ignore */ /* webpackIgnore: true */ name)) as Dawn
+  } catch (e) {
+    const missing = (e as { code?: string }).code === "ERR_MODULE_NOT_FOUND"
+    return fail("device", "open", missing ? "the optional package 'webgpu' is not installed" : `the package 'webgpu' cannot be loaded (${firstLine(e)})`,
+      missing ? "npm install webgpu@0.6.2" : "it has binaries for Linux (x64, arm64), macOS and Windows, and needs their usual C++ runtime; webgpu@0.6.2 asks for the least of it")
+  }
+}
+
+export const firstLine = (e: unknown): string => (e instanceof Error ? e.message : String(e)).split("\n")[0]!
+
+/** The adapter that the options ask for. */
+export async function findAdapter(options: AdapterOptions): Promise<GPUAdapter> {
+  const gpu = await gpuInstance(options)
+  const { adapter: wanted, powerPreference } = options
+  const adapter = await gpu.requestAdapter(powerPreference === undefined ? {} : { powerPreference })
+  if (adapter === null)
+    return fail("device", "open", wanted === undefined ? "WebGPU found no adapter" : `WebGPU found no adapter with '${wanted}' in its name`,
+      isNode() ? "Linux needs a Vulkan driver and libvulkan.so.1 (apt-get install libvulkan1); VK_DRIVER_FILES names a driver's file" : "see the browser's page about its GPU, or open('wasm')")
+  const name = adapterName(adapter)
+  if (wanted !== undefined && !name.toLowerCase().includes(wanted.toLowerCase()))
+    return fail("device", "open", `no adapter with '${wanted}' in its name, this one is ${name}`, "browsers choose the adapter themselves; powerPreference may sway them")
+  return adapter
+}
+
+/** What an adapter calls itself, as far as it tells. */
+export function adapterName({ info }: GPUAdapter): string {
+  const words = [info.vendor, info.architecture, info.device, info.description].filter((w) => w !== "")
+  return words.length === 0 ? "an unnamed adapter" : words.join(" ")
+}
+/** Whether the driver computes on the CPU, as SwiftShader, llvmpipe (lavapipe) and WARP do. */
+export function isSoftware(adapter: GPUAdapter): boolean {
+  return adapter.info.isFallbackAdapter || /swiftshader|llvmpipe|lavapipe|basic render driver/i.test(adapterName(adapter))
+}

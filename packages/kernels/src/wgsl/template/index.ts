@@ -1,0 +1,11 @@
+// The composites that the webgpu device has tuned kernels for, best first; everything else runs as its expansion.
+import type { Features, Template } from "./holes.ts"
+import { matmul } from "./matmul.ts"
+
+export const templates: Readonly<Record<string, readonly Template[]>> = {
+  matmul: [matmul],
+}
+
+/** The template of a composite for these sizes on this adapter. */
+export const templateFor = (name: string, dims: Readonly<Record<string, number>>, features: Features): Template | undefined =>
+  Object.hasOwn(templates, name) ? templates[name]!.find((t) => t.accepts?.(dims, features) ?? true) : undefined
