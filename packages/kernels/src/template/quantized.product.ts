@@ -14,7 +14,7 @@ import { multiplyAdd } from "./tile.ts"
 /** A value per group of W's row: one by one or four in a row; perhaps four that are computed together, and those of a run. */
 interface PerGroup extends Pick<Stream, "value"> {
   readonly quad?: ((quad: Local) => void) | undefined
-  readonly inRun?: (() => (quad: number) => void) | undefined
+  readonly inRun?: (() => Local[]) | undefined
 }
 
 type Four = readonly [number, number, number, number]
@@ -42,27 +42,28 @@ export function productPhase({ dims, operands, bytes, result, threadScratch, fea
   // A code of −128 has no absolute value in seven bits.
   const relaxedDot = relaxed && (unsignedDot === true || code.low >= -127)
   const oneZero = operands.zero?.constantAlong(0) && operands.zero.constantAlong(1)
+  const rowFactors = roundUp(all * 4 * twins.length, 32)
   const phase: Phase = { units: ceilDiv(n, unitRows), emit(f, begin, end) {
     const [unit, row, rowEnd, i, b, xs, scales, sums, g, factors, at, partial, quad, number] = i32s(f, 14)
     const [factor, rest, last] = v128s(f, 3) as [Local, Local, Local]
-    const totals = v128s(f, 2), finished = v128s(f, 4), one = f.local("f32"), [slot, slots, first, end4] = i32s(f, 4)
+    const totals = v128s(f, 2), finished = v128s(f, 4), one = f.local("f32"), [slot, slots, first, end4, allFactors] = i32s(f, 5)
     threadScratch(f); f.set(partial)
     f.address(partial, 32, 1); f.set(slots)
-    f.address(slots, slotBytes, m); f.set(factors)
+    f.address(slots, slotBytes, m); f.set(allFactors)
 
     /** What the sum of each piece of row `row` of W with row i of x is multiplied with; zeros and mins go to `rest`. Here b counts pieces. */
     const emitFactors = (): void => {
       const stream = (name: "scale" | "zero" | "min"): PerGroup | undefined =>
         operands[name] && { quad: operands[name].quad?.bind(undefined, f, 1, [row, g]), inRun: operands[name].run?.bind(undefined, f, 1, run, [row, g], number), value: operands[name].along(f, 1, [row, g], g).value }
       const [scale, zero, min] = [stream("scale")!, stream("zero"), stream("min")]
-      /** What pushes the quads of the run that is made, where they are made as a run. */
-      const made = new Map<PerGroup, (quad: number) => void>()
+      /** The values of the run that is made, where they are made together. */
+      const made = new Map<PerGroup, Local[]>()
       /** Pushes a per-group value for `count` pieces from b + from on, as a vector. */
       const perPiece = (s: PerGroup, integer: boolean, count: 1 | 4, from: number): void => {
         if (perGroup === 1 && count === 4) {
           // Runs and their halves are whole quads.
           const own = made.get(s)
-          if (own) own(from / 4)
+          if (own) f.get(own[from / 4]!)
           else if (s.quad) { f.get(b); f.i32(2); f.op("i32.shr_u"); f.i32(from / 4); f.op("i32.add"); f.set(quad); s.quad(quad) }
           else s.value(4, from)
           if (integer) f.op("f32x4.convert_i32x4_s")
@@ -130,6 +131,7 @@ export function productPhase({ dims, operands, bytes, result, threadScratch, fea
         f.get(at); f.get(one); f.laneMemory("v128.store32_lane", 0, 0)
         f.increment(at, 4)
       })
+      f.get(slot); f.get(rest); f.store("v128.store")
     }
 
     const emitProducts = (): void => {
@@ -182,7 +184,7 @@ export function productPhase({ dims, operands, bytes, result, threadScratch, fea
       }
       // Neighbouring stores are where the revectorizer starts from.
       totals.forEach((t, lane) => { f.get(partial); f.get(t); f.store("v128.store", 16 * lane) })
-      f.get(rest)
+      f.get(slot); f.load("v128.load")
       if (oneZero && !operands.min) {
         operands.zero!.along(f, 1, [row, b], b).value(1)
         f.op("f32.convert_i32_s", "f32.neg", "f32x4.splat", "f32x4.mul")
@@ -216,17 +218,20 @@ export function productPhase({ dims, operands, bytes, result, threadScratch, fea
       f.forRange(first, row, rowEnd, 4, () => {
         f.address(first, 4, 1); f.set(end4)
         minimum(f, end4, end4, rowEnd)
-        f.assign(slot, slots)
-        f.forRange(row, first, end4, 1, () => {
-          f.forRange(i, 0, m, 1, () => {
-            rounded.codes(f, i); f.set(xs)
-            rounded.scales(f, i); f.set(scales)
-            rounded.sums(f, i); f.set(sums)
-            emitFactors()
-            emitProducts()
-            f.increment(slot, slotBytes)
-          })
-          f.increment(slot, 16 - m * slotBytes)
+        f.forRange(i, 0, m, 1, () => {
+          rounded.codes(f, i); f.set(xs)
+          rounded.scales(f, i); f.set(scales)
+          rounded.sums(f, i); f.set(sums)
+          // What is loaded two vectors at a time must have left the core for some time: no store of one vector can be passed on to it.
+          for (const emit of [emitFactors, emitProducts]) {
+            f.address(slots, i, slotBytes); f.set(slot)
+            f.assign(factors, allFactors)
+            f.forRange(row, first, end4, 1, () => {
+              emit()
+              f.increment(slot, 16)
+              f.increment(factors, rowFactors)
+            })
+          }
         })
         const finish = (count: 1 | 4): void => f.forRange(i, 0, m, 1, () => {
           emitFinish(count)
@@ -243,7 +248,7 @@ export function productPhase({ dims, operands, bytes, result, threadScratch, fea
       })
     })
   } }
-  return { phase, threadScratchBytes: 32 + m * slotBytes + roundUp(all * 4 * twins.length, 32) }
+  return { phase, threadScratchBytes: 32 + m * slotBytes + 4 * rowFactors }
 }
 
 /** Pushes the sums of the lanes of four vectors of integers, a lane for each. */
