@@ -51,10 +51,11 @@ for (const type of types.split(",") as GgmlName[]) {
     for (let round = -1; round < Number(repeats); round++) {
       for (const i of [0, 1] as const) {
         const decode = await racers[i].ask(1, decoded + 1)
+        // The first round warms up. Memory is that of decoding, before a prompt is read.
+        if (round >= 0) decoding[i].push(decode.ms)
+        if (round > 0) continue
         memory[i] = decode.memory
         if (i === 0) held = decode.held!
-        // The first round warms up; prompts are read after memory was looked at.
-        if (round >= 0) decoding[i].push(decode.ms)
       }
       if (round === -1) continue
       for (const i of [0, 1] as const) {
