@@ -1,3 +1,16 @@
-/** @packageDocumentation Storage formats for compressed weights. */
+/** @packageDocumentation Storage formats for compressed weights, and what they promise. */
+export type { Counterexample, MatrixShape, Parts, QuantizedFormat, Quantizer, StoredAt } from "./quantizer.ts"
+export { quantizer, type Promises } from "./quantizer.ts"
+export type { Element } from "./host.ts"
+export type { LawName } from "./laws/names.ts"
+export type { Group, GroupOptions, ScaleType } from "./format/groups.ts"
 export { int, type IntOptions } from "./format/int.ts"
-export { ggml, type BlockFormat, type GgmlName } from "@thimble/formats"
+export { fp, type FpOptions } from "./format/fp.ts"
+export type { SmallFloat } from "./format/small-float.ts"
+export { mx, type MxOptions } from "./format/mx.ts"
+export { nvfp4 } from "./format/nvfp4.ts"
+export { fp4, nf4, type BnbOptions } from "./format/bnb.ts"
+export { binary, ternary } from "./format/ternary.ts"
+export { codebook, type CodebookOptions } from "./format/codebook.ts"
+export { ggml, type GgmlFormats } from "./format/ggml.ts"
+export type { BlockFormat, GgmlName } from "@thimble/formats"

@@ -1,0 +1,82 @@
+// What llama.cpp's types promise; their encoders and expressions are in `formats`.
+import { ggml as formats, type BlockFormat, type GgmlName } from "@thimble/formats"
+import type { Element } from "../host.ts"
+import { needsValues, quantizer, type Promises, type QuantizedFormat } from "../quantizer.ts"
+import type { LawName } from "../laws/names.ts"
+import { halfSpacing } from "./small-float.ts"
+
+type Row = Pick<Promises, "bound" | "counterexamples" | "range" | "codes"> & { readonly laws: readonly LawName[] }
+
+/** Half a unit of f16 at 1, and half of its smallest number. */
+const u = 2 ** -11, tiny = 2 ** -25, slack = 1 + 2 ** -20
+/** What floats and all blocks obey. */
+const any: readonly LawName[] = ["bound", "outputBound", "groups", "rows", "views", "ragged", "oneSided", "storage", "anyBytes", "deterministic", "devices", "products"]
+const blocks: readonly LawName[] = [...any, "finite", "subnormal", "overflow"]
+
+/** Codes around zero on one scale. */
+const symmetric = (top: number) => ({ scale }: Element): number => Math.abs(scale) * (1 + top * u) * slack + (top + 1) * tiny
+/** From minimum to maximum, both rounded to f16. */
+const affine = (top: number) => ({ scale, min }: Element): number => scale * (0.5 + top * u) * slack + Math.abs(min) * (u + 2 ** -22) + (top + 2) * tiny
+/**
+ * A code is the nearest to what its encoder knows, but a search may have left values beyond the last codes: half a step
+ * (or gap, in units of the scale), and how far beyond.
+ */
+const searched = (name: string, codes: number, least: number, gap = 1) => ({ scale, zero, min }: Element, x: number | undefined): number => {
+  if (x === undefined) return needsValues(name)
+  const ends = [(least - zero) * scale + min, (least + codes - 1 - zero) * scale + min], low = Math.min(...ends), high = Math.max(...ends)
+  return (Math.abs(scale) * gap) / 2 + Math.max(0, low - x, x - high) + (Math.abs(x) + Math.abs(min) + Math.abs(low) + Math.abs(high)) * 2 ** -21
+}
+
+const rows: Readonly<Record<Exclude<GgmlName, `IQ${1 | 2 | 3}_${string}`>, Row>> = {
+  F32: { laws: [...any], bound: () => 0 },
+  F16: { laws: [...any], bound: ({ value }) => (Math.abs(value) < Infinity ? Math.max(Math.abs(value) * u, tiny) : NaN) },
+  BF16: { laws: [...any], bound: ({ value }) => (Math.abs(value) < Infinity ? Math.max(Math.abs(value) * 2 ** -8, 2 ** -134) : NaN) },
+  Q4_0: { laws: blocks, bound: symmetric(8), range: [8 * 2 ** -14, 8 * 65504] },
+  Q5_0: { laws: blocks, bound: symmetric(16), range: [16 * 2 ** -14, 16 * 65504] },
+  Q8_0: { laws: blocks, bound: ({ scale }) => scale * (0.5 + 127 * u) * slack + 127 * tiny, range: [127 * 2 ** -14, 127 * 65504] },
+  Q4_1: { laws: blocks, bound: affine(15), range: [15 * 2 ** -14, 65504] },
+  Q5_1: { laws: blocks, bound: affine(31), range: [31 * 2 ** -14, 65504] },
+  Q1_0: {
+    laws: blocks, range: [2 ** -13, 65504],
+    bound: ({ scale }, x) => Math.max(scale, x === undefined ? 128 * (scale * (1 + u) + tiny) : Math.abs(x) - scale) * slack + 2 * tiny,
+  },
+  Q2_0: { laws: blocks, bound: ({ scale }) => scale * (0.5 + u) * slack + tiny, range: [2 ** -14, 65504] },
+  TQ1_0: { laws: blocks, bound: ({ scale }) => scale * (0.5 + u) * slack + tiny, range: [2 ** -14, 65504] },
+  TQ2_0: { laws: blocks, bound: ({ scale }) => scale * (0.5 + u) * slack + tiny, range: [2 ** -14, 65504] },
+  Q2_K: { laws: blocks, bound: searched("Q2_K", 4, 0), range: [1, 6e4] },
+  Q3_K: { laws: blocks, bound: searched("Q3_K", 8, 0), range: [1, 6e4] },
+  Q4_K: { laws: blocks, bound: searched("Q4_K", 16, 0), range: [1, 6e4] },
+  Q5_K: { laws: blocks, bound: searched("Q5_K", 32, 0), range: [1, 6e4] },
+  Q6_K: { laws: blocks, bound: searched("Q6_K", 64, 0), range: [1, 6e4] },
+  // The widest gaps of its table are 24 and 23; the scale that codes are chosen by is not yet rounded.
+  IQ4_NL: { laws: blocks, bound: (e, x) => searched("IQ4_NL", 241, -127, 24)(e, x) + Math.abs(e.scale) * 127 * u + 127 * tiny, range: [1, 6e4] },
+  IQ4_XS: { laws: blocks, bound: (e, x) => searched("IQ4_XS", 241, -127, 24)(e, x) + Math.abs(e.scale) * 127 * u + 127 * 32 * tiny, range: [1, 6e4] },
+  // Codes count halves; the largest, 12, takes what is below 16.
+  MXFP4: { laws: blocks, bound: ({ code, scale }) => (Math.abs(code) === 12 ? 4 * scale : 2 * halfSpacing("e2m1", code / 2) * scale) * slack, range: [2 ** -120, 2 ** 126] },
+  NVFP4: {
+    laws: blocks, range: [2 ** -6 * 6, 448 * 6],
+    bound: ({ code, scale }, x) => {
+      const s = 2 * scale, near = halfSpacing("e2m1", code / 2) * s
+      // A scale is an eighth too small at most, or half of the smallest, or not large enough at all.
+      return (Math.abs(code) < 12 && s > 0 ? near : Math.max(near, 6 * Math.max(s / 7, 2 ** -10), x === undefined ? (s >= 448 ? Infinity : 0) : Math.abs(x) - 6 * s)) * slack
+    },
+  },
+}
+
+/** The types that have an encoder, as quantizers; the others are only read. */
+function promising(name: GgmlName, format: BlockFormat): BlockFormat & Partial<QuantizedFormat> {
+  const row = (rows as Partial<Record<GgmlName, Row>>)[name]
+  if (row === undefined) return format
+  const { size, bytes } = format.block
+  return quantizer(format, { ...row, unit: size, span: size, storageBytes: ([r, c]) => r * (c / size) * bytes })
+}
+
+/** llama.cpp's storage types with an encoder, and those that are only read. */
+export type GgmlFormats = Readonly<Record<keyof typeof rows, BlockFormat & QuantizedFormat> & Record<Exclude<GgmlName, keyof typeof rows>, BlockFormat>>
+
+/**
+ * The storage types of llama.cpp. Encoders give ggml's bytes exactly, those that take an importance for each column
+ * (llama.cpp's imatrix) with it and without; decoding gives its values bit for bit. Error bounds are those of encoding
+ * without importances, but for the searched types, whose bound is of any.
+ */
+export const ggml: GgmlFormats = Object.fromEntries(Object.entries(formats).map(([name, format]) => [name, promising(name as GgmlName, format)])) as unknown as GgmlFormats
