@@ -1,5 +1,5 @@
 import { expr, fail, type Format, type Part } from "@thimble/core"
-import { quantizer, type QuantizedFormat } from "../quantizer.ts"
+import { quantizer, type Promises, type QuantizedFormat } from "../quantizer.ts"
 import type { LawName } from "../laws/names.ts"
 import { blockwiseCode, dynamicMap, nestAbsmax } from "./dynamic-map.ts"
 import { grouping, largest } from "./groups.ts"
@@ -78,8 +78,12 @@ function codebook(kind: "nf4" | "fp4", { group = 64, absmax = "f32" }: BnbOption
     },
   }
   return quantizer(format, {
-    laws: twice ? common : [...common, "groups", "ragged", "scaling", "permutation", "constant", "idempotent", "zero"],
-    counterexamples: {},
+    laws: twice ? common : [...common, "nearest", "monotone", "rows", "anyBytes", "groups", "ragged", "scaling", "idempotent"],
+    counterexamples: {
+      sign: kind === "nf4" ? { values: [1, 0.5] } : { values: [5, 6] },
+      translation: { values: [0] },
+      ...(twice && nestedBreaks(groups.size)),
+    },
     codes: [...book],
     range: [2 ** -100, 2 ** 127],
     storageBytes: (shape) => bytesOfCodes(shape) + (twice ? groups.count(shape) + 4 * Math.ceil(groups.count(shape) / nested) + 8 : 4 * groups.count(shape)),
@@ -105,9 +109,22 @@ function widestGap({ codes }: Ordered, book: Float32Array, value: number): numbe
 }
 
 const common: readonly LawName[] = [
-  "bound", "outputBound", "nearest", "monotone", "rows", "views", "finite", "subnormal", "overflow", "oneSided", "storage", "anyBytes", "deterministic",
-  "devices", "products",
+  "bound", "outputBound", "zero", "constant", "permutation", "views", "finite", "subnormal", "overflow", "oneSided", "storage", "deterministic", "devices",
+  "products",
 ]
+/**
+ * Largest magnitudes that were rounded themselves: a small one may come out below zero and turn its group around; all
+ * share their mean; and the count of groups in a row says where to look.
+ */
+const nestedBreaks = (size: number): Promises["counterexamples"] => {
+  const zeros = (n: number): number[] => new Array<number>(n).fill(0), columns = size + 1
+  return {
+    monotone: { values: [64, ...zeros(columns - 1), 0.0156, ...zeros(columns - 1), 0], columns },
+    groups: { values: [...zeros(size - 1), 2, 2], columns },
+    ragged: { values: [3e38, ...zeros(size - 1), 1], columns },
+    anyBytes: { values: [1, 1], columns: 1 },
+  }
+}
 
 /**
  * NF4 of QLoRA, byte for byte as bitsandbytes stores it where rows are whole groups: 16 quantiles of a normal

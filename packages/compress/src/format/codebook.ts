@@ -39,8 +39,9 @@ export function codebook(bits: Exclude<Bits, 7 | 8>, { group = 256 }: CodebookOp
   return quantizer(format, {
     laws: [
       "bound", "outputBound", "nearest", "monotone", "groups", "permutation", "rows", "views", "finite", "subnormal", "overflow", "ragged", "oneSided",
-      "storage", "anyBytes", "deterministic", "devices", "products", "constant", "idempotent",
+      "storage", "anyBytes", "deterministic", "devices", "products", "constant", "idempotent", "translation",
     ],
+    // Halfway between two values of the book, the lower one is nearer; and f16 has fewer bits below 2⁻¹⁴.
     counterexamples: {},
     range: [2 ** -14, 65504],
     storageBytes: (shape) => packed.bytes(shape) + groups.count(shape) * size * 2,
@@ -49,11 +50,12 @@ export function codebook(bits: Exclude<Bits, 7 | 8>, { group = 256 }: CodebookOp
       return Array.from(parts.codebook!.data.subarray(from, from + size), f16Value)
     },
     // No single element is off by more than the root of all squares, which are at most those of evenly spaced values.
-    bound({ value }, x, { values, row, column, columns }) {
+    bound(_, x, { values, row, column, columns }) {
       if (x === undefined || values === undefined) return needsValues("codebook")
       const n = Math.min(groups.size, columns), from = row * columns + Math.floor(column / n) * n
       const own = values.subarray(from, Math.min(from + n, (row + 1) * columns))
-      return (Math.sqrt(own.length) * (Math.max(...own) - Math.min(...own))) / (2 * (size - 1)) + (Math.abs(value) + Math.abs(x)) * 2 ** -11 + 2 ** -24
+      const even = (Math.sqrt(own.length) * (Math.max(...own) - Math.min(...own))) / (2 * (size - 1))
+      return (even * (1 + 2 ** -10) + Math.abs(x) * 2 ** -11) * (1 + 2 ** -20) + 2 ** -25
     },
   })
 }

@@ -1,5 +1,5 @@
 import { expr, fail, type Format } from "@thimble/core"
-import { quantizer, type Promises, type QuantizedFormat } from "../quantizer.ts"
+import { quantizer, type QuantizedFormat } from "../quantizer.ts"
 import type { LawName } from "../laws/names.ts"
 import { grouping, largest, newScales, precision, type Group, type ScaleType } from "./groups.ts"
 import { packing } from "./packing.ts"
@@ -31,7 +31,7 @@ export function fp(kind: SmallFloat, { group = "row", scales = "f32" }: FpOption
     encode(values, shape) {
       const [rows, columns] = shape, codes = new Uint8Array(rows * columns), found = newScales("fp", scales, groups.shape(shape))
       groups.each(shape, (g, from, to) => {
-        const amax = largest("fp", values, columns, from, to), scale = scaled ? found.put(g, amax / most) : 1
+        const amax = largest("fp", values, columns, from, to), scale = scaled ? found.put(g, amax / most, most) : 1
         for (let i = from; i < to; i++) codes[i] = scale === 0 ? 0 : smallBits(kind, values[i]! / scale)
       })
       return { ...packed.pack(codes, shape), ...(scaled ? { scales: found.part } : {}) }
@@ -41,8 +41,12 @@ export function fp(kind: SmallFloat, { group = "row", scales = "f32" }: FpOption
   }
   const tensor = group === "tensor"
   return quantizer(format, {
-    laws: scaled ? scaledLaws(tensor, scales) : [...always, "groups", "permutation", "idempotent", "ragged", "saturates"],
-    counterexamples: scaled ? {} : castBreaks,
+    laws: [...always, ...(scaled ? ["constant", "scaling"] as const : ["saturates"] as const), ...(tensor ? [] : ["groups"] as const)],
+    counterexamples: {
+      translation: { values: [0] },
+      ...(scaled ? {} : { constant: { values: [1.9] }, scaling: { values: [16 * most] } }),
+      ...(tensor && { groups: { values: [0, 0.31], columns: 1 } }),
+    },
     range: scaled ? [least * most, widest] : [0, Infinity],
     storageBytes: (shape) => packed.bytes(shape) + (scaled ? groups.count(shape) * scaleBytes : 0),
     bound({ code, scale }, x) {
@@ -55,10 +59,6 @@ export function fp(kind: SmallFloat, { group = "row", scales = "f32" }: FpOption
 }
 
 const always: readonly LawName[] = [
-  "bound", "outputBound", "nearest", "zero", "sign", "monotone", "rows", "views", "finite", "subnormal", "overflow", "oneSided",
+  "bound", "outputBound", "nearest", "idempotent", "zero", "sign", "monotone", "permutation", "ragged", "rows", "views", "finite", "subnormal", "overflow", "oneSided",
   "storage", "anyBytes", "deterministic", "devices", "products",
 ]
-const scaledLaws = (tensor: boolean, scales: ScaleType): readonly LawName[] => [
-  ...always, "constant", "scaling", ...(tensor ? [] : ["groups", "permutation", "ragged"] as const), ...(scales === "f16" ? ["idempotent"] as const : []),
-]
-const castBreaks: Promises["counterexamples"] = {}

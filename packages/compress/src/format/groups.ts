@@ -73,18 +73,18 @@ export function largest(op: string, values: Float32Array, columns: number, from:
 /** Scales of the groups of a matrix, while they are found. */
 export interface Scales {
   readonly part: Part
-  /** Stores the scale of a group and gives it as it is stored. */
-  put(group: number, scale: number): number
+  /** Stores the scale of a group and gives it as it is stored; refuses one with which `reach` steps are no f32. */
+  put(group: number, scale: number, reach: number): number
 }
 
 export function newScales(op: string, dtype: ScaleType, shape: MatrixShape): Scales {
   const { array } = dtypes[dtype], data = new array(new ArrayBuffer(shape[0] * shape[1] * bytesOf(dtype)))
   return {
     part: { data, shape, dtype },
-    put(group, scale) {
+    put(group, scale, reach) {
       data[group] = encode(dtype, scale)
       const stored = decode(dtype, data[group]!)
-      if (!Number.isFinite(stored)) fail("value", op, `group ${group % shape[1]} of row ${Math.floor(group / shape[1])} needs a scale of ${scale}, too large for ${dtype}`, dtype === "f16" ? "bf16 or f32 scales, or smaller weights" : "scale the weights down")
+      if (!Number.isFinite(Math.fround(stored * reach))) fail("value", op, `group ${group % shape[1]} of row ${Math.floor(group / shape[1])} needs a scale of ${scale}, too large for ${dtype}`, dtype === "f16" ? "bf16 or f32 scales, or smaller weights" : "scale the weights down")
       return stored
     },
   }

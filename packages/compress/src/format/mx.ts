@@ -72,7 +72,7 @@ export function mx(element: SmallFloat | "int8", { group = 32 }: MxOptions = {})
   }
   return quantizer(format, {
     laws,
-    counterexamples: { constant: { values: [1.3, 1.3] } },
+    counterexamples: { constant: { values: [1.0078125] }, translation: { values: [0] }, saturates: { values: [] } },
     range: [2 ** (-126 + own.top), 2 ** 127],
     ...(element === "int8" ? { codes: Array.from({ length: 255 }, (_, i) => i - 127) } : {}),
     storageBytes: (shape) => packed.bytes(shape) + groups.count(shape),

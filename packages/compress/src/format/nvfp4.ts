@@ -34,9 +34,15 @@ export function nvfp4(): QuantizedFormat {
   return quantizer(format, {
     laws: [
       "bound", "outputBound", "nearest", "zero", "sign", "scaling", "monotone", "permutation", "rows", "views", "finite", "subnormal", "overflow",
-      "oneSided", "storage", "anyBytes", "deterministic", "devices", "products",
+      "oneSided", "storage", "anyBytes", "deterministic", "devices", "products", "constant",
     ],
-    counterexamples: {},
+    // The largest magnitude of the matrix has a say in every scale.
+    counterexamples: {
+      translation: { values: [0] },
+      groups: { values: [...new Array<number>(16).fill(0), 0.31] },
+      ragged: { values: [1e9, ...new Array<number>(15).fill(0), 1] },
+      idempotent: { values: [114712.9296875] },
+    },
     codes: [...tables.values!.data],
     range: [2 ** -100, 2 ** 127],
     storageBytes: (shape) => packed.bytes(shape) + groups.count(shape) + 4,

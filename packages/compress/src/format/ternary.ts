@@ -9,7 +9,7 @@ interface Few { readonly name: string; readonly bits: 1 | 2; readonly codes: rea
 
 const common: readonly LawName[] = [
   "bound", "outputBound", "nearest", "monotone", "rows", "views", "finite", "subnormal", "overflow", "oneSided", "storage", "anyBytes",
-  "deterministic", "devices", "products",
+  "deterministic", "devices", "products", "permutation", "ragged", "constant", "scaling",
 ]
 
 function few(kind: Few, groups: Grouping, scales: ScaleType): QuantizedFormat {
@@ -24,7 +24,7 @@ function few(kind: Few, groups: Grouping, scales: ScaleType): QuantizedFormat {
         largest(kind.name, values, columns, from, to)
         let sum = 0
         for (let i = from; i < to; i++) sum += Math.abs(values[i]!)
-        const scale = found.put(g, from === to ? 0 : sum / (to - from))
+        const scale = found.put(g, from === to ? 0 : sum / (to - from), 1)
         for (let i = from; i < to; i++) codes[i] = kind.code(scale === 0 ? 0 : kind.round(values[i]! / scale))
       })
       return { ...packed.pack(codes, shape), scales: found.part }
@@ -37,8 +37,12 @@ function few(kind: Few, groups: Grouping, scales: ScaleType): QuantizedFormat {
     scale: (part, row, column) => groups.at(part, "scales", row, column),
   }
   return quantizer(format, {
-    laws: [...common, ...(kind.bits === 2 ? ["zero", "sign"] as const : []), ...(tensor ? [] : ["groups", "permutation", "ragged"] as const), "constant", "scaling"],
-    counterexamples: {},
+    laws: [...common, ...(kind.bits === 2 ? ["zero", "sign"] as const : ["idempotent"] as const), ...(tensor ? [] : ["groups"] as const)],
+    counterexamples: {
+      translation: { values: [0] },
+      ...(kind.bits === 2 ? { idempotent: { values: [0, 1] } } : { zero: { values: [0, 2], pick: 1 }, sign: { values: [0, 1] } }),
+      ...(tensor && { groups: { values: [0, 2], columns: 1 } }),
+    },
     codes: kind.codes,
     range: [2 * least, most],
     storageBytes: (shape) => packed.bytes(shape) + groups.count(shape) * bytes,

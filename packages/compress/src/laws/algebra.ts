@@ -31,8 +31,9 @@ export const nearest: HostLaw = {
 
 export const idempotent: HostLaw = {
   name: "idempotent",
-  statement: "Q(Q(x)) = Q(x), bit for bit: what is on the grid of a group stays there.",
+  statement: "Q(Q(x)) = Q(x), bit for bit, as long as scales stay in their range: what is on the grid of a group stays there.",
   broken(q, { values, shape }) {
+    if (!inRange(q, values, shape)) return undefined
     const once = roundTrip(q, values, shape)
     const twice = once && roundTrip(q, once.back, shape)
     if (once === undefined || twice === undefined) return undefined
@@ -43,12 +44,12 @@ export const idempotent: HostLaw = {
 
 export const zero: HostLaw = {
   name: "zero",
-  statement: "Zeros decode to +0, also among others; a matrix of zeros has finite parameters.",
+  statement: "Zeros decode to zero (of either sign), also among others; a matrix of zeros has finite parameters.",
   broken(q, { values, shape, pick }) {
     const some = values.map((v, i) => ((i + pick) % (2 + (pick % 3)) === 0 || pick % 7 === 0 ? 0 : v))
     const there = roundTrip(q, some, shape)
-    const wrong = there ? there.back.findIndex((v, i) => some[i] === 0 && !Object.is(v, 0)) : -1
-    return wrong < 0 ? undefined : breach(wrong, shape, `zero becomes ${Object.is(there!.back[wrong], -0) ? "−0" : show(there!.back[wrong]!)}`)
+    const wrong = there ? there.back.findIndex((v, i) => some[i] === 0 && v !== 0) : -1
+    return wrong < 0 ? undefined : breach(wrong, shape, `zero becomes ${show(there!.back[wrong]!)}`)
   },
 }
 
@@ -103,14 +104,15 @@ export const scaling: HostLaw = {
 
 export const translation: HostLaw = {
   name: "translation",
-  statement: "A constant added to all of x leaves the error bound as it is, but for the rounding of the constant to f16.",
+  statement: "A constant added to all of x leaves the error bound as it is, but for what rounding to f16 takes from the sums.",
   kinds: ["integers", "bothEnds", "positive", "oneHot"],
   broken(q, { values, shape, pick }) {
     const t = 4 + (pick % 61), moved = values.map((v) => v + t)
     const here = roundTrip(q, values, shape), there = roundTrip(q, moved, shape)
     if (here === undefined || there === undefined) return undefined
     const before = q.errorBound(here.encoded, shape, values), after = q.errorBound(there.encoded, shape, moved)
-    const wrong = after.findIndex((b, i) => !(b <= before[i]! + (Math.abs(moved[i]!) + Math.abs(values[i]!) + t) * 2 ** -9))
+    const rounding = moved.reduce((m, v) => Math.max(m, Math.abs(v)), 0) * 2 ** -10
+    const wrong = after.findIndex((b, i) => !(b <= before[i]! + rounding))
     return wrong < 0 ? undefined : breach(wrong, shape, `the bound grows from ${show(before[wrong]!)} to ${show(after[wrong]!)} when ${t} is added`)
   },
 }

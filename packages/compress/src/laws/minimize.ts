@@ -26,12 +26,20 @@ function* plainer(c: Case): Generator<Case> {
   for (let cut = values.length; cut >= 1; cut = Math.floor(cut / 2))
     for (let from = 0; from < values.length; from += cut)
       if (values.subarray(from, from + cut).some((v) => v !== 0)) yield with_((v, i) => (i >= from && i < from + cut ? 0 : v))
+  const together = compacted(c)
+  if (together.some((v, i) => v !== values[i])) yield { ...c, values: together }
   for (let i = 0; i < values.length; i++) {
     const v = values[i]!
     if (v === 0) continue
     const simpler = [Math.sign(v), Math.trunc(v), Math.round(v), Math.round(v * 2) / 2, Math.round(v * 8) / 8, Number(v.toPrecision(2)), Number(v.toPrecision(3)), -v]
     for (const s of simpler) if (plainness(Math.fround(s)) < plainness(v)) yield with_((old, j) => (j === i ? s : old))
   }
+}
+/** What is not zero moved to the front of its row. */
+function compacted({ values, shape: [rows, columns] }: Case): Float32Array {
+  const out = new Float32Array(values.length)
+  for (let r = 0; r < rows; r++) out.set(values.subarray(r * columns, (r + 1) * columns).filter((v) => v !== 0), r * columns)
+  return out
 }
 /** How much there is to a number: its digits, a sign, and whether it is whole. */
 const plainness = (v: number): number => (v === 0 ? 0 : `${Math.abs(Number(Math.fround(v).toPrecision(8)))}`.length * 4 + Number(v < 0) * 2 + Number(!Number.isInteger(v)))
