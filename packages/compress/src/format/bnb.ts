@@ -78,7 +78,7 @@ function codebook(kind: "nf4" | "fp4", { group = 64, absmax = "f32" }: BnbOption
     },
   }
   return quantizer(format, {
-    laws: twice ? common : [...common, "nearest", "monotone", "rows", "anyBytes", "groups", "ragged", "scaling", "idempotent"],
+    laws: twice ? common : [...common, "nearest", "monotone", "rows", "anyBytes", "saturates", "groups", "ragged", "scaling", "idempotent"],
     counterexamples: {
       sign: kind === "nf4" ? { values: [1, 0.5] } : { values: [5, 6] },
       translation: { values: [0] },
@@ -119,6 +119,8 @@ const common: readonly LawName[] = [
 const nestedBreaks = (size: number): Promises["counterexamples"] => {
   const zeros = (n: number): number[] => new Array<number>(n).fill(0), columns = size + 1
   return {
+    nearest: { values: [0, 81, ...zeros(size - 2), 1], columns },
+    idempotent: { values: [...zeros(size - 1), 1, 1.1], columns },
     monotone: { values: [64, ...zeros(columns - 1), 0.0156, ...zeros(columns - 1), 0], columns },
     groups: { values: [...zeros(size - 1), 2, 2], columns },
     ragged: { values: [3e38, ...zeros(size - 1), 1], columns },

@@ -42,7 +42,10 @@ export function codebook(bits: Exclude<Bits, 7 | 8>, { group = 256 }: CodebookOp
       "storage", "anyBytes", "deterministic", "devices", "products", "constant", "idempotent", "translation",
     ],
     // Halfway between two values of the book, the lower one is nearer; and f16 has fewer bits below 2⁻¹⁴.
-    counterexamples: {},
+    counterexamples: {
+      saturates: { values: [] }, scaling: { values: [3.5e-6, 1] },
+      ...(bits === 2 && { zero: { values: [0.25, 2, 0, -1, 1], pick: 1 }, sign: { values: [-10, -15, 10, 14, 5, -10, 9] } }),
+    },
     range: [2 ** -14, 65504],
     storageBytes: (shape) => packed.bytes(shape) + groups.count(shape) * size * 2,
     levels({ parts, row, column, columns }) {

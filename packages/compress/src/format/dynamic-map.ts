@@ -4,14 +4,15 @@ const f = Math.fround
 let made: Float32Array | undefined
 /**
  * 256 values in [−0.993, 1]: for each power of ten from 1e−6 to 1, the midpoints of 2ⁱ equal parts of [0.1, 1], with both
- * signs, and 0 and 1. Source: Dettmers et al., 8-bit optimizers (arXiv 2110.02861); bitsandbytes, create_dynamic_map.
+ * signs, and 0 and 1. Rounded once; the map that checkpoints carry was computed in f32, and is off by some units of the
+ * last place. Source: Dettmers et al., 8-bit optimizers (arXiv 2110.02861); bitsandbytes, create_dynamic_map.
  */
 export function dynamicMap(): Float32Array {
   if (made) return made
   const values = [0, 1]
   for (let i = 0; i < 7; i++)
     for (let j = 0, n = 2 ** i; j < n; j++) {
-      const v = ((0.1 + (0.9 * j) / n + 0.1 + (0.9 * (j + 1)) / n) / 2) * 10 ** (i - 6)
+      const v = (0.1 + (0.9 * (j + 0.5)) / n) * 10 ** (i - 6)
       values.push(v, -v)
     }
   return (made = Float32Array.from(values).sort())

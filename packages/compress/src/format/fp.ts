@@ -39,11 +39,12 @@ export function fp(kind: SmallFloat, { group = "row", scales = "f32" }: FpOption
     code: (part, row, column) => look(part, packed.code(part, row, column)),
     scale: (part, row, column) => (scaled ? inUnits(groups.at(part, "scales", row, column), counts) : expr.constant("f32", counts)),
   }
-  const tensor = group === "tensor"
+  const tensor = group === "tensor", refuses = scaled && scales === "f16"
   return quantizer(format, {
-    laws: [...always, ...(scaled ? ["constant", "scaling"] as const : ["saturates"] as const), ...(tensor ? [] : ["groups"] as const)],
+    laws: [...always, ...(scaled ? ["constant", "scaling"] as const : []), ...(refuses ? [] : ["saturates"] as const), ...(tensor ? [] : ["groups"] as const)],
     counterexamples: {
       translation: { values: [0] },
+      ...(refuses && { saturates: { values: [] } }),
       ...(scaled ? {} : { constant: { values: [1.9] }, scaling: { values: [16 * most] } }),
       ...(tensor && { groups: { values: [0, 0.31], columns: 1 } }),
     },

@@ -71,11 +71,11 @@ const rows: Readonly<Record<Exclude<GgmlName, `IQ${1 | 2 | 3}_${string}`>, Row>>
   TQ2_0: { laws: ternary, bound: absmax, range: [2 ** -14, 65504], counterexamples: still },
   Q2_K: {
     laws: [...blocks, "subnormal", "constant", "nearest"], bound: searched("Q2_K", 4, 0), range: [1, 6e4],
-    counterexamples: { ...still, sign: { values: [1, 512] }, zero: { values: [-1, 1], pick: 1 }, idempotent: { values: [-32, -1] } },
+    counterexamples: { ...still, sign: { values: [1, 512] }, zero: { values: [-1, 1], pick: 1 }, idempotent: { values: [-32, -1] }, permutation: { values: [-21, -0.461, -1.9884007] } },
   },
   Q3_K: {
     laws: [...blocks, "subnormal", "constant", "nearest", "zero", "scaling"], bound: searched("Q3_K", 8, 0), range: [1, 6e4],
-    counterexamples: { ...still, sign: { values: [1024, -1024] }, permutation: { values: [1024, -1024] } },
+    counterexamples: { ...still, sign: { values: [1024, -1024] }, permutation: { values: [1024, -1024] }, idempotent: { values: [2, -2, -2] } },
   },
   Q4_K: {
     laws: [...blocks, "constant", "nearest"], bound: searched("Q4_K", 16, 0), range: [1, 6e4],
@@ -83,7 +83,7 @@ const rows: Readonly<Record<Exclude<GgmlName, `IQ${1 | 2 | 3}_${string}`>, Row>>
   },
   Q5_K: {
     laws: [...blocks, "constant", "nearest"], bound: searched("Q5_K", 32, 0), range: [1, 6e4],
-    counterexamples: { ...still, ...minimum, idempotent: { values: [16, -1024] }, subnormal: { values: [-2.7211477e-6] } },
+    counterexamples: { ...still, ...minimum, idempotent: { values: [16, -1024] }, permutation: { values: [7.9952955e-4, 1, -0.0011] }, subnormal: { values: [-2.7211477e-6] } },
   },
   Q6_K: {
     laws: [...blocks, "subnormal", "constant", "nearest", "zero", "sign", "scaling"], bound: searched("Q6_K", 64, 0), range: [1, 6e4],
@@ -91,11 +91,11 @@ const rows: Readonly<Record<Exclude<GgmlName, `IQ${1 | 2 | 3}_${string}`>, Row>>
   },
   // The widest gaps of its table are 24 and 23; the scale that codes are chosen by is not yet rounded.
   IQ4_NL: {
-    laws: [...blocks, "subnormal", "constant", "sign", "scaling"], range: [1, 6e4], counterexamples: { ...still, zero: { values: [1], pick: 1 }, permutation: two },
+    laws: [...blocks, "subnormal", "constant", "sign", "scaling"], range: [1, 6e4], counterexamples: { ...still, zero: { values: [1], pick: 1 }, permutation: two, idempotent: { values: [11.3] } },
     bound: (e, x) => searched("IQ4_NL", 241, -127, 24)(e, x) + Math.abs(e.scale) * 127 * u + 127 * tiny,
   },
   IQ4_XS: {
-    laws: [...blocks, "subnormal", "constant", "sign", "scaling"], range: [1, 6e4], counterexamples: { ...still, zero: { values: [1], pick: 1 }, idempotent: { values: [1120] } },
+    laws: [...blocks, "subnormal", "constant", "sign", "scaling"], range: [1, 6e4], counterexamples: { ...still, zero: { values: [1], pick: 1 }, idempotent: { values: [1120] }, permutation: two },
     bound: (e, x) => searched("IQ4_XS", 241, -127, 24)(e, x) + Math.abs(e.scale) * 127 * u + 127 * 32 * tiny,
   },
   // Codes count halves; the largest, 12, takes what is below 16.

@@ -63,8 +63,8 @@ function symmetric(...[bits, groups, scales, name]: Scaled): QuantizedFormat {
     scale: (part, row, column) => groups.at(part, "scales", row, column),
   }
   return quantizer(format, {
-    laws: [...laws, "idempotent", "sign", ...(tensor ? [] : ["groups"] as const)],
-    counterexamples: breaks(tensor),
+    laws: [...laws, "idempotent", "sign", ...(tensor ? [] : ["groups"] as const), ...(scales === "f16" ? [] : ["saturates"] as const)],
+    counterexamples: { ...breaks(tensor), ...(scales === "f16" && { saturates: { values: [] } }) },
     codes: Array.from({ length: 2 * top + 1 }, (_, i) => i - top + (bits === 8 ? 0 : offset)),
     range: [least * top, most * top],
     storageBytes: (shape) => packed.bytes(shape) + groups.count(shape) * (scales === "f32" ? 4 : 2),
@@ -101,8 +101,11 @@ function asymmetric(...[bits, groups, scales, name]: Scaled): QuantizedFormat {
   }
   return quantizer(format, {
     laws: [...laws, ...(tensor ? [] : ["groups"] as const)],
-    // An end that is a half step from zero rounds to even, and moves when it is taken for the end itself.
-    counterexamples: { ...breaks(tensor), ...(bits > 1 && { sign: { values: [2, -2] } }) },
+    counterexamples: {
+      ...breaks(tensor), ...(scales === "f16" && { saturates: { values: [] } }),
+      // Both ends lie half a step off: they round to even, so that the range is shorter the second time.
+      ...(bits > 1 && { sign: { values: [2, -2] }, idempotent: { values: [-0.5, top - 0.5, 1] } }),
+    },
     range: [least * top, most * top / 2],
     storageBytes: (shape) => packed.bytes(shape) + groups.count(shape) * (scales === "f32" ? 5 : 3),
     bound: ({ scale, value }) => scale * (0.5 + top * unit) + top * tiny + Math.abs(value) * 2 ** -23,

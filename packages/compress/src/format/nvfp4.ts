@@ -34,7 +34,7 @@ export function nvfp4(): QuantizedFormat {
   return quantizer(format, {
     laws: [
       "bound", "outputBound", "nearest", "zero", "sign", "scaling", "monotone", "permutation", "rows", "views", "finite", "subnormal", "overflow",
-      "oneSided", "storage", "anyBytes", "deterministic", "devices", "products", "constant",
+      "oneSided", "storage", "anyBytes", "deterministic", "devices", "products", "constant", "saturates",
     ],
     // The largest magnitude of the matrix has a say in every scale.
     counterexamples: {

@@ -37,9 +37,10 @@ function few(kind: Few, groups: Grouping, scales: ScaleType): QuantizedFormat {
     scale: (part, row, column) => groups.at(part, "scales", row, column),
   }
   return quantizer(format, {
-    laws: [...common, ...(kind.bits === 2 ? ["zero", "sign"] as const : ["idempotent"] as const), ...(tensor ? [] : ["groups"] as const)],
+    laws: [...common, ...(kind.bits === 2 ? ["zero", "sign"] as const : ["idempotent"] as const), ...(tensor ? [] : ["groups"] as const), ...(scales === "f16" ? [] : ["saturates"] as const)],
     counterexamples: {
       translation: { values: [0] },
+      ...(scales === "f16" && { saturates: { values: [] } }),
       ...(kind.bits === 2 ? { idempotent: { values: [0, 1] } } : { zero: { values: [0, 2], pick: 1 }, sign: { values: [0, 1] } }),
       ...(tensor && { groups: { values: [0, 2], columns: 1 } }),
     },
