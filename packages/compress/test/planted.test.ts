@@ -28,7 +28,7 @@ function planted(mistake: Partial<Mistakes>, obeyed = names): Quantizer<Stored> 
       return { codes, scales }
     },
     decode: ({ codes, scales }, [, columns]) => Float32Array.from(codes, (q, i) => q * scales[Math.floor(i / columns) * Math.ceil(columns / 4) + ((i % columns) >> 2)]!),
-    errorBound: ({ codes, scales }, [, columns]) => Float64Array.from(codes, (q, i) => scales[Math.floor(i / columns) * Math.ceil(columns / 4) + ((i % columns) >> 2)]! * (bound + 2 ** -20) + 2 ** -140 + Math.abs(q) * 0),
+    errorBound: ({ codes, scales }, [, columns]) => Float64Array.from(codes, (_, i) => scales[Math.floor(i / columns) * Math.ceil(columns / 4) + ((i % columns) >> 2)]! * (bound + 2 ** -20) + 2 ** -140),
     storageBytes: ([rows, columns]) => rows * bytes(columns),
   }
 }
