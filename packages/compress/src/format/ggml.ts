@@ -125,7 +125,7 @@ function promising(name: GgmlName, format: BlockFormat): BlockFormat & Partial<Q
 }
 
 /** llama.cpp's storage types with an encoder, and those that are only read. */
-export type GgmlFormats = Readonly<Record<keyof typeof rows, BlockFormat & QuantizedFormat> & Record<Exclude<GgmlName, keyof typeof rows>, BlockFormat>>
+export type GgmlFormats = Readonly<{ [N in GgmlName]: N extends `IQ${1 | 2 | 3}_${string}` ? BlockFormat : BlockFormat & QuantizedFormat }>
 
 /**
  * The storage types of llama.cpp. Encoders give ggml's bytes exactly, those that take an importance for each column

@@ -26,6 +26,10 @@ const once = (of: (next: () => number, size: number, columns: number) => (i: num
 }
 
 /** The kinds of matrices that laws are tried on. */
+export type Kind =
+  | "gaussian" | "heavy" | "outlierChannel" | "integers" | "positive" | "negative" | "constant" | "zeros" | "oneHot" | "bothEnds" | "halfSteps"
+  | "powers" | "small" | "subnormal" | "large" | "huge"
+
 export const kinds = {
   gaussian: each(gauss),
   /** A few elements far out. */
@@ -65,8 +69,7 @@ export const kinds = {
   large: each((next) => gauss(next) * 4e4),
   /** About where f32 ends. */
   huge: each((next) => sign(next) * (0.5 + next() / 2) * 3.4e38),
-} satisfies Record<string, Fill>
-export type Kind = keyof typeof kinds
+} satisfies Record<Kind, Fill>
 
 /** Kinds whose magnitudes no stored scale minds. */
 export const ordinary = ["gaussian", "heavy", "outlierChannel", "integers", "positive", "negative", "constant", "zeros", "oneHot", "bothEnds", "halfSteps"] as const satisfies readonly Kind[]
