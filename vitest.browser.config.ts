@@ -13,7 +13,7 @@ export default defineConfig({
   // Found at the start: what is found later makes the page load again, in the middle of tests.
   resolve: { alias: { "gpu.js": fileURLToPath(new URL("packages/kernels/node_modules/gpu.js", import.meta.url)) } },
   optimizeDeps: { include: ["gpu.js", "fast-check"] },
-  define: { "process.env": JSON.stringify({ THIMBLE_RUNS: process.env.THIMBLE_RUNS, THIMBLE_SEED: process.env.THIMBLE_SEED }) },
+  define: { "process.env": JSON.stringify({ CI: process.env.CI, THIMBLE_RUNS: process.env.THIMBLE_RUNS, THIMBLE_SEED: process.env.THIMBLE_SEED }) },
   test: {
     include: ["packages/conformance/test/{forward,formulas,gradient,random,golden-*}.test.ts", "packages/formats/test/golden-{ggml,containers,tokenizers}.test.ts"],
     setupFiles: ["vitest.setup.ts"],

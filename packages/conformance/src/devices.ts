@@ -1,48 +1,40 @@
-import { isFloat, referenceDevice, type Device } from "@thimble/core"
-import { open } from "@thimble/kernels"
+import { referenceDevice } from "@thimble/core"
+import { devices as found, open } from "@thimble/kernels"
 import { wasmDevice } from "../../kernels/src/wasm/device.ts"
-import type { Result } from "./measure.ts"
-import type { OpName } from "./table/index.ts"
-import { without, type Lacks } from "./table/spec.ts"
+import type { DeviceRow } from "./abilities.ts"
 
-/** A device that the conformance suite runs on. What it cannot do is a skip with its reason. */
-export interface DeviceRow {
-  readonly name: string
-  open(): Device | Promise<Device>
-  /** What it lacks of what others have: arguments avoid it. */
-  readonly lacks?: Lacks
-  /** Whether it makes kernels so slowly that few cases have to do. */
-  readonly slow?: boolean
-  /** Golden op or case → why this device does not run it. */
-  readonly skips?: Readonly<Record<string, string>>
-  /** Op of the table → why this device does not run it. */
-  readonly unsupported?: Readonly<Partial<Record<OpName, string>>>
+export { argumentsFor, casesFor, cornersFor, sharedBy, type DeviceRow } from "./abilities.ts"
+
+/** Where there is no WebGPU the tests say so, and why; unattended runs must have it. */
+async function webgpuRows(): Promise<DeviceRow[]> {
+  const webgpu = (await found()).find((d) => d.name === "webgpu")!
+  if (!webgpu.available && process.env.CI === undefined) {
+    console.warn(`Not tested on webgpu: ${webgpu.reason}`)
+    return []
+  }
+  // A driver that runs on the CPU compiles slowly.
+  const tiny = "results below the normal numbers may be zero"
+  return [{ name: "webgpu", open: () => open("webgpu"), f64: false, subnormals: false, share: 0.5, skips: { "mul.6": tiny, "div.6": tiny, "atan2.1": tiny } }]
 }
 
-/** Tests run in Node, or on a page. */
+/** Tests run in Node, or on a page: there with few cases, for shaders that a driver without a GPU compiles. */
 const onPage = typeof document === "object"
+const few = { share: 0.1, corners: 1 } as const
 
 export const devices: readonly DeviceRow[] = [
   { name: "reference", open: () => referenceDevice() },
   { name: "wasm", open: () => open("wasm", { threads: 2 }) },
   // One thread shares its memory with nobody.
   { name: "wasm, one thread, no revectorizer", open: () => open("wasm", { threads: 1, revectorize: false }) },
-  { name: "gpujs", open: () => open("gpujs", { mode: "webasm" }), lacks: { f64: true }, slow: onPage },
+  { name: "gpujs", open: () => open("gpujs", { mode: "webasm" }), f64: false, ...(onPage && few) },
+  ...(await webgpuRows()),
 ]
 /** On these, ops are compared one by one only: they share most code with a device above. */
 export const variants: readonly DeviceRow[] = [
   { name: "wasm, one thread, no relaxed SIMD", open: () => wasmDevice({ threads: 1, features: { relaxed: false, wide: false }, maximumPages: 65536 }) },
-  { name: "gpujs, as JavaScript", open: () => open("gpujs", { mode: "cpu" }), lacks: { f64: true }, slow: onPage },
+  { name: "gpujs, as JavaScript", open: () => open("gpujs", { mode: "cpu" }), f64: false, ...(onPage && few) },
   ...(onPage ? [
-    { name: "gpujs, WebGL2", open: () => open("gpujs", { mode: "webgl2" }), lacks: { f64: true, subnormals: true }, slow: true } satisfies DeviceRow,
-    { name: "gpujs, WebGPU", open: () => open("gpujs", { mode: "webgpu" }), lacks: { f64: true, subnormals: true }, slow: true } satisfies DeviceRow,
+    { name: "gpujs, WebGL2", open: () => open("gpujs", { mode: "webgl2" }), f64: false, subnormals: false, ...few },
+    { name: "gpujs, WebGPU", open: () => open("gpujs", { mode: "webgpu" }), f64: false, subnormals: false, ...few },
   ] : []),
 ]
-
-/** What a device is tried with in place of these arguments. */
-export const argumentsFor = <A>({ lacks }: DeviceRow, args: A): A => (lacks ? without(lacks, args) : args)
-/** The name under which devices that are tried with the same arguments share what is expected. */
-export const sharedBy = ({ lacks = {}, slow = false }: DeviceRow, op: string): string => `${op}${slow ? ", few" : ""}${lacks.f64 ? ", no f64" : ""}${lacks.subnormals ? ", no subnormals" : ""}`
-/** A result as the device can have it. */
-export const resultFor = ({ lacks }: DeviceRow, result: Result): Result =>
-  lacks?.subnormals ? { ...result, numbers: result.numbers.map((v) => (isFloat(result.dtype) && Math.abs(v) < 2 ** -126 ? 0 * v : v)) } : result

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { referenceDevice, type Device } from "@thimble/core"
 import * as ops from "../../core/src/ops/index.ts"
-import { argumentsFor, devices, resultFor, sharedBy, variants } from "../src/devices.ts"
+import { argumentsFor, casesFor, cornersFor, devices, sharedBy, variants } from "../src/devices.ts"
 import { difference, evaluate, magnitudeOf, outputsOf, type Result } from "../src/measure.ts"
 import { holds } from "../src/runs.ts"
 import { rows } from "../src/table/index.ts"
@@ -16,7 +16,7 @@ const reference = referenceDevice()
 const expected = new Map<string, Promise<Result[][]>>()
 
 describe.each([...devices, ...variants])("ops on $name are those of the reference device", (entry) => {
-  const { open, slow = false, unsupported = {} } = entry
+  const { open, unsupported = {} } = entry
   let device: Device
   beforeAll(async () => void (device = await open()))
   afterAll(() => device.close())
@@ -24,7 +24,7 @@ describe.each([...devices, ...variants])("ops on $name are those of the referenc
   for (const [name, row] of rows) {
     const reason = unsupported[name]
     if (reason !== undefined) test.skip(`${name}: ${reason}`, () => {})
-    else test(name, () => holds(row.args(anything).map((args) => argumentsFor(entry, args)), slow ? 1 : 14, async (cases) => {
+    else test(name, () => holds(row.args(anything).map((args) => argumentsFor(entry, args)), casesFor(entry, 14), async (cases) => {
       const run = (d: Device): Promise<Result[][]> => evaluate(d, () => Promise.all(cases.map((args) => outputsOf(row, args))))
       let want = cases.length > 1 ? expected.get(sharedBy(entry, name)) : undefined
       if (want === undefined) {
@@ -33,7 +33,7 @@ describe.each([...devices, ...variants])("ops on $name are those of the referenc
         await want
       }
       const got = await run(device), known = await want
-      return cases.map((args, i) => got[i]!.map((g, k) => difference(resultFor(entry, g), resultFor(entry, known[i]![k]!), row.bound, magnitudeOf(args))).find((d) => d !== undefined))
-    }, row.corners?.slice(0, slow ? 1 : undefined).map((args) => argumentsFor(entry, args))))
+      return cases.map((args, i) => got[i]!.map((g, k) => difference(g, known[i]![k]!, row.bound, magnitudeOf(args), entry.subnormals)).find((d) => d !== undefined))
+    }, cornersFor(entry, row.corners)))
   }
 })

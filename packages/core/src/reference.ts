@@ -33,18 +33,21 @@ function runCall({ executable, buffers, scalars }: Call): void {
   run(buffers.map((b, i) => new dtypes[kernel.parameters[i]!].array((b as Memory).data)), scalars)
 }
 
-type Evaluate = (coords: Int32Array, parameters: TypedArray[], scalars: readonly number[], acc: number) => number
+/** Value of an expression at coordinates, of elements as typed arrays store them. */
+export type Evaluate = (coords: Int32Array, parameters: TypedArray[], scalars: readonly number[], acc: number) => number
 
 function interpreter(kernel: Kernel): Prepared["run"] {
   const size = sizeOf(kernel.shape)
   if (kernel.kind === "template") return fail("internal", kernel.name, "the reference device runs expansions only")
   const rank = kernel.shape.length
   const evaluate = evaluator(kernel.body)
-  if (kernel.kind === "map")
+  if (kernel.kind === "map") {
+    const placeOf = kernel.into === undefined ? undefined : evaluator(kernel.into)
     return (parameters, scalars) => {
       const out = parameters[0]!, coords = new Int32Array(rank)
-      for (let i = 0; i < size; i++, advance(coords, kernel.shape, 0)) out[i] = encode(kernel.dtype, evaluate(coords, parameters, scalars, 0))
+      for (let i = 0; i < size; i++, advance(coords, kernel.shape, 0)) out[placeOf?.(coords, parameters, scalars, 0) ?? i] = encode(kernel.dtype, evaluate(coords, parameters, scalars, 0))
     }
+  }
   const { over, combine } = kernel
   const finish = evaluator(kernel.epilogue)
   const count = sizeOf(over), type = kernel.body.type
@@ -82,8 +85,8 @@ function join(combine: Combine, type: Scalar, a: number, b: number): number {
 const narrow = (type: Scalar, x: number): number =>
   type === "f32" ? Math.fround(x) : type === "i32" ? x | 0 : type === "u32" ? x >>> 0 : x
 
-/** A straight-line program over the expression's shared values: sources first, each computed once. */
-function evaluator(root: Expr): Evaluate {
+/** An expression as a function on the host: a straight-line program over its shared values, sources first, each computed once. */
+export function evaluator(root: Expr): Evaluate {
   const all = flatten([root])
   const place = new Map(all.map((e, i) => [e, i]))
   const values = new Float64Array(all.length)

@@ -27,10 +27,10 @@ export class Spec {
   readonly view: View
   /** Not differentiated: a target, a mask, an index. */
   readonly held: boolean
-  /** Without elements below the smallest normal f32: they are zero. */
-  readonly flushed: boolean
+  /** Zeros in the place of numbers below the normal ones of f32. */
+  readonly normal: boolean
 
-  constructor(shape: Shape, dtype: DType, { values = "plain", domain = wide, seed = 1, view = "stored", held = false, flushed = false }: Partial<Pick<Spec, "values" | "domain" | "seed" | "view" | "held" | "flushed">> = {}) {
+  constructor(shape: Shape, dtype: DType, { values = "plain", domain = wide, seed = 1, view = "stored", held = false, normal = false }: Partial<Pick<Spec, "values" | "domain" | "seed" | "view" | "held" | "normal">> = {}) {
     this.shape = shape
     this.dtype = dtype
     this.values = values
@@ -38,11 +38,11 @@ export class Spec {
     this.seed = seed
     this.view = view
     this.held = held
-    this.flushed = flushed
+    this.normal = normal
   }
   toString(): string {
     const range = this.values === "plain" || this.values === "distinct" ? ` ${this.domain.low}…${this.domain.high}` : ""
-    return `${this.dtype}[${this.shape.join(", ")}] ${this.view} ${this.values}${range}${this.flushed ? " flushed" : ""} #${this.seed}`
+    return `${this.dtype}[${this.shape.join(", ")}] ${this.view} ${this.values}${range} #${this.seed}`
   }
   [fc.toStringMethod](): string { return this.toString() }
 
@@ -53,7 +53,8 @@ export class Spec {
   /** On the current device; `float` replaces f64. */
   make(float?: DType): Tensor {
     const dtype = float !== undefined && this.dtype === "f64" ? float : this.dtype
-    return views[this.view](this, (shape) => tensor(elements(this, sizeOf(shape)), { shape, dtype }))
+    const own = (n: number): Float64Array => (this.normal && isFloat(dtype) ? elements(this, n).map((v) => (Math.abs(v) < 2 ** -126 ? (v < 0 || Object.is(v, -0) ? -0 : 0) : v)) : elements(this, n))
+    return views[this.view](this, (shape) => tensor(own(sizeOf(shape)), { shape, dtype }))
   }
 }
 
@@ -98,7 +99,7 @@ const isLone = (i: number, length: number): boolean => i % length === (5 * Math.
 const tied = [0, 1, 1, -1, 2, 2, -2, 0.5]
 
 /** The first n elements, in an order that the dtype, view and shape have no part in. */
-function elements({ dtype, values, domain, seed, flushed }: Spec, n: number): Float64Array {
+function elements({ dtype, values, domain, seed }: Spec, n: number): Float64Array {
   const random = uniform(seed)
   const pick = (list: readonly number[]): number => list[Math.floor(random() * list.length)]!
   const out = new Float64Array(n)
@@ -134,8 +135,7 @@ function elements({ dtype, values, domain, seed, flushed }: Spec, n: number): Fl
     lone: (i) => (isLone(i, seed) ? specials[Math.floor(i / seed) % specials.length]! : between(random())),
     zeros: () => pick([-0, 0, -0, -0, -1]),
   }
-  const drawn = out.map((_, i) => draw[values](i))
-  return flushed ? drawn.map((v) => (Math.abs(v) < 2 ** -126 ? 0 * v : v)) : drawn
+  return out.map((_, i) => draw[values](i))
 }
 
 function shuffled(n: number, random: () => number): Int32Array {
@@ -221,22 +221,17 @@ export function specsOf(args: unknown): Spec[] {
   if (args instanceof Spec) return [args]
   return typeof args === "object" && args !== null ? Object.values(args).flatMap(specsOf) : []
 }
-/** What a device may lack. */
-export interface Lacks {
-  /** f32 takes its place, where it is asked for by name as well. */
-  readonly f64?: boolean
-  /** Numbers below the smallest normal f32: they are zero. */
-  readonly subnormals?: boolean
-}
-/** The same arguments for a device that lacks something. */
+/** What a device need not have. */
+export interface Lacks { readonly f64: boolean; readonly subnormals: boolean }
+/** The same arguments for a device that lacks something: f32 in the place of f64, where it is asked for by name as well; zeros in that of subnormal numbers. */
 export function without<A>({ f64, subnormals }: Lacks, args: A): A {
   const walk = (x: unknown): unknown => {
-    if (x instanceof Spec) return new Spec(x.shape, f64 && x.dtype === "f64" ? "f32" : x.dtype, { ...x, flushed: x.flushed || subnormals })
+    if (x instanceof Spec) return new Spec(x.shape, f64 && x.dtype === "f64" ? "f32" : x.dtype, { ...x, normal: subnormals })
     if (Array.isArray(x)) return x.map(walk)
     if (typeof x === "object" && x !== null && Object.getPrototypeOf(x) === Object.prototype) return Object.fromEntries(Object.entries(x).map(([k, v]) => [k, walk(v)]))
     return f64 && x === "f64" ? "f32" : x
   }
-  return walk(args) as A
+  return f64 || subnormals ? walk(args) as A : args
 }
 /** Makes the tensors, each once. */
 export function makeAll<A>(args: A, make: (spec: Spec) => Tensor): Made<A> {

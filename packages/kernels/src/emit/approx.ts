@@ -108,6 +108,21 @@ export function f16ToF32(bits: Expr): Expr {
   return bitcast(or(bitcast(scaled, "i32"), special), "f32")
 }
 
+/**
+ * The same without f32 subnormals, which cost dozens of cycles, where `alone` says that an expression is computed once for
+ * many elements: the scales of K-quants are small, often subnormal f16. With vectors it would cost more than it saves.
+ */
+export function sparingSubnormals(roots: readonly Expr[], alone: (e: Expr) => boolean): Expr[] {
+  return rewrite(roots, (e) => {
+    if (e.op !== "mul" || e.src[1]!.op !== "const" || e.src[1]!.value !== 2 ** 112 || e.src[0]!.op !== "bitcast" || !alone(e)) return undefined
+    const [bits] = e.src[0]!.src as [Expr]
+    // With 112 added to its exponent, a value, or (2⁻¹⁴ + it)/2 for subnormals: the smaller of that and twice it less 2⁻¹⁴.
+    const normal = bitcast(add(and(bits, int(0x0fffe000)), int(112 << 23)), "f32"), subnormal = sub(add(normal, normal), f(2 ** -14))
+    const magnitude = select(lt(subnormal, normal), subnormal, normal)
+    return bitcast(or(bitcast(magnitude, "i32"), and(bits, int(-0x80000000))), "f32")
+  })
+}
+
 /** f32 → the nearest f16 (ties to even), as f32 bits kept in f16's 16-bit form (u32). */
 export function f32ToF16(x: Expr): Expr {
   const u = (n: number): Expr => constant("u32", n)
