@@ -20,6 +20,7 @@ async function webgpuRows(): Promise<DeviceRow[]> {
 /** Tests run in Node, or on a page: there with few cases, for shaders that a driver without a GPU compiles. */
 const onPage = typeof document === "object"
 const few = { share: 0.1, corners: 1 } as const
+const webgpu = await webgpuRows()
 
 export const devices: readonly DeviceRow[] = [
   { name: "reference", open: () => referenceDevice() },
@@ -27,13 +28,14 @@ export const devices: readonly DeviceRow[] = [
   // One thread shares its memory with nobody.
   { name: "wasm, one thread, no revectorizer", open: () => open("wasm", { threads: 1, revectorize: false }) },
   { name: "gpujs", open: () => open("gpujs", { mode: "webasm" }), f64: false, ...(onPage && few) },
-  ...(await webgpuRows()),
+  ...(onPage ? [] : webgpu),
 ]
 /** On these, ops are compared one by one only: they share most code with a device above. */
 export const variants: readonly DeviceRow[] = [
   { name: "wasm, one thread, no relaxed SIMD", open: () => wasmDevice({ threads: 1, features: { relaxed: false, wide: false }, maximumPages: 65536 }) },
   { name: "gpujs, as JavaScript", open: () => open("gpujs", { mode: "cpu" }), f64: false, ...(onPage && few) },
   ...(onPage ? [
+    ...webgpu.map((row) => ({ ...row, ...few })),
     { name: "gpujs, WebGL2", open: () => open("gpujs", { mode: "webgl2" }), f64: false, subnormals: false, ...few },
     { name: "gpujs, WebGPU", open: () => open("gpujs", { mode: "webgpu" }), f64: false, subnormals: false, ...few },
   ] : []),
