@@ -29,7 +29,7 @@ const pretended = (): Device => {
     accepts: (name, dims) => templateFor(name, dims, all) !== undefined,
     alloc: (bytes) => reference.alloc(bytes), free: (b) => reference.free(b), write: (b, data, at) => reference.write(b, data, at), read: (b, bytes) => reference.read(b, bytes),
     prepare: (more) => { kernels.push(...more); return Promise.resolve(more.map((kernel) => ({ kernel }))) },
-    run: () => {}, close: () => Promise.resolve(),
+    run: () => {}, used: () => 0, close: () => Promise.resolve(),
   }
 }
 
