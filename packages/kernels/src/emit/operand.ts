@@ -18,8 +18,7 @@ export function operand(body: Expr, shape: readonly number[], env: (f: FunctionB
       quad: (f: FunctionBuilder, axis: number, coords: readonly Local[], quad: Local) => pushQuad(f, env(f), inQuads(body, axis, shape[axis]!), coords, quad),
       run(f: FunctionBuilder, axis: number, size: number, coords: readonly Local[], run: Local) {
         const quads = Array.from({ length: size / 4 }, (_, q) => inQuads(body, axis, shape[axis]!, size, 4 * q))
-        const stream = quadStream(f, env(f), quads, coords, run)
-        return (q: number) => stream.value(quads[q]!, 4)
+        return quadStream(f, env(f), quads, coords, run).each(quads)
       },
     }),
     contiguous: best > 0 ? score.lastIndexOf(best) : undefined,
@@ -61,5 +60,5 @@ function quadStream(f: FunctionBuilder, env: Environment, bodies: readonly Expr[
   all[quadAxis] = quad
   f.i32(0)
   f.set(none)
-  return new ExpressionStream(f, env, placeAxis, all, none, bodies)
+  return new ExpressionStream(f, env, placeAxis, all, none, bodies, { vectorOnly: true })
 }

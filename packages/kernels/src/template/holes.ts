@@ -34,10 +34,10 @@ export interface Operand {
    */
   quad?(f: FunctionBuilder, axis: number, coords: readonly Local[], quad: Local): void
   /**
-   * Emits what the values of a run share, and returns what pushes quad `quad` of it: values size · run + 4 · quad and on along
-   * `axis`. Where in the run a quad is is known, so that much of a format's arithmetic falls away. There where `quad` is.
+   * The `size` values of a run, from size · run on along `axis`, as vectors in locals. Where in the run each of them is is
+   * known, so that much of a format's arithmetic falls away. There where `quad` is.
    */
-  run?(f: FunctionBuilder, axis: number, size: number, coords: readonly Local[], run: Local): (quad: number) => void
+  run?(f: FunctionBuilder, axis: number, size: number, coords: readonly Local[], run: Local): Local[]
   /** Whether all values along the axis are the same one. */
   constantAlong(axis: number): boolean
 }
