@@ -1,6 +1,6 @@
 import fc from "fast-check"
 import type { Device } from "@thimble/core"
-import { argumentsFor, type DeviceRow } from "./devices.ts"
+import { argumentsFor, type DeviceRow } from "./abilities.ts"
 import { difference, evaluate, magnitudeOf, outputsOf } from "./measure.ts"
 import { seed } from "./runs.ts"
 import { rows, type OpName } from "./table/index.ts"
@@ -10,7 +10,7 @@ import { anything } from "./table/spec.ts"
 export type Support = "yes" | { readonly skipped: string } | { readonly wrong: string }
 
 /** Tries every op of the table on a device. */
-export async function supportOf(device: Device, reference: Device, entry: DeviceRow): Promise<Map<OpName, Support>> {
+export async function supportOf(device: Device, reference: Device, entry: Omit<DeviceRow, "name" | "open"> = {}): Promise<Map<OpName, Support>> {
   const { unsupported = {} } = entry
   const found = new Map<OpName, Support>()
   for (const [name, row] of rows) {

@@ -31,7 +31,7 @@ const unitRows = 16
 /** The partial sums of four rows. */
 const slotBytes = 64
 
-export function productPhase({ dims, operands, bytes, result, threadScratch, features: { relaxed, unsignedDot } }: Holes, pieces: Pieces, rounded: Rounded): { phase: Phase; threadScratchBytes: number } {
+export function productPhase({ dims, operands, bytes, result, threadScratch, constants, features: { relaxed, unsignedDot } }: Holes, pieces: Pieces, rounded: Rounded): { phase: Phase; threadScratchBytes: number } {
   const { m, n, group } = dims as { m: number; n: number; group: number }
   const { perBlock, count: all, runBlocks, blocks, wholeBlocks } = pieces
   const whole = wholeBlocks * perBlock, perGroup = (group / block) * perBlock
@@ -134,8 +134,13 @@ export function productPhase({ dims, operands, bytes, result, threadScratch, fea
       f.get(slot); f.get(rest); f.store("v128.store")
     }
 
+    // Multiplied with ones and added in pairs is one instruction; V8 would build these ones anew for each pairwise addition.
+    const ones = constants.load(f, 0x00010001)
+    const dot = (codes: readonly Halves[], part: Part, place: Place): Local => dotOf(f, { x, place, ones, code, relaxed: relaxedDot }, codes, part)
+    const x = f.local("i32")
+
     const emitProducts = (): void => {
-      const inRun = code.runs(1, runBlocks).along(f, [row, b], b), x = f.local("i32")
+      const inRun = code.runs(1, runBlocks).along(f, [row, b], b)
       for (const t of [...totals, last]) { f.f32x4(0); f.set(t) }
       f.assign(at, factors)
       f.assign(x, xs)
@@ -145,7 +150,7 @@ export function productPhase({ dims, operands, bytes, result, threadScratch, fea
         twins.forEach(({ lanes, halved }, q) => {
           const joined = lanes.map((four, lane) => {
             const scaled = f.local("v128")
-            joinFour(f, four.map((piece) => dot(f, x, place, codes, halved ? { block: piece, halves: [lane as 0 | 1] } : halvesOf(pieces, piece), code, relaxedDot)))
+            joinFour(f, four.map((piece) => dot(codes, halved ? { block: piece, halves: [lane as 0 | 1] } : halvesOf(pieces, piece), place)))
             f.op("f32x4.convert_i32x4_s"); f.set(scaled)
             return scaled
           })
@@ -161,7 +166,7 @@ export function productPhase({ dims, operands, bytes, result, threadScratch, fea
         const joined = f.local("v128")
         f.assign(b, (2 * wholeBlocks) / runBlocks)
         const codes = code.runs(1, runBlocks / 2).along(f, [row, b], b).read()
-        joinFour(f, [0, 1, 2, 3].map((piece) => dot(f, x, plain, codes, halvesOf(pieces, piece), code, relaxedDot)))
+        joinFour(f, [0, 1, 2, 3].map((piece) => dot(codes, halvesOf(pieces, piece), plain)))
         f.op("f32x4.convert_i32x4_s"); f.set(joined)
         f.get(at); f.load("v128.load"); f.set(factor)
         multiplyAdd(f, relaxed, () => f.get(joined), () => f.get(factor), last)
@@ -173,7 +178,7 @@ export function productPhase({ dims, operands, bytes, result, threadScratch, fea
         f.forRange(b, singles / perBlock, blocks, 1, () => {
           const codes = inBlock.read()
           for (let piece = 0; piece < perBlock; piece++) {
-            const product = dot(f, x, plain, codes, halvesOf(pieces, piece), code, relaxedDot)
+            const product = dot(codes, halvesOf(pieces, piece), plain)
             f.get(product); f.op("f32x4.convert_i32x4_s"); f.set(product)
             f.get(at); f.load("v128.load32_splat", 4 * piece); f.set(factor)
             multiplyAdd(f, relaxed, () => f.get(product), () => f.get(factor), last)
@@ -271,20 +276,28 @@ interface Part { readonly block: number; readonly halves: readonly (0 | 1)[] }
 const halvesOf = ({ perBlock }: Pieces, piece: number): Part =>
   perBlock === 1 ? { block: piece, halves: [0, 1] } : { block: piece >> 1, halves: [(piece & 1) as 0 | 1] }
 
-/** Σ x · code of a part, as four partial sums (i32x4). The codes of x, in ±127, lie `place(block, half)` bytes from `x`. */
-function dot(f: FunctionBuilder, x: Local, place: (block: number, half: number) => number, codes: readonly Halves[], { block, halves }: Part, { low, high }: ByteOperand, relaxed: boolean): Local {
+/** How many bytes from `x` on the half of a block lies. */
+type Place = (block: number, half: number) => number
+/** What every product of a kernel has: where x is, a vector of ones (i16x8), bounds of the codes, whether they are relaxed. */
+interface Factor { readonly x: Local; readonly place: Place; readonly ones: Local; readonly code: Pick<ByteOperand, "low" | "high">; readonly relaxed: boolean }
+
+/** Σ x · code of a part, as four partial sums (i32x4). The codes of x are in ±127. */
+function dotOf(f: FunctionBuilder, { x, place, ones, code: { low, high }, relaxed }: Factor, codes: readonly Halves[], { block, halves }: Part): Local {
   const product = f.local("v128")
   const factor = (half: 0 | 1): void => { f.get(x); f.load("v128.load", place(block, half)) }
+  const inPairs = (): void => { f.get(ones); f.op("i32x4.dot_i16x8_s") }
   if (relaxed && low >= 0 && high * 127 * 2 * halves.length <= 32767) {
     // So many products fit in 16 bits: they are added there and widened once.
     halves.forEach((half, n) => {
       factor(half); f.get(codes[block]![half]); f.op("i16x8.relaxed_dot_i8x16_i7x16_s")
       if (n > 0) f.op("i16x8.add")
     })
-    f.op("i32x4.extadd_pairwise_i16x8_s")
+    inPairs()
   } else halves.forEach((half, n) => {
-    if (relaxed) relaxedProduct(f, () => factor(half), codes[block]![half], low)
-    else exactProduct(f, () => factor(half), codes[block]![half])
+    if (relaxed) {
+      relaxedProduct(f, () => factor(half), codes[block]![half], low)
+      inPairs()
+    } else exactProduct(f, () => factor(half), codes[block]![half])
     if (n > 0) f.op("i32x4.add")
   })
   f.set(product)
@@ -306,5 +319,5 @@ function relaxedProduct(f: FunctionBuilder, x: () => void, code: Local, low: num
     f.op("v128.xor"); f.get(sign); f.op("i8x16.sub")
     f.get(code); f.op("i8x16.abs")
   } else f.get(code)
-  f.op("i16x8.relaxed_dot_i8x16_i7x16_s", "i32x4.extadd_pairwise_i16x8_s")
+  f.op("i16x8.relaxed_dot_i8x16_i7x16_s")
 }

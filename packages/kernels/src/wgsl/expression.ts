@@ -86,7 +86,7 @@ export class Statements {
     return dtype === "bool" ? `(${part} != 0u)` : part
   }
   /** A word of a parameter as u32; neighbours that begin at a multiple of four are read together where the module reads so. */
-  private word(parameter: number, at: Expr): string {
+  word(parameter: number, at: Expr): string {
     const { module } = this
     const place = expr.and(at, expr.int(3)), quad = expr.shr(at, expr.int(2))
     const fixed = place.op === "const" && at.low >= 0

@@ -144,7 +144,9 @@ export class ModuleWriter {
     const readsArguments = this.readsArguments || library.includes("arguments[")
     const rows = Math.ceil((scalarAt + this.kernel.scalars.length + this.kernel.parameters.length - this.firstPacked) / 4)
     if (readsArguments) declared.push(`@group(1) @binding(0) var<uniform> arguments: array<vec4<u32>, ${rows}>;`)
-    const code = [...[...this.extensions].map((e) => `enable ${e};`), ...declared, library, ...[...this.functions.values()].map((f) => f.text), text].filter((t) => t !== "").join("\n")
+    // What a subgroup has in common, the analysis takes for different: it knows workgroups only.
+    const silenced = this.extensions.has("chromium_experimental_subgroup_matrix") ? ["diagnostic(off, chromium.subgroup_matrix_uniformity);"] : []
+    const code = [...[...this.extensions].map((e) => `enable ${e};`), ...silenced, ...declared, library, ...[...this.functions.values()].map((f) => f.text), text].filter((t) => t !== "").join("\n")
     return { code, bindings, readsArguments }
   }
 }

@@ -3,6 +3,8 @@ import { bytesOf, expr, fail, rewrite, type Expr, type Shape, type TemplateKerne
 import { entryPoint, type EmittedPass } from "./emitted.ts"
 import { asBits, beforeStore, Statements, typeName } from "./expression.ts"
 import { contiguousAxis, laneOf } from "./lanes.ts"
+import { halvesFunction } from "./halves.ts"
+import { packedFunction } from "./packed.ts"
 import { isMathName, writeModule, type ModuleWriter } from "./module.ts"
 import { templateFor } from "./template/index.ts"
 import type { Features, Lanes, Operand, PassHoles } from "./template/holes.ts"
@@ -26,6 +28,8 @@ export function emitTemplate(kernel: TemplateKernel, features: Features): { pass
       let subgroups = false
       const holes: PassHoles = {
         read: (name, lanes = 1, axis) => readFunction(module, name, operands[name]!, lanes, axis ?? operands[name]!.contiguous ?? operands[name]!.shape.length - 1),
+        packed: (name) => packedFunction(module, name, operands[name]!),
+        halves: (name, axis) => halvesFunction(module, name, operands[name]!, axis),
         finish: (lanes = 1) => finishFunction(module, kernel, epilogue, lanes),
         scratch(name, type, size) {
           scratch[name] = size * scratchBytes[type]

@@ -84,6 +84,16 @@ export interface PassHoles {
    */
   read(operand: string, lanes?: Lanes, axis?: number): string
   /**
+   * The name of a function that reads integers of at most eight bits along the last of two axes: (row, block) ->
+   * array<vec4<u32>, 2>, the 32 neighbours from 32 · block on, four to a word, for dot4I8Packed.
+   */
+  packed(operand: string): string
+  /**
+   * The name of a function that reads f16 as it is stored: (one i32 per axis) -> vec4<u32>, eight neighbours, of which the
+   * coordinate of `axis` counts the groups. Only for operands of which `hasHalves` says so.
+   */
+  halves(operand: string, axis: number): string
+  /**
    * The name of a function that finishes results: (one i32 per axis of the kernel, accumulator) stores epilogue(acc). With
    * several `lanes` the last coordinate counts groups, the accumulator is of the types that `read` gives, and lanes past
    * the end of the axis are dropped. Every element must be written once, in any order; elements narrower than a word
