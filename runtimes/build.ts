@@ -4,7 +4,7 @@ import { join } from "node:path"
 import { build as bundle, type Options } from "tsup"
 
 /** What the check imports. */
-export const packages = ["core", "kernels", "compress", "formats"] as const
+export const packages = ["core", "kernels", "compress", "formats", "models"] as const
 /** Where `pnpm test:runtimes` puts the packed packages, and where everything is served from. */
 export const out = join(import.meta.dirname, "out")
 

@@ -1,12 +1,13 @@
 import Table from "cli-table3"
-import type { Row } from "./pipeline.ts"
+import type { Row } from "./measure.ts"
 
 const columns: readonly { readonly title: string; readonly of: (row: Row) => string }[] = [
-  { title: "format", of: (r) => r.format },
+  { title: "weights", of: (r) => r.name },
   { title: "bits/weight", of: (r) => r.bits.toFixed(2) },
   { title: "bytes", of: (r) => r.bytes.toLocaleString("en") },
   { title: "perplexity", of: (r) => r.perplexity.toFixed(4) },
   { title: "KL divergence", of: (r) => r.divergence.toFixed(6) },
+  { title: "same top", of: (r) => `${(100 * r.agreement).toFixed(1)} %` },
   { title: "tokens/s", of: (r) => r.tokensPerSecond.toFixed(0) },
 ]
 

@@ -1,6 +1,7 @@
 import { currentDevice, type Buffer, type Device } from "./device.ts"
 import { fail, showShape } from "./errors.ts"
-import { buildProgram, loadProgram, runProgram, showProgram, unloadProgram, type Loaded, type Program } from "./program.ts"
+import { buildProgram, loadProgram, runProgram, showProgram, unloadProgram, type Loaded, type Program, type Value } from "./program.ts"
+import { take } from "./memory.ts"
 import { allocate, deviceOf, holderOf, realize } from "./realize.ts"
 import { signatureOf } from "./signature.ts"
 import { apply, fromStorage, Tensor, type Op, type Storage } from "./tensor.ts"
@@ -18,7 +19,10 @@ const scalarOp: Op<"f32" | "i32"> = {
 }
 
 export interface CompileOptions {
-  /** Arguments (by position) whose tensors are disposed after each call: the old parameters of a training step. */
+  /**
+   * Arguments (by position) whose tensors are disposed by each call: the old parameters of a training step. A tensor that
+   * the result is an `updateSlice` of (a cache) is updated in place where nothing else reads it.
+   */
   readonly donate?: readonly number[]
 }
 
@@ -40,10 +44,22 @@ interface Captured<R> {
   readonly inputs: ReadonlyMap<Tensor, number>
   readonly scalars: ReadonlyMap<Tensor, number>
   readonly outputs: readonly Tensor[]
+  /** Which argument an output takes its memory from; undefined for memory of its own. */
+  readonly over: readonly (number | undefined)[]
   readonly result: R
   /** Ends with the last run begun: runs share the program's temporaries, and a routine makes a run wait in its midst. */
   running: Promise<unknown>
 }
+
+/** By the hash of the arguments' structure, or the next free number. */
+type Programs<R> = Map<number, { readonly words: Int32Array; readonly captured: Promise<Captured<R>> }>
+function unload(programs: Programs<unknown>): void {
+  for (const { captured } of programs.values()) void captured.then(({ loaded, running }) => running.then(() => unloadProgram(loaded)), () => {})
+  programs.clear()
+}
+/** Nobody can call a function that was dropped, so its programs' memory goes, too. */
+const net = new FinalizationRegistry<Programs<unknown>>(unload)
+
 /** What a compiled function's body sees: numbers and bigints arrive as 0-d tensors. */
 export type Traced<T> = T extends number | bigint ? Tensor : T extends Tensor ? Tensor
   : T extends Composed | ((...args: never[]) => unknown) ? T : T extends readonly (infer U)[] ? Traced<U>[] : T extends object ? { [K in keyof T]: Traced<T[K]> } : T
@@ -63,8 +79,7 @@ export function compile<A extends readonly unknown[], R>(fn: (...args: { [K in k
 export function compile<A extends readonly unknown[], R>(fn: (...args: { [K in keyof A]: Traced<A[K]> }) => R, options: CompileOptions = {}): Compiled<A, R> {
   if (typeof fn !== "function") fail("value", "compile", `needs a function, got ${typeof fn}`)
   for (const i of options.donate ?? []) if (!Number.isInteger(i) || i < 0) fail("value", "compile", `donate names arguments by position, got ${i}`)
-  /** By the hash of the arguments' structure, or the next free number. */
-  const cache = new Map<number, { readonly words: Int32Array; readonly captured: Promise<Captured<R>> }>()
+  const cache: Programs<R> = new Map()
 
   const call = async (...args: A): Promise<R> => {
     for (const i of options.donate ?? []) if (i >= args.length) fail("value", "compile", `argument ${i} is donated, and there are ${args.length}`)
@@ -82,17 +97,18 @@ export function compile<A extends readonly unknown[], R>(fn: (...args: { [K in k
       known.captured.catch(() => cache.delete(key))
     }
     const c = await known.captured
-    const input = (p: Tensor): Buffer => {
-      const t = tensors[c.inputs.get(p)!]!
-      return t.storage?.buffer ?? fail("disposed", "compile", `an argument, ${t.dtype}${showShape(t.shape)}, was disposed before the function ran`, "was it donated to another call?")
-    }
+    const input = (p: Tensor): Buffer => stored(tensors[c.inputs.get(p)!]!).storage!.buffer
     const run = async (): Promise<Storage[]> => {
-      const storages = allocate(device, c.outputs.map((o) => o.bytes))
+      for (const n of c.over) if (n !== undefined) stored(tensors[n]!)
+      const own = c.outputs.filter((_, i) => c.over[i] === undefined), fresh = allocate(device, own.map((o) => o.bytes))
+      const storages: Storage[] = []
       try {
+        // A run that fails may have written to them, so that it has them, too.
+        for (const n of c.over) storages.push(n === undefined ? fresh.shift()! : take(tensors[n]!))
         await runProgram(c.loaded, { outputs: storages.map((s) => s.buffer), leaves: c.leaves, input, scalar: (t) => numbers[c.scalars.get(t)!]! })
         return storages
       } catch (e) {
-        for (const s of storages) device.free(s.buffer)
+        for (const s of [...storages, ...fresh]) device.free(s.buffer)
         throw e
       }
     }
@@ -105,11 +121,11 @@ export function compile<A extends readonly unknown[], R>(fn: (...args: { [K in k
   }
   const compiled = call as Compiled<A, R> & { programs: number }
   Object.defineProperty(compiled, "programs", { get: () => cache.size })
+  net.register(compiled, cache)
   let shown: Program[] = []
   compiled.show = () => shown.map(showProgram).join("\n\n")
   compiled.dispose = () => {
-    for (const { captured } of cache.values()) void captured.then(({ loaded, running }) => running.then(() => unloadProgram(loaded)), () => {})
-    cache.clear()
+    unload(cache)
     shown = []
   }
 
@@ -142,9 +158,13 @@ export function compile<A extends readonly unknown[], R>(fn: (...args: { [K in k
     const outputs = [...new Set(tensorsOf(result))].filter((t) => t.storage === undefined)
     const held = holderOf("compile", outputs) ?? device
     if (held !== device) fail("device", "compile", `the arguments live on ${device.name}, what the function captured on ${held.name}`, "move one with .to(device)")
-    const { program, leaves } = buildProgram(outputs, device)
+    const donated = new Set(tensorsOf((options.donate ?? []).map((i) => traced[i])))
+    const { program, leaves } = buildProgram(outputs, device, donated)
     shown.push(program)
-    return { loaded: await loadProgram(program, device), leaves, inputs: placesOf([...inputs.values()]), scalars: placesOf(scalars), outputs, result, running: Promise.resolve() }
+    const places = placesOf([...inputs.values()])
+    const over = new Array<number | undefined>(outputs.length).fill(undefined)
+    for (const v of program.values) if (v.kind === "output" && v.over !== undefined) over[v.output] = places.get((program.values[v.over] as Value & { kind: "input" }).input)
+    return { loaded: await loadProgram(program, device), leaves, inputs: places, scalars: placesOf(scalars), outputs, over, result, running: Promise.resolve() }
   }
   return compiled
 }
@@ -152,6 +172,11 @@ export function compile<A extends readonly unknown[], R>(fn: (...args: { [K in k
 const placesOf = (tensors: readonly Tensor[]): Map<Tensor, number> => new Map(tensors.map((t, i) => [t, i]))
 
 const hasRoutine = ({ program }: Loaded): boolean => program.steps.some((s) => s.kind === "routine")
+
+/** An argument that has its memory when the function runs. */
+function stored(t: Tensor): Tensor {
+  return t.storage === undefined ? fail("disposed", "compile", `an argument, ${t.dtype}${showShape(t.shape)}, was disposed before the function ran`, "was it donated to another call?") : t
+}
 
 /** A stored tensor that the function captured and returns as it is. */
 function kept(t: Tensor): Tensor {

@@ -7,8 +7,8 @@ import type { Shape } from "./shape.ts"
 export type Combine = "add" | "mul" | "max"
 
 /**
- * All a device ever sees. Parameter 0 is the output, written at the row-major position of the kernel's coordinates;
- * parameters 1… are read by `load(n, …)`. `index(axis)` runs over `shape` (and, in a reduction's body, over `over` after
+ * All a device ever sees. Parameter 0 is the output, written at the row-major position of the kernel's coordinates (or,
+ * in a map, where that says); parameters 1… are read by `load(n, …)`. `index(axis)` runs over `shape` (and, in a reduction's body, over `over` after
  * it); a template's loads each have coordinates of their own, given by the template.
  */
 export type Kernel = MapKernel | ReduceKernel | TemplateKernel
@@ -22,7 +22,15 @@ interface KernelBase {
   /** Types of the run-time scalars that `scalar(n)` reads. */
   readonly scalars: readonly Scalar[]
 }
-export interface MapKernel extends KernelBase { readonly kind: "map"; readonly body: Expr }
+export interface MapKernel extends KernelBase {
+  readonly kind: "map"
+  readonly body: Expr
+  /**
+   * Where in the output, counted in elements, each value goes (i32): different places for different coordinates, all inside.
+   * The rest of the output, which may be larger than `shape`, stays as it is.
+   */
+  readonly into?: Expr
+}
 export interface ReduceKernel extends KernelBase {
   readonly kind: "reduce"
   /** Sizes of the reduced axes; `body` sees them as the axes after those of `shape`. */
@@ -53,7 +61,7 @@ export function showKernel(kernel: Kernel): string {
 function print(k: Kernel): string {
   const head = `${k.kind === "template" ? k.name : k.kind} [${k.shape}]${k.kind === "reduce" ? ` over [${k.over}] ${k.combine}` : ""}`
   const types = `(${k.parameters.join(" ")}${k.scalars.length ? ` | ${k.scalars.join(" ")}` : ""})`
-  if (k.kind === "map") return `${head} ${types} { ${showExpr(k.body)} }`
+  if (k.kind === "map") return `${head} ${types} { ${showExpr(k.body)} }${k.into === undefined ? "" : ` into { ${showExpr(k.into)} }`}`
   if (k.kind === "reduce") return `${head} ${types} { ${showExpr(k.body)} } -> { ${showExpr(k.epilogue)} }`
   const dims = Object.entries(k.dims).map(([n, v]) => `${n}=${v}`).join(" ")
   const loads = Object.entries(k.loads).map(([n, l]) => `${n}[${l.shape}]: ${showExpr(l.body)}`).join(" | ")

@@ -31,6 +31,7 @@ function codeOf(group: Group, at: Reader): Code {
   const { core } = group, root = group.root.tensor
   // A kernel without elements runs nothing, and coordinates of an empty axis do not exist.
   if (root.size === 0) return { kind: "map", shape: [0], body: constant(scalarOf(root.dtype), 0) }
+  if (group.over !== undefined) return update(group.root, at)
   if (core === undefined) return { kind: "map", shape: root.shape, body: at(group.root, coordinates(root.shape)) }
   const { op, attrs, shape, dtype } = core.tensor
   const own = coordinates(shape)
@@ -50,6 +51,14 @@ function codeOf(group: Group, at: Reader): Code {
     bodies[name] = { shape: l.shape, body: sizeOf(l.shape) === 0 ? constant("f32", 0) : value() }
   }
   return { kind: "template", name: op.name, shape, dims: dims(core.tensor, attrs), loads: bodies, epilogue: finish() }
+}
+
+/** What an op puts into its first source, and where. */
+function update({ tensor: { op, attrs, shape, dtype }, tensor, sources }: Node, at: Reader): Code {
+  const [, values] = sources
+  if (values!.size === 0) return { kind: "map", shape: [0], body: constant(scalarOf(dtype), 0) }
+  const coords = coordinates(values!.tensor.shape)
+  return { kind: "map", shape: values!.tensor.shape, body: store(at(values!, coords), dtype), into: flatIndex(op.into!((s, c) => at(sources[s]!, c), coords, tensor, attrs), shape) }
 }
 
 type Reader = (node: Node, coords: readonly Expr[]) => Expr

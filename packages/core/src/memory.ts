@@ -28,9 +28,11 @@ const net = new FinalizationRegistry<Storage>((storage) => {
 })
 
 function drop(storage: Storage): void {
-  if (!live.delete(storage)) return
-  bytes -= storage.bytes
-  storage.device.free(storage.buffer)
+  if (live.has(storage)) storage.device.free(storage.buffer)
+  forget(storage)
+}
+function forget(storage: Storage): void {
+  if (live.delete(storage)) bytes -= storage.bytes
 }
 
 /** Calls back for every tensor whose memory only the garbage collector released, with its dtype and shape; undefined stops it. */
@@ -51,12 +53,21 @@ export function track(t: Tensor): void {
 }
 
 /** @internal */
-export function release(t: Tensor): void {
+export const release = (t: Tensor): void => drop(detach(t))
+
+/** @internal Takes a tensor's memory from it, for another one: it is disposed, and nothing is freed. */
+export function take(t: Tensor): Storage {
+  const storage = detach(t)
+  forget(storage)
+  t.dispose()
+  return storage
+}
+function detach(t: Tensor): Storage {
   const storage = t.storage!
   t.storage = undefined
   net.unregister(storage)
   for (const s of scopes) s.delete(t)
-  drop(storage)
+  return storage
 }
 
 /** Live bytes, tensors, peak and leaks. Temporaries of programs count only as `used`; they live as long as their program. */

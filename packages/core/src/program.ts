@@ -13,7 +13,7 @@ export type Value =
   | { readonly kind: "leaf"; readonly leaf: number }
   | { readonly kind: "input"; readonly input: Tensor }
   | { readonly kind: "temporary"; readonly place: number; readonly bytes: number }
-  | { readonly kind: "output"; readonly output: number; readonly bytes: number }
+  | { readonly kind: "output"; readonly output: number; readonly bytes: number; /** The argument, by its value's number, whose memory it takes over. */ readonly over?: number }
 
 export type Step =
   | { readonly kind: "kernel"; readonly kernel: Kernel; readonly values: readonly number[]; readonly scalars: readonly Tensor[] }
@@ -27,18 +27,22 @@ export interface Program {
   readonly places: readonly number[]
 }
 
-/** Schedules, lowers and plans memory. Outputs must be distinct and not stored yet. `leaves` are the stored tensors and literals it reads. */
-export function buildProgram(outputs: readonly Tensor[], device: Device): { program: Program; leaves: Tensor[] } {
-  const plan = schedule(outputs, device)
+/**
+ * Schedules, lowers and plans memory. Outputs must be distinct and not stored yet; of `donated` arguments some may give one
+ * their memory. `leaves` are the stored tensors and literals it reads.
+ */
+export function buildProgram(outputs: readonly Tensor[], device: Device, donated?: ReadonlySet<Tensor>): { program: Program; leaves: Tensor[] } {
+  const plan = schedule(outputs, device, donated)
+  const over = new Map(plan.groups.map((g) => [g.root, g.over]))
   const outputOf = new Map(plan.outputs.map((o, i) => [o, i]))
   const leaves: Tensor[] = []
   const values: Value[] = []
   const valueOf = (node: Node): Value => {
-    const { tensor, kind } = node
+    const { tensor, kind } = node, target = over.get(node)
     if (kind !== "value") {
       checkStorable(tensor.op.name, tensor.shape, tensor.dtype, device)
       const output = outputOf.get(node)
-      return output === undefined ? { kind: "temporary", place: -1, bytes: tensor.bytes } : { kind: "output", output, bytes: tensor.bytes }
+      return output === undefined ? { kind: "temporary", place: -1, bytes: tensor.bytes } : { kind: "output", output, bytes: tensor.bytes, ...(target && { over: numberOf(target) }) }
     }
     const isLeaf = tensor.storage !== undefined || elementsOf(tensor) !== undefined
     return isLeaf ? { kind: "leaf", leaf: leaves.push(tensor) - 1 } : { kind: "input", input: tensor }
@@ -194,7 +198,8 @@ export function showProgram({ steps, values, places }: Program): string {
   const lines = steps.map((s) => {
     const [out, ...rest] = s.values
     const what = s.kind === "kernel" ? showKernel(s.kernel) : `routine ${s.node.op.name}`
-    return `${name(out!)} = ${what} (${rest.map(name).join(", ")})`
+    const value = values[out!]!, over = value.kind === "output" && value.over !== undefined ? ` over ${name(value.over)}` : ""
+    return `${name(out!)}${over} = ${what} (${rest.map(name).join(", ")})`
   })
   return [...lines, `places: ${places.join(" ") || "none"}`].join("\n")
 }

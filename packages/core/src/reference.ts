@@ -41,11 +41,13 @@ function interpreter(kernel: Kernel): Prepared["run"] {
   if (kernel.kind === "template") return fail("internal", kernel.name, "the reference device runs expansions only")
   const rank = kernel.shape.length
   const evaluate = evaluator(kernel.body)
-  if (kernel.kind === "map")
+  if (kernel.kind === "map") {
+    const placeOf = kernel.into === undefined ? undefined : evaluator(kernel.into)
     return (parameters, scalars) => {
       const out = parameters[0]!, coords = new Int32Array(rank)
-      for (let i = 0; i < size; i++, advance(coords, kernel.shape, 0)) out[i] = encode(kernel.dtype, evaluate(coords, parameters, scalars, 0))
+      for (let i = 0; i < size; i++, advance(coords, kernel.shape, 0)) out[placeOf?.(coords, parameters, scalars, 0) ?? i] = encode(kernel.dtype, evaluate(coords, parameters, scalars, 0))
     }
+  }
   const { over, combine } = kernel
   const finish = evaluator(kernel.epilogue)
   const count = sizeOf(over), type = kernel.body.type

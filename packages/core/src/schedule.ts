@@ -22,21 +22,26 @@ export interface Group {
   /** The reduction, tuned composite or routine inside, if any; may be the root itself. */
   core: Node | undefined
   readonly frame: Frame
+  /** A donated operand that the root replaces part of: the kernel computes that part only, into the operand's memory. */
+  readonly over: Node | undefined
 }
 
 /** A set of coordinates at which a kernel evaluates something; two reads in one frame are one evaluation. */
 interface Frame { readonly size: number }
 export interface Use { readonly group: Group; readonly frame: Frame; readonly before: Use | undefined }
 
-export function schedule(tensors: readonly Tensor[], device: Device): Schedule {
+/** The memory of `donated` tensors may be written to. */
+export function schedule(tensors: readonly Tensor[], device: Device, donated: ReadonlySet<Tensor> = new Set()): Schedule {
   const { nodes, outputs } = graphOf(tensors, device)
+  const over = donated.size === 0 ? undefined : updated(nodes, outputs, donated)
   for (const node of outputs) node.stored = true
   for (const { kind, sources } of nodes) if (kind === "routine") for (const s of sources) s.stored = true
   for (const node of nodes) describe(node)
 
   const groups: Group[] = []
   const newGroup = (root: Node, core?: Node): Group => {
-    const group = { root, core, frame: { size: root.size } }
+    const into = core === undefined ? over?.get(root) : undefined
+    const group = { root, core, frame: { size: into === undefined ? root.size : root.sources[1]!.size }, over: into }
     root.root = true
     groups.push(group)
     return group
@@ -66,6 +71,18 @@ export function schedule(tensors: readonly Tensor[], device: Device): Schedule {
     }
   }
   return { groups: groups.reverse(), outputs }
+}
+
+/** Of each output that replaces part of a donated operand which nothing else reads: that operand. */
+function updated(nodes: readonly Node[], outputs: readonly Node[], donated: ReadonlySet<Tensor>): ReadonlyMap<Node, Node> {
+  const readers = new Map<Node, number>()
+  for (const { sources } of nodes) for (const s of sources) readers.set(s, (readers.get(s) ?? 0) + 1)
+  const found = new Map<Node, Node>()
+  for (const output of outputs) {
+    const [target] = output.sources
+    if (output.tensor.op.into !== undefined && target?.kind === "value" && donated.has(target.tensor) && readers.get(target) === 1) found.set(output, target)
+  }
+  return found
 }
 
 function addUse(node: Node, group: Group, frame: Frame): void {

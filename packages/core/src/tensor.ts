@@ -56,6 +56,11 @@ export interface Op<A = unknown> {
    * meaning is mapped. A result that is the same for all examples may go without the axis.
    */
   batched?(src: readonly Tensor[], mapped: readonly boolean[], attrs: A, op: Op<A>): Tensor | undefined
+  /**
+   * Of an op that replaces part of its first source: where the element of the second source at `coords` goes, as coordinates
+   * of the result. What no element goes to is the first source's, so it may be done in that one's memory.
+   */
+  into?(read: (source: number, coords: readonly Expr[]) => Expr, coords: readonly Expr[], node: Tensor, attrs: A): Expr[]
   /** Costs next to nothing, so it may be computed again by every consumer instead of being stored (casts, decodes, constants). */
   readonly cheap?: boolean
   /** A movement that keeps every element's row-major position (reshape). */

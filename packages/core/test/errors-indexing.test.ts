@@ -1,5 +1,5 @@
 import { expect, test } from "vitest"
-import { gather, indexAdd, indexTensor, maskedFill, oneHot, reshape, scatter, scatterAdd, scatterAddTo, take, takeAlong, tensor, zeros } from "../src/index.ts"
+import { gather, indexAdd, indexTensor, maskedFill, oneHot, reshape, scatter, scatterAdd, scatterAddTo, take, takeAlong, tensor, updateSlice, zeros } from "../src/index.ts"
 
 const x = zeros([3, 4])
 const index = (values: number[] | number[][]) => tensor(values, { dtype: "i32" })
@@ -31,6 +31,16 @@ const cases: readonly [string, () => unknown][] = [
   ["maskedFill: the mask must be bool, got i32; compare it with something", () => maskedFill(x, index([1]), 0)],
   ["maskedFill: the mask [2, 3, 4] does not broadcast to [3, 4]", () => maskedFill(x, zeros([2, 3, 4], "bool"), 0)],
   ["maskedFill: 0.5 is no i32; cast x first", () => maskedFill(index([1]), zeros([1], "bool"), 0.5)],
+  ["updateSlice: dtypes differ, target f32 and values i32; cast the values", () => updateSlice(x, index([[1, 2, 3, 4]]), { start: 0 })],
+  ["updateSlice: values [1, 3] and target [3, 4] may differ in axis 0 only", () => updateSlice(x, zeros([1, 3]), { start: 0 })],
+  ["updateSlice: 5 values do not fit axis 1 of size 4", () => updateSlice(x, zeros([3, 5]), { axis: 1, start: 0 })],
+  ["updateSlice: 2 values from 2 leave axis 0 of size 3", () => updateSlice(x, zeros([2, 4]), { start: 2 })],
+  ["updateSlice: 2 values from -1 leave axis 0 of size 3", () => updateSlice(x, zeros([2, 4]), { start: -1 })],
+  ["updateSlice: 1 values from 4 leave axis 1 of size 4", () => updateSlice(x, zeros([3, 1]), { axis: 1, start: index([0, 4, 1]) })],
+  ["updateSlice: start must be a whole number, got 0.5", () => updateSlice(x, zeros([1, 4]), { start: 0.5 })],
+  ["updateSlice: start must be an integer, got f32; pass a bigint to the compiled function, or cast to i32", () => updateSlice(x, zeros([1, 4]), { start: zeros([]) })],
+  ["updateSlice: start [2] must be one number, or have the first axes of the target [3, 4], before axis 1", () => updateSlice(x, zeros([3, 1]), { axis: 1, start: index([0, 1]) })],
+  ["updateSlice: start [3] must be one number, or have the first axes of the target [3, 4], before axis 0", () => updateSlice(x, zeros([1, 4]), { start: index([0, 1, 1]) })],
   ["oneHot: index 4 is outside axis 1 of size 4; use 0 … 3", () => oneHot(index([0, 4]), 4)],
   ["oneHot: needs a whole number of classes ≥ 0, got -1", () => oneHot(index([0]), -1)],
 ]

@@ -13,7 +13,6 @@ export interface GgufTokenizerOptions {
   readonly pre?: string
 }
 
-/** Ways to cut text, by llama.cpp's names. Patterns as in the tokenizer.json of these models, with cases spelled out. */
 const contractions = "'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD]"
 const modern = (digits: string): string => `${contractions}|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|${digits}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+`
 const byteLevel = { type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex: true }
@@ -21,10 +20,12 @@ const cutBy = (pattern: string): object => ({
   type: "Sequence",
   pretokenizers: [{ type: "Split", pattern: { Regex: pattern }, behavior: "Isolated", invert: false }, { ...byteLevel, use_regex: false }],
 })
-const cuts: Readonly<Record<string, { readonly pre_tokenizer: object; readonly normalizer?: object; readonly whole?: boolean }>> = {
+/** Ways to cut text, by llama.cpp's names, as in tokenizer.json; `whole`: words of the vocabulary are not put together from parts. Patterns as in the tokenizer.json of these models, with cases spelled out. */
+export const ggufPreTokenizers: Readonly<Record<string, { readonly pre_tokenizer: object; readonly normalizer?: object; readonly whole?: boolean }>> = {
   "gpt-2": { pre_tokenizer: byteLevel },
   "phi-2": { pre_tokenizer: byteLevel },
   "llama-bpe": { pre_tokenizer: cutBy(modern("\\p{N}{1,3}")), whole: true },
+  smollm: { pre_tokenizer: { type: "Sequence", pretokenizers: [{ type: "Digits", individual_digits: true }, byteLevel] } },
   qwen2: { pre_tokenizer: cutBy(modern("\\p{N}")), normalizer: { type: "NFC" } },
 }
 
@@ -71,7 +72,7 @@ export async function ggufTokenizer({ name: file, metadata }: Pick<GgufFile, "na
   if (kind !== "gpt2") return refuse("ggml.model", `is '${kind}'; llama, t5 and gpt2 can be read`)
   const bos = token("ggml.bos_token_id", 11), eos = token("ggml.eos_token_id", 11), unknown = token("ggml.unknown_token_id")
   const pre = options.pre ?? string("ggml.pre") ?? "nothing"
-  const cut = (Object.hasOwn(cuts, pre) ? cuts[pre] : undefined) ?? refuse("ggml.pre", `is '${pre}'; known are ${Object.keys(cuts).join(", ")}`, "pass the nearest of them as `pre`")
+  const cut = (Object.hasOwn(ggufPreTokenizers, pre) ? ggufPreTokenizers[pre] : undefined) ?? refuse("ggml.pre", `is '${pre}'; known are ${Object.keys(ggufPreTokenizers).join(", ")}`, "pass the nearest of them as `pre`")
   const merges = strings("ggml.merges") ?? refuse("ggml.merges", "is missing")
   const wrong = merges.findIndex((m) => !m.includes(" ", 1))
   if (wrong >= 0) refuse("ggml.merges", `has '${merges[wrong]}', which is no pair (element ${wrong})`)

@@ -10,10 +10,13 @@ import type { Tokenizer } from "./tokenizer.ts"
  * Opens a sentencepiece model (`.model`): unigram or BPE, with byte fallback and normalisation rules. Ids and text are
  * those of sentencepiece, control tokens being text unless asked for. `wrap` puts the beginning of a text in front.
  */
-export async function openSentencePiece(from: SourceLike, options: SourceOptions = {}): Promise<Tokenizer> {
+export const openSentencePiece = async (from: SourceLike, options: SourceOptions = {}): Promise<Tokenizer> => piecesTokenizer(await readSentencePiece(from, options))
+
+/** What a sentencepiece model says: its pieces, and how texts are prepared. */
+export async function readSentencePiece(from: SourceLike, options: SourceOptions = {}): Promise<Pieces> {
   await using source = await openSource(from, options)
   const refuse = (at: number, problem: string, hint?: string): never => fail("format", "sentencepiece", `${source.name}: ${problem} (byte ${at})`, hint)
-  return piecesTokenizer(parseModel(new Cursor(await source.read(0, source.bytes), source.bytes, refuse), source.bytes))
+  return parseModel(new Cursor(await source.read(0, source.bytes), source.bytes, refuse), source.bytes)
 }
 
 /** A ModelProto: pieces (1), trainer (2) and normalizer (3). Source: sentencepiece_model.proto. */

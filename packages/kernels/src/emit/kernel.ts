@@ -50,8 +50,8 @@ export function emitKernel(kernel: Kernel, { host, constants, features }: EmitCo
   const threadScratch: Push = (f) => f.get(f.params[3]!)
   return expr.freshExprs((): Emitted => {
     if (kernel.kind === "map") {
-      const [body] = spell([asStored(kernel, kernel.body)])
-      const { phase, threadScratchBytes } = emitMap(kernel.shape, kernel.dtype, body!, environment, threadScratch)
+      const [body, into] = spell([asStored(kernel, kernel.body), ...(kernel.into === undefined ? [] : [kernel.into])])
+      const { phase, threadScratchBytes } = emitMap(kernel.shape, kernel.dtype, body!, into, environment, threadScratch)
       return { phases: [phase], scratchBytes: 0, threadScratchBytes, work: sizeOf(kernel.shape) * flatten([body!]).length }
     }
     if (kernel.kind === "reduce") {

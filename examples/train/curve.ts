@@ -1,0 +1,33 @@
+/** Points of one line, and how it looks. */
+export interface Series { readonly name: string; readonly color: string; readonly points: readonly (readonly [x: number, y: number])[] }
+export interface Axes { readonly x: string; readonly y: string }
+
+const [width, height, left, right, top, bottom] = [720, 400, 64, 16, 16, 48]
+
+/** Lines as an SVG picture. */
+export function curve(series: readonly Series[], axes: Axes): string {
+  const all = series.flatMap((s) => s.points)
+  const xs = ticks(0, Math.max(...all.map(([x]) => x))), ys = ticks(Math.min(...all.map(([, y]) => y)), Math.max(...all.map(([, y]) => y)))
+  const across = scale(xs, left, width - right), down = scale(ys, height - bottom, top)
+  const text = (x: number, y: number, what: string, more = ""): string => `<text x="${x}" y="${y}"${more}>${what}</text>`
+  const parts = [
+    ...xs.map((x) => text(across(x), height - bottom + 18, x.toLocaleString("en"), ' text-anchor="middle"')),
+    ...ys.map((y) => `<path d="M${left} ${down(y)}H${width - right}" stroke="#ddd"/>` + text(left - 8, down(y) + 4, String(y), ' text-anchor="end"')),
+    text((left + width - right) / 2, height - 10, axes.x, ' text-anchor="middle"'),
+    text(0, 0, axes.y, ` text-anchor="middle" transform="translate(16 ${(top + height - bottom) / 2}) rotate(-90)"`),
+    ...series.map(({ color, points }) => `<polyline fill="none" stroke="${color}" stroke-width="1.5" points="${points.map(([x, y]) => `${across(x)},${down(y)}`).join(" ")}"/>`),
+    ...series.map(({ name, color }, i) => text(width - right - 8, top + 18 * (i + 1), name, ` text-anchor="end" fill="${color}"`)),
+  ]
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" font-family="sans-serif" font-size="12">\n<rect width="${width}" height="${height}" fill="#fff"/>\n${parts.join("\n")}\n</svg>\n`
+}
+
+/** Round numbers, about six, from the last at or below `low` to the first at or above `high`. */
+function ticks(low: number, high: number): number[] {
+  const rough = Math.max((high - low) / 6, 1e-9), power = 10 ** Math.floor(Math.log10(rough))
+  const step = power * [1, 2, 5, 10].find((m) => m * power >= rough)!
+  const first = Math.floor(low / step + 1e-9), last = Math.ceil(high / step - 1e-9)
+  return Array.from({ length: last - first + 1 }, (_, i) => Number(((first + i) * step).toPrecision(12)))
+}
+
+const scale = (marks: readonly number[], from: number, to: number) => (v: number): number =>
+  Number((from + ((v - marks[0]!) / (marks.at(-1)! - marks[0]!)) * (to - from)).toFixed(1))

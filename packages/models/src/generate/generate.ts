@@ -1,0 +1,133 @@
+import { fail } from "@thimble/core"
+import { bucket } from "../cache.ts"
+import { draws } from "./draws.ts"
+import { readPrompt, type Prompt, type PromptOptions } from "./prompt.ts"
+import { distribution, pick, samplingOf, type SamplingOptions } from "./sampling.ts"
+import { openSession, type Generator } from "./session.ts"
+import { writer, type FinishReason, type Writer } from "./writer.ts"
+
+export interface GenerateOptions extends SamplingOptions, PromptOptions {
+  /** At most this many tokens; 256 unless given. Fewer where the model's context is full before: nothing is forgotten to make room. */
+  readonly maxTokens?: number
+  /** Strings that end the text, and are not part of it. */
+  readonly stop?: string | readonly string[]
+  /** Tokens that end the text, and are not part of it; those that the model says end texts, unless given. */
+  readonly stopTokens?: readonly number[]
+  /** Ends generating with an AbortError; what was held for it is released. */
+  readonly signal?: AbortSignal
+}
+
+/** One more token of a text. */
+export interface GeneratedToken {
+  readonly id: number
+  /** Of the token, in what it was drawn from. */
+  readonly probability: number
+  /** The text that is now certain: whole characters, and nothing that may belong to a stop string. Often empty. */
+  readonly text: string
+}
+/** A text that was generated. */
+export interface Completion {
+  readonly text: string
+  /** All tokens that were chosen, the one that ended it included. */
+  readonly ids: readonly number[]
+  /** Why it ended; undefined if nobody read on to its end. */
+  readonly finish: FinishReason | undefined
+  /** Tokens of the prompt. */
+  readonly promptLength: number
+}
+
+/** Text on its way: pieces of it, token by token. Nothing is computed before it is read, and it can be read once. */
+export interface Generation extends AsyncIterable<string> {
+  /** Token by token, with the text each adds. */
+  tokens(): AsyncIterable<GeneratedToken>
+  /** Reads to the end. */
+  done(): Promise<Completion>
+  /** What there is so far. */
+  readonly sofar: Completion
+}
+/** Several texts on their way. */
+export interface BatchGeneration extends AsyncIterable<GeneratedToken & { readonly prompt: number }> {
+  /** Reads to the end: a text for each prompt. */
+  done(): Promise<readonly Completion[]>
+  readonly sofar: readonly Completion[]
+}
+
+/**
+ * Goes on with a prompt, token by token. Equal options and seeds give equal text; without options it is the most
+ * probable token each time. Generating ends with the model's context: a prompt has to leave room for a token in it.
+ */
+export function generate(model: Generator, prompt: Prompt, options: GenerateOptions = {}): Generation {
+  const batch = start("generate", model, [prompt], options)
+  return {
+    get sofar() { return batch.sofar[0]! },
+    tokens: () => batch,
+    async done() { return (await batch.done())[0]! },
+    async *[Symbol.asyncIterator]() {
+      for await (const { text } of batch) if (text !== "") yield text
+    },
+  }
+}
+
+/**
+ * Goes on with several prompts side by side, of any lengths, which takes hardly longer than the longest of them. Text r
+ * draws numbers of its own; the first is what {@link generate} gives.
+ */
+export function generateBatch(model: Generator, prompts: readonly Prompt[], options: GenerateOptions = {}): BatchGeneration {
+  if (prompts.length === 0) fail("value", "generateBatch", "there are no prompts")
+  return start("generateBatch", model, prompts, options)
+}
+
+function start(op: string, model: Generator, prompts: readonly Prompt[], options: GenerateOptions): BatchGeneration {
+  const { maxTokens = 256, stop = [] } = options
+  if (!Number.isInteger(maxTokens) || maxTokens < 1) fail("value", op, `maxTokens must be a whole number from 1, got ${maxTokens}`)
+  samplingOf(op, options)
+  const stops = typeof stop === "string" ? [stop] : stop
+  const ends = new Set(options.stopTokens ?? model.config.eos ?? (model.tokenizer?.eos === undefined ? [] : [model.tokenizer.eos]))
+  const writers = prompts.map(() => writer(op, model.tokenizer, stops, ends))
+  const lengths = prompts.map(() => 0)
+  const tokens = run(op, model, prompts, options, writers, lengths, maxTokens)
+  const completions = (): Completion[] => writers.map(({ sofar }, i) => ({ ...sofar, promptLength: lengths[i]! }))
+  return {
+    get sofar() { return completions() },
+    async done() {
+      for await (const _ of tokens);
+      return completions()
+    },
+    [Symbol.asyncIterator]: () => tokens,
+  }
+}
+
+/** The loop: logits, a choice for each text that goes on, and all of these in one step. */
+async function* run(op: string, model: Generator, prompts: readonly Prompt[], options: GenerateOptions, writers: readonly Writer[], lengths: number[], maxTokens: number): AsyncGenerator<GeneratedToken & { prompt: number }, void> {
+  const { signal } = options, { context } = model.config
+  signal?.throwIfAborted()
+  const sampling = samplingOf(op, options)
+  const all = await Promise.all(prompts.map(async (p) => [...(await readPrompt(op, model, p, options))]))
+  all.forEach((ids, i) => {
+    lengths[i] = ids.length
+    writers[i]!.follow(ids)
+  })
+  const longest = Math.max(...lengths)
+  if (longest >= context) fail("value", op, `the prompt has ${longest} tokens, and the model's context ${context}`, "shorten it: there has to be room for what follows")
+  const begin = lengths.map((n) => longest - n)
+  // The last token that is chosen is not computed with.
+  const most = Math.min(maxTokens, context - longest), length = Math.min(context, Math.max(64, bucket(longest + most)))
+  using session = openSession(model, { batch: prompts.length, length, begin, ...(signal && { signal }) })
+  const next = prompts.map((_, row) => draws(sampling.seed, row))
+  let rows = await session.push(all.map((ids, i) => [...Array<number>(begin[i]!).fill(0), ...ids]))
+  for (let n = 1; ; n++) {
+    for (const [row, write] of writers.entries()) {
+      if (write.sofar.finish !== undefined) continue
+      // Rows of the head that no token has are padding.
+      const logits = rows[row]!.subarray(0, model.tokenizer?.size ?? Infinity)
+      const choice = distribution(logits, sampling, { ids: all[row]!, promptLength: lengths[row]! })
+      const at = choice.ids.length === 1 ? 0 : pick(choice, await next[row]!()), id = choice.ids[at]!
+      all[row]!.push(id)
+      const text = write.push(id, n < most ? undefined : n === maxTokens ? "length" : "context")
+      yield { prompt: row, id, probability: choice.probabilities[at]!, text }
+    }
+    signal?.throwIfAborted()
+    if (writers.every(({ sofar }) => sofar.finish !== undefined)) return
+    rows = await session.push(all.map((ids) => [ids.at(-1)!]))
+  }
+}

@@ -1,0 +1,80 @@
+import { compile, tensor, type Tensor } from "@thimble/core"
+import { cacheLength, createCache, type LayerCache } from "../cache.ts"
+import type { Model } from "../model.ts"
+import { pieces } from "./pieces.ts"
+
+/** What a model needs to have for text to be generated. */
+export type Generator = Pick<Model, "config" | "step" | "tokenizer">
+
+interface Stepping { readonly logits: Tensor; readonly layers: readonly LayerCache[] }
+
+/** Programs of a model: of the first tokens of sequences, and of later ones, one per shape of their arguments. */
+function capture(model: Generator) {
+  const step = (layers: readonly LayerCache[], ids: Tensor, begin: Tensor | undefined, count: Tensor, position: 0 | Tensor): Stepping => {
+    const { logits, cache } = model.step(ids, { layers, ...(begin && { begin }) }, { position, count, at: count.sub(1) })
+    return { logits, layers: cache.layers }
+  }
+  return {
+    first: compile((layers: readonly LayerCache[], ids: Tensor, begin: Tensor | undefined, count: Tensor) => step(layers, ids, begin, count, 0), { donate: [0] }),
+    next: compile(step as (layers: readonly LayerCache[], ids: Tensor, begin: Tensor | undefined, count: Tensor, position: Tensor) => Stepping, { donate: [0] }),
+  }
+}
+
+/** Captured once for each model, for as long as it is there. */
+const captured = new WeakMap<Generator, ReturnType<typeof capture>>()
+function programsOf(model: Generator): ReturnType<typeof capture> {
+  const programs = captured.get(model) ?? capture(model)
+  captured.set(model, programs)
+  return programs
+}
+
+/** How many programs generating has captured for a model. */
+export function generatePrograms(model: Generator): number {
+  const programs = captured.get(model)
+  return programs === undefined ? 0 : programs.first.programs + programs.next.programs
+}
+
+/** Sequences side by side, each token of which is computed once. */
+export interface Session extends Disposable {
+  /** Tokens so far, padding included. */
+  readonly position: number
+  /** The most it has room for. */
+  readonly length: number
+  /** Adds the same number of tokens to every sequence, and gives the logits of what follows the last, row by row. */
+  push(ids: readonly (readonly number[])[]): Promise<Float32Array[]>
+}
+
+/** A session for sequences whose first push is padded in front: `begin` says by how much each. */
+export function openSession(model: Generator, { batch, length, begin, signal }: { readonly batch: number; readonly length: number; readonly begin: readonly number[]; readonly signal?: AbortSignal }): Session {
+  const { first, next } = programsOf(model)
+  const cache = createCache(model, { batch, length, ...(begin.some((n) => n > 0) && { begin }) })
+  let layers = cache.layers, position = 0
+  return {
+    get position() { return position },
+    length: cacheLength(cache),
+    async push(rows) {
+      const total = rows[0]!.length
+      let logits: Tensor | undefined
+      for (const { start, count, padded } of pieces(total, position, length)) {
+        logits?.dispose()
+        signal?.throwIfAborted()
+        const ids = new Int32Array(batch * padded)
+        rows.forEach((row, i) => ids.set(row.slice(start, start + count), i * padded))
+        using at = tensor(ids, { shape: [batch, padded] })
+        const made: Stepping = position === 0 ? await first(layers, at, cache.begin, BigInt(count)) : await next(layers, at, cache.begin, BigInt(count), BigInt(position))
+        ;({ logits, layers } = made)
+        position += count
+      }
+      const values = (await logits!.data()) as Float32Array, size = values.length / batch
+      logits!.dispose()
+      return rows.map((_, i) => values.subarray(i * size, (i + 1) * size))
+    },
+    [Symbol.dispose]() {
+      cache.begin?.dispose()
+      for (const { keys, values } of layers) {
+        keys.dispose()
+        values.dispose()
+      }
+    },
+  }
+}

@@ -1,0 +1,44 @@
+import { denseWeight, fail, fromBytes, quantizedWeight, showShape, uploadParts, type QuantizedOptions, type Tensor, type Weight } from "@thimble/core"
+import { ggufFormat, ggufTypes, type GgufFile } from "@thimble/formats"
+import { architectureOf } from "./architecture.ts"
+import type { Config } from "./config.ts"
+import { expectedTensors, type Expected } from "./expected.ts"
+import { ggufName } from "./gguf-names.ts"
+import { ggufRowOrder, inverse, reorderRows } from "./gguf-rows.ts"
+import { refuseNames } from "./tensors-safetensors.ts"
+
+/** Tensors that state a config, and no weights. */
+export const factorNames = ["rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"]
+
+/** Refuses a file that lacks what the config needs, or has more. */
+export function checkGgufNames(file: GgufFile, config: Config): void {
+  const a = architectureOf(config)
+  const want = new Set(expectedTensors(config).map((t) => ggufName(a, t)))
+  refuseNames(file.name, a.name, [...want].filter((name) => !file.entries.has(name)), [...file.entries.keys()].filter((name) => !want.has(name) && !factorNames.includes(name)))
+}
+
+/** Reads one tensor of a model: blocks stay packed, rows come in the order that models have. */
+export async function readGgufTensor(file: GgufFile, config: Config, expected: Expected, options: QuantizedOptions): Promise<readonly [string, Weight | Tensor]> {
+  const a = architectureOf(config), stored = ggufName(a, expected), { kind, name, path, role, shape } = expected
+  const entry = file.entries.get(stored)!
+  if (String(entry.shape) !== String(shape)) fail("shape", "loadModel", `${file.name}: tensor '${stored}' is ${showShape(entry.shape)}, not ${showShape(shape)}`, "does its metadata belong to it?")
+  const order = kind === "norm" ? undefined : ggufRowOrder(a, config, role)
+  const bytes = await file.bytes(stored), own = order === undefined ? bytes : reorderRows(bytes, inverse(order))
+  const { dtype } = ggufTypes[entry.type]
+  if (kind !== "matrix") {
+    if (dtype === undefined) fail("dtype", "loadModel", `${file.name}: tensor '${stored}' is ${entry.type}, and a vector is of floats`)
+    const values = fromBytes(own, shape, dtype!)
+    return [name, kind === "norm" && a.onePlus ? await minusOne(values) : values]
+  }
+  if (dtype !== undefined) return [path, denseWeight(fromBytes(own, shape, dtype))]
+  const format = ggufFormat(entry.type) ?? fail("dtype", "loadModel", `${file.name}: tensor '${stored}' is ${entry.type}, which no weight is stored in`)
+  const matrix = shape as [number, number]
+  return [path, quantizedWeight(format, matrix, uploadParts(format.split(own, matrix)), options)]
+}
+
+/** GGUF files have norms that multiply with 1 + weight as what they multiply with. */
+async function minusOne(values: Tensor): Promise<Tensor> {
+  const less = fromBytes(new Uint8Array(Float32Array.from(await values.data(), (v) => v - 1).buffer), values.shape, "f32")
+  values.dispose()
+  return less
+}

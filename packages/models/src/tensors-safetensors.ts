@@ -1,0 +1,58 @@
+import { denseWeight, fail, fromBytes, showShape, type DType, type Tensor, type Weight } from "@thimble/core"
+import type { SafetensorsFile } from "@thimble/formats"
+import { architectureOf, fileName } from "./architecture.ts"
+import type { BlockRole, Config } from "./config.ts"
+import { expectedTensors, type Expected } from "./expected.ts"
+
+/** Where a model's tensors are in a checkpoint: its names for them, which may lack a common root. */
+export interface Placed { readonly expected: Expected; readonly stored: string }
+
+/** Matches the names of a checkpoint with those that a model needs; what is missing or unknown is listed in one error. */
+export function placeTensors(file: string, config: Config, names: Iterable<string>): Placed[] {
+  const a = architectureOf(config), there = new Set(names), prefix = a.optionalPrefix
+  const spellings = (name: string): string[] => {
+    const all = [fileName(a, name), ...(a.aliases ?? []).filter(([pattern]) => pattern.test(name)).map(([pattern, other]) => name.replace(pattern, other))]
+    return [...all, ...all.filter((n) => prefix !== undefined && n.startsWith(prefix)).map((n) => n.slice(prefix!.length))]
+  }
+  const spelled = (name: string): string | undefined => spellings(name).find((n) => there.has(n))
+  const all = expectedTensors(config).map((expected) => ({ expected, stored: spelled(expected.name) }))
+  const missing = all.filter(({ stored }) => stored === undefined).map(({ expected }) => expected.name)
+  const used = new Set(all.map(({ stored }) => stored))
+  // A tied head may be written out all the same.
+  const head = config.tied && a.names.head !== undefined ? `${a.names.head}.weight` : undefined
+  const unknown = [...there].filter((name) => !used.has(name) && name !== head && !(a.ignored?.test(name) ?? false))
+  refuseNames(file, a.name, missing, unknown)
+  return all as Placed[]
+}
+
+/** One error for all names that do not fit. */
+export function refuseNames(file: string, architecture: string, missing: readonly string[], unknown: readonly string[]): void {
+  if (missing.length + unknown.length === 0) return
+  const part = (what: string, names: readonly string[]): string => (names.length > 0 ? `${what} ${names.join(", ")}` : "")
+  fail("format", "loadModel", `${file}: ${[part("has no", missing), part("has the unknown", unknown)].filter((p) => p !== "").join("; ")}`, `the architecture is ${architecture}`)
+}
+
+/** Whether a matrix is stored as [in, out]. */
+export const isTransposed = (config: Config, { kind, role }: Expected): boolean => kind === "matrix" && (architectureOf(config).transposed?.includes(role as BlockRole) ?? false)
+
+/** The matrix [rows, columns] of elements of `width` bytes, stored as [columns, rows]. */
+export function transposed(bytes: Uint8Array, rows: number, columns: number, width: number): Uint8Array {
+  const out = new Uint8Array(bytes.length)
+  for (let r = 0, to = 0; r < rows; r++)
+    for (let c = 0; c < columns; c++)
+      for (let b = 0, from = (c * rows + r) * width; b < width; b++) out[to++] = bytes[from + b]!
+  return out
+}
+
+const held: Readonly<Record<string, readonly [DType, width: number]>> = { F64: ["f64", 8], F32: ["f32", 4], F16: ["f16", 2], BF16: ["bf16", 2] }
+
+/** Reads one tensor of a model, as it is stored. */
+export async function readSafetensor(file: SafetensorsFile, config: Config, { expected, stored }: Placed): Promise<readonly [string, Weight | Tensor]> {
+  const entry = file.entries.get(stored)!, { kind, name, path, shape } = expected
+  const [dtype, width] = held[entry.dtype] ?? fail("dtype", "loadModel", `${file.name}: tensor '${stored}' is ${entry.dtype}, and models are of floats`)
+  const turned = isTransposed(config, expected), want = turned ? [...shape].reverse() : shape
+  if (String(entry.shape) !== String(want)) fail("shape", "loadModel", `${file.name}: tensor '${stored}' is ${showShape(entry.shape)}, not ${showShape(want)}`, "does config.json belong to it?")
+  const bytes = await file.bytes(stored)
+  const values = fromBytes(turned ? transposed(bytes, shape[0]!, shape[1]!, width) : bytes, shape, dtype)
+  return kind === "matrix" ? [path, denseWeight(values)] : [name, values]
+}
