@@ -12,7 +12,7 @@ interface Four {
 interface Eight { readonly name: string; readonly layer: string; readonly threshold: number; readonly tokens: number; readonly CA: string; readonly SCA: string; readonly CB: string; readonly SCB: string; readonly outlier_cols: string | null }
 interface Manifest { readonly bitsandbytes_4bit: readonly Four[]; readonly bitsandbytes_int8: readonly Eight[]; readonly bitsandbytes_blockwise8: { readonly q: string; readonly absmax: string } }
 
-const set = openGolden<Manifest>("bitsandbytes", new URL("../fixtures", import.meta.url))
+const set = await openGolden<Manifest>("bitsandbytes", new URL("../fixtures", import.meta.url))
 const floats = (name: string): Float32Array => set.array(name) as Float32Array
 const plain = (name: string): number[] => Array.from(set.array(name) as TypedArray)
 

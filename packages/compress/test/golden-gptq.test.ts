@@ -7,7 +7,7 @@ interface Case {
   readonly name: string; readonly layer: "A" | "B"; readonly bits: 4; readonly sym: boolean; readonly g: number; readonly act: boolean; readonly static: boolean
   readonly blocksize: number; readonly mse: boolean; readonly percdamp: number; readonly ints: string; readonly scales: string; readonly zeros: string; readonly g_idx: string; readonly ref_loss: number
 }
-const set = openGolden<{ readonly gptq: readonly Case[] }>("gptq", new URL("../fixtures", import.meta.url))
+const set = await openGolden<{ readonly gptq: readonly Case[] }>("gptq", new URL("../fixtures", import.meta.url))
 const numbers = (name: string): number[] => Array.from(set.array(name) as TypedArray, Number)
 
 describe("integers, grids and losses are the published code's, run in float64", () => {

@@ -7,7 +7,7 @@ interface Hqq { readonly name: string; readonly bits: 4; readonly group_size: nu
 interface Awq { readonly name: string; readonly mode: "llm-awq" | "autoawq-duo" | "auto_clip"; readonly bits: 4; readonly group_size: number; readonly loss_table: string; readonly scales_table: string; readonly best_ratio: number; readonly best_loss: number; readonly best_scales: string; readonly ints: string; readonly group_scales: string; readonly zeros: string; readonly best_max_val: string }
 interface Smooth { readonly name: string; readonly alpha: number; readonly act_absmax: string; readonly W2: string; readonly scales: string; readonly w8_per_channel_scale: string; readonly x8_per_token_scale: string; readonly w_int8: string; readonly x_int8: string }
 
-const set = openGolden<{ readonly hqq: readonly Hqq[]; readonly awq: readonly Awq[]; readonly smoothquant: readonly Smooth[] }>("gptq", new URL("../fixtures", import.meta.url))
+const set = await openGolden<{ readonly hqq: readonly Hqq[]; readonly awq: readonly Awq[]; readonly smoothquant: readonly Smooth[] }>("gptq", new URL("../fixtures", import.meta.url))
 const numbers = (name: string): number[] => Array.from(set.array(name) as TypedArray, Number)
 const near = (got: ArrayLike<number>, want: ArrayLike<number>, relative = 1e-11): void => {
   expect(got.length).toBe(want.length)
