@@ -2,7 +2,7 @@
 export interface Runner {
   /** Generates tokens after a prompt, each the most probable one; ms from the first token to the last, or to the only one. */
   generate(prompt: readonly number[], tokens: number): Promise<number>
-  /** Bytes that it knows it holds. */
+  /** The most bytes that it knows it held, its cache included. */
   held?(): number
 }
 

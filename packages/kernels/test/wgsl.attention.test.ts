@@ -22,23 +22,25 @@ const shapes: Shape[] = [
   { heads: 3, kvHeads: 1, tq: 1, tk: 270, d: 64 },
   { batch: 2, heads: 2, tq: 3, tk: 600, d: 8, dv: 9 },
   { heads: 4, kvHeads: 2, tq: 4, tk: 300, d: 5 },
-  { batch: 2, heads: 2, tq: 31, tk: 33, d: 8, dv: 5 },
+  // Tiles of many queries.
   { heads: 12, kvHeads: 1, tq: 11, tk: 20, d: 6 },
-  { heads: 2, kvHeads: 1, tq: 100, tk: 140, d: 40, dv: 72 },
+  { batch: 2, heads: 2, kvHeads: 1, tq: 40, tk: 140, d: 40, dv: 72 },
 ]
 
 describe.each(shapes)("$heads heads, $tq queries, $tk keys of $d", (shape) => {
   const { batch = 1, heads, tq, tk } = shape
   test("plain, causal, in a window, with an offset", async () => {
     const make = await inputs(shape)
-    const options: AttentionOptions[] = [{}, { scale: 0.3 }, { causal: true }, { causal: true, qOffset: tk - tq }, { causal: true, qOffset: 3, window: 2 }, { causal: true, qOffset: tk - tq, window: 290 }]
+    // A driver that runs on the CPU takes seconds to compile a tile.
+    const most: AttentionOptions[] = [{}, { causal: true, qOffset: tk - tq, window: 29, scale: 0.3 }]
+    const options = tq > 8 ? most : [...most, { causal: true }, { causal: true, qOffset: 3, window: 2 }, { causal: true, qOffset: tk - tq, window: 290 }]
     for (const o of options) await check(() => { const { q, k, v } = make(); return q.attention(k, v, o) })
   })
   test("masks of numbers and of truth values", async () => {
     const make = await inputs(shape)
     const numbers = await normal(4, batch * heads * tq * tk)
     await check(() => { const { q, k, v } = make(); return q.attention(k, v, { mask: tensor(numbers, { shape: [batch, heads, tq, tk] }), causal: true, qOffset: tk - tq }) })
-    await check(() => { const { q, k, v } = make(); return q.attention(k, v, { mask: tensor(numbers.slice(0, tk)).gt(-0.5) }) })
+    if (tq <= 8) await check(() => { const { q, k, v } = make(); return q.attention(k, v, { mask: tensor(numbers.slice(0, tk)).gt(-0.5) }) })
   })
   test("the length of a cache and the offset of queries are run-time values; a query that sees nothing gives NaN", async () => {
     const make = await inputs(shape)
@@ -51,7 +53,7 @@ describe.each(shapes)("$heads heads, $tq queries, $tk keys of $d", (shape) => {
   test("heads behind positions, 16-bit caches, epilogues", async () => {
     const make = await inputs(shape)
     await check(() => { const { q, k, v } = make(); return q.attention(k.cast("f16"), v.cast("f16"), { causal: true, qOffset: tk - tq }).mul(2).relu() }, 1e-3)
-    await check(() => { const { q, k, v } = make(); return q.attention(k, v).transpose(1, 2).reshape([batch * tq, -1]).add(1) })
+    if (tq <= 8) await check(() => { const { q, k, v } = make(); return q.attention(k, v).transpose(1, 2).reshape([batch * tq, -1]).add(1) })
   })
 })
 

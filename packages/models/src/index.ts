@@ -1,8 +1,9 @@
 /** @packageDocumentation Language models: architectures, key/value caches, loading and saving, generating text, evaluating. */
-export type { Activation, BlockRole, Config, ModelRole, RopeConfig, RopeScaling, Role } from "./config.ts"
+export { activations, type Activation } from "./config.ts"
+export type { BlockRole, Config, ModelRole, RopeConfig, RopeScaling, Role } from "./config.ts"
 export { architectureOf, type Architecture } from "./architecture.ts"
 export { architectures } from "./architectures/index.ts"
-export { readConfig, writeConfig, type JsonRow } from "./json.ts"
+export { readConfig, writeConfig, type JsonRow, type SizeField } from "./json.ts"
 export type { Json } from "./json-fields.ts"
 export type { Links, Slot } from "./links.ts"
 export type { BlockLinks, Channels, Part } from "./block-links.ts"

@@ -101,7 +101,7 @@ describe("files", () => {
       [{}, "'model_type' is missing"],
       [{ model_type: "mamba" }, "'model_type' is 'mamba'; known are llama, mistral"],
       [{ ...small.llama, hidden_size: "16" }, `'hidden_size' is "16", not a number`],
-      [{ ...small.llama, num_hidden_layers: 1e12 }, "'num_hidden_layers' is 1000000000000, not a whole number from 1"],
+      [{ ...small.llama, num_hidden_layers: 1e12 }, "'num_hidden_layers' is 1000000000000, not a whole number from 1 to 10000"],
       [{ ...small.llama, num_key_value_heads: 3 }, "'num_key_value_heads' is 3, which does not divide 4 heads"],
       [{ ...small.llama, hidden_act: "sine" }, "'hidden_act' is 'sine'; known are silu"],
       [{ ...small.llama, rope_scaling: { rope_type: "spiral" } }, "rope_scaling: 'rope_type' is 'spiral'; known are default, linear"],

@@ -34,7 +34,6 @@ export class ExpressionStream {
   private readonly axis: number
   private readonly coords: readonly (Local | undefined)[]
   private readonly position: Local
-  private readonly vectorOnly: boolean
   private accumulator: Local | undefined
   private readonly hoisted = new Map<Expr, { scalar: Local | undefined; splat: Local | undefined }>()
   private readonly bases = new Map<Expr, { base: Local; step: number; at?: Local }>()
@@ -42,13 +41,9 @@ export class ExpressionStream {
   private readonly uses = new Map<Expr, number>()
   private readonly seen = new Set<Expr>()
 
-  /**
-   * `roots` are all the expressions that will be asked for; `accumulator` is what `acc` reads. `vectorOnly`: four lanes are
-   * all that will be asked for, so that f16 values which do not change along the axis need not leave the vectors.
-   */
-  constructor(f: FunctionBuilder, env: Environment, axis: number, coords: readonly (Local | undefined)[], position: Local, roots: readonly Expr[], { accumulator, vectorOnly = false }: { accumulator?: Local; vectorOnly?: boolean } = {}) {
+  /** `roots` are all the expressions that will be asked for; `accumulator` is what `acc` reads. */
+  constructor(f: FunctionBuilder, env: Environment, axis: number, coords: readonly (Local | undefined)[], position: Local, roots: readonly Expr[], accumulator?: Local) {
     this.f = f
-    this.vectorOnly = vectorOnly
     this.env = env
     this.axis = axis
     this.coords = coords
@@ -70,8 +65,6 @@ export class ExpressionStream {
       return
     }
     if (!this.varies.get(e)) {
-      const half = this.vectorOnly ? halfIn(e) : undefined
-      if (half !== undefined) return this.hoistHalf(e, half, memo)
       const scalar = this.f.local(valueType(e.type))
       this.scalar(e, 0, memo, undefined)
       this.f.set(scalar)
@@ -87,23 +80,6 @@ export class ExpressionStream {
     }
     if (e.op === "load" && this.hoistAddress(e, memo)) return
     for (const s of e.src) this.hoist(s, memo)
-  }
-
-  /** The same f16 in all lanes, widened there. */
-  private hoistHalf(e: Expr, half: Expr, memo: Map<Expr, Local>): void {
-    const { f } = this, bits = f.local("v128"), splat = f.local("v128")
-    f.get(this.env.parameters[half.value]!)
-    this.scalar(half.src[0]!, 0, memo, undefined)
-    f.scale(2)
-    f.op("i32.add")
-    f.load("v128.load16_splat", 0, 0)
-    f.i32(16)
-    f.op("i32x4.shr_s")
-    f.set(bits)
-    for (const c of flatten([e])) if (c.op === "const") this.hoist(c, memo)
-    this.vector(e, 0, new Map([[half, bits]]))
-    f.set(splat)
-    this.hoisted.set(e, { scalar: undefined, splat })
   }
 
   /** An index that is linear along the axis: the address of position 0, and elements per step. */
@@ -343,14 +319,6 @@ export class ExpressionStream {
       }
     }
   }
-}
-
-/** The load of the 16 bits that an expression makes an f32 of, if that is all it does. */
-function halfIn(e: Expr): Expr | undefined {
-  if (e.op !== "bitcast" || e.type !== "f32") return undefined
-  const leaves = flatten([e]).filter((x) => x.op === "load" || x.op === "acc" || x.op === "scalar")
-  const [load] = leaves
-  return leaves.length === 1 && load!.op === "load" && load!.dtype === "i16" ? load : undefined
 }
 
 export function loadScalar(f: FunctionBuilder, dtype: DType, offset: number): void {

@@ -11,11 +11,8 @@ import { block, run, type Pieces, type Rounded } from "./quantized.ts"
 import { transpose4 } from "./pack.ts"
 import { multiplyAdd } from "./tile.ts"
 
-/** A value per group of W's row: one by one or four in a row; perhaps four that are computed together, and those of a run. */
-interface PerGroup extends Pick<Stream, "value"> {
-  readonly quad?: ((quad: Local) => void) | undefined
-  readonly inRun?: (() => Local[]) | undefined
-}
+/** A value per group of W's row: one by one or four in a row; perhaps four that are computed together. */
+interface PerGroup extends Pick<Stream, "value"> { readonly name: string; readonly quad?: ((quad: Local) => void) | undefined }
 
 type Four = readonly [number, number, number, number]
 /** Two vectors side by side: whose sums are in each, by pieces of the run; of halves, only that of the vector's number. */
@@ -31,7 +28,7 @@ const unitRows = 16
 /** The partial sums of four rows. */
 const slotBytes = 64
 
-export function productPhase({ dims, operands, bytes, result, threadScratch, constants, features: { relaxed, unsignedDot } }: Holes, pieces: Pieces, rounded: Rounded): { phase: Phase; threadScratchBytes: number } {
+export function productPhase({ dims, operands, bytes, runs, result, threadScratch, constants, features: { relaxed, unsignedDot } }: Holes, pieces: Pieces, rounded: Rounded): { phase: Phase; threadScratchBytes: number } {
   const { m, n, group } = dims as { m: number; n: number; group: number }
   const { perBlock, count: all, runBlocks, blocks, wholeBlocks } = pieces
   const whole = wholeBlocks * perBlock, perGroup = (group / block) * perBlock
@@ -42,6 +39,7 @@ export function productPhase({ dims, operands, bytes, result, threadScratch, con
   // A code of −128 has no absolute value in seven bits.
   const relaxedDot = relaxed && (unsignedDot === true || code.low >= -127)
   const oneZero = operands.zero?.constantAlong(0) && operands.zero.constantAlong(1)
+  const inRuns = runs(perGroup === 1 ? ["scale", "zero", "min"] : [], run)
   const rowFactors = roundUp(all * 4 * twins.length, 32)
   const phase: Phase = { units: ceilDiv(n, unitRows), emit(f, begin, end) {
     const [unit, row, rowEnd, i, b, xs, scales, sums, g, factors, at, partial, quad, number] = i32s(f, 14)
@@ -54,15 +52,15 @@ export function productPhase({ dims, operands, bytes, result, threadScratch, con
     /** What the sum of each piece of row `row` of W with row i of x is multiplied with; zeros and mins go to `rest`. Here b counts pieces. */
     const emitFactors = (): void => {
       const stream = (name: "scale" | "zero" | "min"): PerGroup | undefined =>
-        operands[name] && { quad: operands[name].quad?.bind(undefined, f, 1, [row, g]), inRun: operands[name].run?.bind(undefined, f, 1, run, [row, g], number), value: operands[name].along(f, 1, [row, g], g).value }
+        operands[name] && { name, quad: operands[name].quad?.bind(undefined, f, 1, [row, g]), value: operands[name].along(f, 1, [row, g], g).value }
       const [scale, zero, min] = [stream("scale")!, stream("zero"), stream("min")]
       /** The values of the run that is made, where they are made together. */
-      const made = new Map<PerGroup, Local[]>()
+      let made: ReadonlyMap<string, Local[]> = new Map()
       /** Pushes a per-group value for `count` pieces from b + from on, as a vector. */
       const perPiece = (s: PerGroup, integer: boolean, count: 1 | 4, from: number): void => {
         if (perGroup === 1 && count === 4) {
           // Runs and their halves are whole quads.
-          const own = made.get(s)
+          const own = made.get(s.name)
           if (own) f.get(own[from / 4]!)
           else if (s.quad) { f.get(b); f.i32(2); f.op("i32.shr_u"); f.i32(from / 4); f.op("i32.add"); f.set(quad); s.quad(quad) }
           else s.value(4, from)
@@ -109,10 +107,10 @@ export function productPhase({ dims, operands, bytes, result, threadScratch, con
         if (perGroup === 1) {
           f.assign(g, b)
           f.get(b); f.i32(3); f.op("i32.shr_u"); f.set(number)
-          for (const s of [scale, zero, min]) if (s?.inRun) made.set(s, s.inRun())
+          made = inRuns.along(f, row, number)
         }
         const [first, second] = [make(4, 0), make(4, 4)]
-        made.clear()
+        made = new Map()
         twins.forEach(({ lanes }, q) => lanes.forEach((own, lane) => {
           f.get(at); f.get(first); f.get(second); f.shuffle32(...own); f.store("v128.store", 32 * q + 16 * lane)
         }))
@@ -219,6 +217,8 @@ export function productPhase({ dims, operands, bytes, result, threadScratch, con
     f.forRange(unit, begin, end, 1, () => {
       f.get(unit); f.scale(unitRows); f.set(row)
       minimum(f, rowEnd, () => f.address(row, unitRows, 1), n)
+      f.address(allFactors, 4, rowFactors); f.set(at)
+      inRuns.prepare(f, row, rowEnd, at)
       // Four rows at a time, whose partial sums become one vector of results.
       f.forRange(first, row, rowEnd, 4, () => {
         f.address(first, 4, 1); f.set(end4)
@@ -253,7 +253,7 @@ export function productPhase({ dims, operands, bytes, result, threadScratch, con
       })
     })
   } }
-  return { phase, threadScratchBytes: 32 + m * slotBytes + 4 * rowFactors }
+  return { phase, threadScratchBytes: 32 + m * slotBytes + 4 * rowFactors + inRuns.bytes(unitRows) }
 }
 
 /** Pushes the sums of the lanes of four vectors of integers, a lane for each. */

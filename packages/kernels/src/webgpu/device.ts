@@ -14,6 +14,8 @@ import { failureOf, Pool, type Block, type Memory } from "./pool.ts"
 import { probeNumbers } from "./probe.ts"
 
 const pieceBytes = 2 ** 20
+/** Bind groups that are kept; graphs that are never the same would make more and more of them. */
+const mostGroups = 1 << 14
 
 interface Ready extends Executable {
   readonly emitted: Emitted
@@ -40,7 +42,7 @@ export async function webgpuDevice(options: AdapterOptions = {}): Promise<Webgpu
   } catch (e) {
     return fail("device", "open", `the adapter ${adapterName(adapter)} gives no device (${firstLine(e)})`)
   }
-  const told = featuresOf(gpu, adapter.info, instance.wgslLanguageFeatures ?? [], await probeNumbers(gpu))
+  const told = featuresOf(gpu, adapter.info, instance.wgslLanguageFeatures ?? [], options.numbers ?? (await probeNumbers(gpu)))
   const features = !hasMatrices(told) || (await matricesWork(gpu)) ? told : { ...told, matrices: [] }
   const own = new Opened(gpu, adapterName(adapter), features)
   return {
@@ -317,6 +319,7 @@ class Opened {
   private kept(key: string, bound: readonly Memory[], make: () => GPUBindGroup): GPUBindGroup {
     let group = this.groups.get(key)
     if (group === undefined) {
+      if (this.groups.size >= mostGroups) this.groups.clear()
       this.groups.set(key, (group = make()))
       this.made.bindGroups++
       for (const m of bound) m.block.dependents.add(key)

@@ -1,5 +1,6 @@
 // Where WebGPU comes from: the browser or Deno has it, in Node it is the npm package `webgpu` (Dawn).
 import { fail } from "@thimble/core"
+import type { Numbers } from "../wgsl/template/holes.ts"
 
 export interface AdapterOptions {
   /** A part of the adapter's name, in any case; the first that has it. */
@@ -7,6 +8,8 @@ export interface AdapterOptions {
   readonly powerPreference?: GPUPowerPreference
   /** Further options of Dawn, in Node: `backend=null`, say, compiles and computes nothing. */
   readonly dawn?: readonly string[]
+  /** What to take for granted of the driver's arithmetic instead of trying it out. */
+  readonly numbers?: Numbers
 }
 
 /** Everything `create` of the npm package returned. A device outlives its instance only until the next collection of garbage: then the process dies. */
@@ -85,11 +88,13 @@ async function namedAdapter(options: AdapterOptions, wanted: string, request: GP
 }
 
 /** What an adapter calls itself, as far as it tells. */
-export function adapterName({ info }: GPUAdapter): string {
-  const words = [info.vendor, info.architecture, info.device, info.description].filter((w) => w !== "")
+export function adapterName(adapter: GPUAdapter): string {
+  // Older browsers tell nothing.
+  const info = adapter.info as GPUAdapterInfo | undefined
+  const words = [info?.vendor, info?.architecture, info?.device, info?.description].filter((w) => w !== undefined && w !== "")
   return words.length === 0 ? "an unnamed adapter" : words.join(" ")
 }
 /** Whether the driver computes on the CPU, as SwiftShader, llvmpipe (lavapipe) and WARP do. */
 export function isSoftware(adapter: GPUAdapter): boolean {
-  return adapter.info.isFallbackAdapter || /swiftshader|llvmpipe|lavapipe|basic render driver/i.test(adapterName(adapter))
+  return adapter.info?.isFallbackAdapter === true || /swiftshader|llvmpipe|lavapipe|basic render driver/i.test(adapterName(adapter))
 }

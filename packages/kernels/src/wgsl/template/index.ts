@@ -1,6 +1,7 @@
 // The composites that the webgpu device has tuned kernels for, best first; everything else runs as its expansion.
 import type { Features, Template } from "./holes.ts"
 import { attentionFew } from "./attention.few.ts"
+import { attentionMany } from "./attention.many.ts"
 import { matmul } from "./matmul.ts"
 import { matmulFew } from "./matmul.few.ts"
 import { layerNorm, logSoftmax, rmsNorm, softmax } from "./rows.ts"
@@ -9,7 +10,7 @@ import { quantizedMatmul } from "./quantized.ts"
 export const templates: Readonly<Record<string, readonly Template[]>> = {
   matmul: [matmulFew, matmul],
   quantizedMatmul: [quantizedMatmul],
-  attention: [attentionFew],
+  attention: [attentionFew, attentionMany],
   softmax: [softmax],
   logSoftmax: [logSoftmax],
   layerNorm: [layerNorm],
