@@ -20,6 +20,8 @@ const half = ({ sub, lane, read }: Place): Expr =>
 
 const sixteenth = ({ column }: Place): Expr => div(column, i(16))
 const times = (at: Place, field: string, steps: Expr): Expr => mul(at.perBlock(field), cast(steps, "f32"))
+/** The same below zero. */
+const less = (at: Place, field: string, steps: Expr): Expr => mul(neg(at.perBlock(field)), cast(steps, "f32"))
 
 /** Eight pairs of 6-bit numbers in 12 bytes: the last four pairs keep their high bits with the first four. */
 function sixBits({ sub, read }: Place, which: "scale" | "min"): Expr {
@@ -29,14 +31,14 @@ function sixBits({ sub, read }: Place, which: "scale" | "min"): Expr {
   return select(lt(s, i(4)), and(first, i(63)), or(low, shl(shr(first, i(6)), i(4))))
 }
 const scale = (at: Place): Expr => times(at, "d", sixBits(at, "scale"))
-const min = (at: Place): Expr => neg(times(at, "dmin", sixBits(at, "min")))
+const min = (at: Place): Expr => less(at, "dmin", sixBits(at, "min"))
 
 export const kQuants = {
   Q2_K: {
     size, group: 16, layout: [["scales", "u8", 16], ["qs", "u8", 64], d, dmin], encode: encodeQ2K,
     code: (at) => pair(at, "qs"),
     scale: (at) => times(at, "d", and(at.read("scales", sixteenth(at)), i(15))),
-    min: (at) => neg(times(at, "dmin", shr(at.read("scales", sixteenth(at)), i(4)))),
+    min: (at) => less(at, "dmin", shr(at.read("scales", sixteenth(at)), i(4))),
   },
   Q3_K: {
     size, group: 16, layout: [["hmask", "u8", 32], ["qs", "u8", 64], ["scales", "u8", 12], d], encode: encodeQ3K,

@@ -134,7 +134,14 @@ export function productPhase({ dims, operands, bytes, runs, result, threadScratc
 
     // Multiplied with ones and added in pairs is one instruction; V8 would build these ones anew for each pairwise addition.
     const ones = constants.load(f, 0x00010001)
-    const dot = (codes: readonly Halves[], part: Part, place: Place): Local => dotOf(f, { x, place, ones, code, relaxed: relaxedDot }, codes, part)
+    const dot = (codes: readonly Halves[], part: Part, place: Place, narrow: boolean): Local => dotOf(f, { x, place, ones, code, relaxed: relaxedDot, narrow }, codes, part)
+    /** Pushes the sums of four parts, a lane for each. */
+    const four = (codes: readonly Halves[], parts: readonly Part[], place: Place): void => {
+      // Joined, an element of 16 bits holds what was four, each of two products per half.
+      const narrow = relaxedDot && code.low >= 0 && code.high * 127 * 2 * parts[0]!.halves.length * 4 <= 32767
+      joinFour(f, parts.map((part) => dot(codes, part, place, narrow)), narrow ? "i16x8.add" : "i32x4.add")
+      if (narrow) { f.get(ones); f.op("i32x4.dot_i16x8_s") }
+    }
     const x = f.local("i32")
 
     const emitProducts = (): void => {
@@ -146,9 +153,9 @@ export function productPhase({ dims, operands, bytes, runs, result, threadScratc
       f.forRange(b, 0, wholeBlocks / runBlocks, 1, () => {
         const codes = inRun.read()
         twins.forEach(({ lanes, halved }, q) => {
-          const joined = lanes.map((four, lane) => {
+          const joined = lanes.map((own, lane) => {
             const scaled = f.local("v128")
-            joinFour(f, four.map((piece) => dot(codes, halved ? { block: piece, halves: [lane as 0 | 1] } : halvesOf(pieces, piece), place)))
+            four(codes, own.map((piece) => (halved ? { block: piece, halves: [lane as 0 | 1] } : halvesOf(pieces, piece))), place)
             f.op("f32x4.convert_i32x4_s"); f.set(scaled)
             return scaled
           })
@@ -164,7 +171,7 @@ export function productPhase({ dims, operands, bytes, runs, result, threadScratc
         const joined = f.local("v128")
         f.assign(b, (2 * wholeBlocks) / runBlocks)
         const codes = code.runs(1, runBlocks / 2).along(f, [row, b], b).read()
-        joinFour(f, [0, 1, 2, 3].map((piece) => dot(codes, halvesOf(pieces, piece), plain)))
+        four(codes, [0, 1, 2, 3].map((piece) => halvesOf(pieces, piece)), plain)
         f.op("f32x4.convert_i32x4_s"); f.set(joined)
         f.get(at); f.load("v128.load"); f.set(factor)
         multiplyAdd(f, relaxed, () => f.get(joined), () => f.get(factor), last)
@@ -176,7 +183,7 @@ export function productPhase({ dims, operands, bytes, runs, result, threadScratc
         f.forRange(b, singles / perBlock, blocks, 1, () => {
           const codes = inBlock.read()
           for (let piece = 0; piece < perBlock; piece++) {
-            const product = dot(codes, halvesOf(pieces, piece), plain)
+            const product = dot(codes, halvesOf(pieces, piece), plain, false)
             f.get(product); f.op("f32x4.convert_i32x4_s"); f.set(product)
             f.get(at); f.load("v128.load32_splat", 4 * piece); f.set(factor)
             multiplyAdd(f, relaxed, () => f.get(product), () => f.get(factor), last)
@@ -256,19 +263,19 @@ export function productPhase({ dims, operands, bytes, runs, result, threadScratc
   return { phase, threadScratchBytes: 32 + m * slotBytes + 4 * rowFactors + inRuns.bytes(unitRows) }
 }
 
-/** Pushes the sums of the lanes of four vectors of integers, a lane for each. */
-function joinFour(f: FunctionBuilder, [a, b, c, d]: readonly Local[]): void {
+/** Pushes the sums of the 32-bit lanes of four vectors, a lane for each; the halves of lanes are summed apart if they are i16. */
+function joinFour(f: FunctionBuilder, [a, b, c, d]: readonly Local[], add: "i16x8.add" | "i32x4.add"): void {
   const pairs = [[a!, b!], [c!, d!]].map(([p, q]) => {
     const joined = f.local("v128")
     f.get(p!); f.get(q!); f.shuffle32(0, 4, 1, 5)
     f.get(p!); f.get(q!); f.shuffle32(2, 6, 3, 7)
-    f.op("i32x4.add"); f.set(joined)
+    f.op(add); f.set(joined)
     return joined
   })
   const [p, q] = pairs as [Local, Local]
   f.get(p); f.get(q); f.shuffle32(0, 1, 4, 5)
   f.get(p); f.get(q); f.shuffle32(2, 3, 6, 7)
-  f.op("i32x4.add")
+  f.op(add)
 }
 
 /** What a piece of a run is made of. */
@@ -279,10 +286,10 @@ const halvesOf = ({ perBlock }: Pieces, piece: number): Part =>
 /** How many bytes from `x` on the half of a block lies. */
 type Place = (block: number, half: number) => number
 /** What every product of a kernel has: where x is, a vector of ones (i16x8), bounds of the codes, whether they are relaxed. */
-interface Factor { readonly x: Local; readonly place: Place; readonly ones: Local; readonly code: Pick<ByteOperand, "low" | "high">; readonly relaxed: boolean }
+interface Factor { readonly x: Local; readonly place: Place; readonly ones: Local; readonly code: Pick<ByteOperand, "low" | "high">; readonly relaxed: boolean; /** Sums of two products are wanted, in 16 bits. */ readonly narrow: boolean }
 
-/** Σ x · code of a part, as four partial sums (i32x4). The codes of x are in ±127. */
-function dotOf(f: FunctionBuilder, { x, place, ones, code: { low, high }, relaxed }: Factor, codes: readonly Halves[], { block, halves }: Part): Local {
+/** Σ x · code of a part, as four partial sums (i32x4), or eight (i16x8) if `narrow`. The codes of x are in ±127. */
+function dotOf(f: FunctionBuilder, { x, place, ones, code: { low, high }, relaxed, narrow }: Factor, codes: readonly Halves[], { block, halves }: Part): Local {
   const product = f.local("v128")
   const factor = (half: 0 | 1): void => { f.get(x); f.load("v128.load", place(block, half)) }
   const inPairs = (): void => { f.get(ones); f.op("i32x4.dot_i16x8_s") }
@@ -292,7 +299,7 @@ function dotOf(f: FunctionBuilder, { x, place, ones, code: { low, high }, relaxe
       factor(half); f.get(codes[block]![half]); f.op("i16x8.relaxed_dot_i8x16_i7x16_s")
       if (n > 0) f.op("i16x8.add")
     })
-    inPairs()
+    if (!narrow) inPairs()
   } else halves.forEach((half, n) => {
     if (relaxed) {
       relaxedProduct(f, () => factor(half), codes[block]![half], low)
