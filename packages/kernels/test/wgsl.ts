@@ -1,6 +1,7 @@
 // Opens the webgpu device for tests of its templates, beside the reference device they are compared with.
-import { afterAll, beforeAll, expect } from "vitest"
+import { afterAll, beforeAll, beforeEach, expect } from "vitest"
 import { random, referenceDevice, useDevice, withDevice, type Device, type Tensor } from "@thimble/core"
+import { devices } from "../src/index.ts"
 import { webgpuDevice, type WebgpuDevice } from "../src/webgpu/device.ts"
 
 export type Data = Float32Array
@@ -9,12 +10,18 @@ const opened: WebgpuDevice[] = []
 /** The device, once the tests run. */
 export const gpu = (): WebgpuDevice => opened[0]!
 
-/** Opens the device before the tests of a file, and closes it after them. */
+/** Opens the device before the tests of a file, and closes it after them. Where there is none they are skipped; unattended runs must have it. */
 export function withGpu(): void {
-  beforeAll(async () => void opened.push(await webgpuDevice()))
+  let missing: string | undefined
+  beforeAll(async () => {
+    const found = (await devices()).find((d) => d.name === "webgpu")!
+    if (!found.available && process.env.CI === undefined) missing = `webgpu: ${found.reason}`
+    else opened.push(await webgpuDevice())
+  })
+  beforeEach(({ skip }) => skip(missing !== undefined, missing))
   afterAll(async () => {
     useDevice(reference)
-    await opened.pop()!.close()
+    await opened.pop()?.close()
   })
 }
 

@@ -1,5 +1,6 @@
-// Few rows times a weight stored in integer codes. A group of threads takes some rows of W; each thread rounds a block of
-// 32 activations to int8 itself, and multiplies it with its blocks of those rows: that costs less than another pass.
+// Few rows times a weight stored in integer codes. The threads of a workgroup round the activations to int8, each some blocks
+// of 32, and share them; then a group of them takes some rows of W, each thread every so many blocks. Where workgroup memory
+// is too small for all activations, each thread rounds those it needs.
 import { fixedSubgroup, joinAcross } from "./join.ts"
 import type { Features, Holes, Lanes, PassHoles, PassText, Template } from "./holes.ts"
 
@@ -26,6 +27,9 @@ export const quantizedMatmul: Template = {
   },
 }
 
+/** Workgroup memory for rounded activations, with room for joining sums. */
+const sharedBytes = ({ m, k }: Pick<Sizes, "m" | "k">, totals: number): number => m * k + ((m * k) / block) * 4 * (1 + totals) + threads * 4 * m
+
 interface Plan { readonly sizes: Sizes; readonly rows: number; readonly group: number; readonly perUnit: number; has(operand: string): boolean }
 
 function product(pass: PassHoles, features: Features, { sizes: { m, k, n, group: scaled }, rows, group, perUnit, has }: Plan): PassText {
@@ -40,19 +44,31 @@ function product(pass: PassHoles, features: Features, { sizes: { m, k, n, group:
   const joined = joinAcross(pass, features, { variables: sums, group, threads })
   const word = (name: string, i: number): string => `${name}[${i >> 2}][${i & 3}]`
   const needsSums = zero !== undefined || least !== undefined
-  const activations = each(m, (i) => `
-var q${i} = array<vec4<u32>, 2>();
-var step${i} = 0f;
-${each(pieces, (p) => `var total${i}_${p} = 0f;`).join("\n")}
-{
-${each(8, (e) => `let x${e} = ${x}(${i}, b * 8 + ${e});`).join("\n")}
+  // Rounds the block b of a row of x: sets the words q, the step and the sums of its pieces.
+  const round = (row: string, q: string, step: string, total: (piece: number) => string): string => `
+${each(8, (e) => `let x${e} = ${x}(${row}, b * 8 + ${e});`).join("\n")}
 let most = max(${each(2, (h) => `max(max(${each(4, (e) => `abs(x${4 * h + e})`).slice(0, 2).join(", ")}), max(${each(4, (e) => `abs(x${4 * h + e})`).slice(2).join(", ")}))`).join(", ")});
 let amax = max(max(most.x, most.y), max(most.z, most.w));
-step${i} = ${divide("amax", "127f")};
+${step} = ${divide("amax", "127f")};
 let rate = select(${divide("127f", "select(amax, 1f, amax == 0f)")}, 0f, amax == 0f);
-${each(8, (e) => `let r${e} = vec4<i32>(round(x${e} * rate));\n${word(`q${i}`, e)} = pack4xI8(r${e});`).join("\n")}
-${needsSums ? each(pieces, (p) => `{ let s = ${each(words, (e) => `r${p * words + e}`).join(" + ")}; total${i}_${p} = f32(s.x + s.y + s.z + s.w); }`).join("\n") : ""}
-}`).join("\n")
+${each(8, (e) => `let r${e} = vec4<i32>(round(x${e} * rate));\n${word(q, e)} = pack4xI8(r${e});`).join("\n")}
+${needsSums ? each(pieces, (p) => `{ let s = ${each(words, (e) => `r${p * words + e}`).join(" + ")}; ${total(p)} = f32(s.x + s.y + s.z + s.w); }`).join("\n") : ""}`
+  const shares = sharedBytes({ m, k }, needsSums ? pieces : 0) <= features.sharedBytes
+  const rounding = !shares ? "" : `
+for (var e = thread; e < ${m * blocks}; e += ${threads}) {
+let row = e / ${blocks};
+let b = e % ${blocks};
+var q = array<vec4<u32>, 2>();
+${round("row", "q", "steps[e]", (p) => `totals[e * ${pieces} + ${p}]`)}
+codes[row * ${2 * blocks} + b] = q[0];
+codes[row * ${2 * blocks} + ${blocks} + b] = q[1];
+}
+workgroupBarrier();`
+  // Halves of the blocks lie apart, so that neighbouring threads read neighbouring words.
+  const activations = each(m, (i) => shares
+    ? [`let q${i} = array<vec4<u32>, 2>(codes[${i * 2 * blocks} + b], codes[${(2 * i + 1) * blocks} + b]);`, `let step${i} = steps[${i * blocks} + b];`,
+      ...(needsSums ? each(pieces, (p) => `let total${i}_${p} = totals[(${i * blocks} + b) * ${pieces} + ${p}];`) : [])].join("\n")
+    : [`var q${i} = array<vec4<u32>, 2>();`, `var step${i} = 0f;`, ...each(pieces, (p) => `var total${i}_${p} = 0f;`), "{", round(String(i), `q${i}`, `step${i}`, (p) => `total${i}_${p}`), "}"].join("\n")).join("\n")
   const products = each(rows, (r) => `
 {
 let row = min(first + ${r}, ${n - 1});
@@ -74,8 +90,9 @@ ${each(pieces, (p) => {
     ? `if (first < ${n}) { ${finish}(${i}, first / ${rows}, vec${rows}<f32>(${each(rows, (r) => `sum${i}_${r}`).join(", ")})); }`
     : each(rows, (r) => `if (first + ${r} < ${n}) { ${finish}(${i}, first + ${r}, sum${i}_${r}); }`).join("\n")).join("\n")
   return {
-    declarations: joined.declarations,
-    body: `
+    declarations: [joined.declarations, ...(shares ? [`var<workgroup> codes: array<vec4<u32>, ${2 * m * blocks}>;`, `var<workgroup> steps: array<f32, ${m * blocks}>;`] : []),
+      ...(shares && needsSums ? [`var<workgroup> totals: array<f32, ${m * blocks * pieces}>;`] : [])].join("\n"),
+    body: `${rounding}
 let first = unit * ${perUnit} + thread / ${group} * ${rows};
 ${sums.map((v) => `var ${v} = 0f;`).join("\n")}
 for (var b = thread % ${group}; b < ${blocks}; b += ${group}) {
