@@ -1,4 +1,4 @@
-import { bf16Value, bytesOf, decode, dtypes, encode, f16Value, fail, scalarOf, showKernel, sizeOf, ThimbleError, type Buffer, type Call, type Device, type DType, type Executable, type Kernel } from "@thimble/core"
+import { bf16Value, bytesOf, dtypes, encode, f16Value, fail, showKernel, sizeOf, ThimbleError, type Buffer, type Call, type Device, type DType, type Executable, type Kernel } from "@thimble/core"
 import { emitKernel, isWide, specials, type Argument, type Source } from "./emit.ts"
 import { startLibrary, type Gpu, type GpuKernel, type GpujsMode, type Result } from "./library.ts"
 

@@ -89,7 +89,7 @@ ${finished.join("\n")}
 }
 
 /** Neighbours across the vectors side by side: a thread takes a few of those, and every so many of the terms. */
-function columns({ dims, features }: Holes, s: Sides): ReturnType<Template["passes"]>[number] {
+function columns({ dims }: Holes, s: Sides): ReturnType<Template["passes"]>[number] {
   const across = lanesFor(s.manyOperand, s.many, 8), wide = 8, deep = threads / wide
   const perUnit = wide * across, units = Math.ceil(s.many / perUnit)
   return {
