@@ -9,9 +9,7 @@ const folder = new URL("../../formats/fixtures/stories260K/", import.meta.url), 
 const webgpu = (await devices()).find((d) => d.name === "webgpu")!
 if (!webgpu.available && process.env.CI === undefined) test.skip(`webgpu: ${webgpu.reason}`, () => {})
 
-// A driver that computes on the CPU takes a tenth of a second for a word.
-const tellers: readonly (readonly [name: string, words: number])[] = [["wasm", 256], ...(webgpu.available || process.env.CI !== undefined ? [["webgpu", 60] as const] : [])]
-describe.each(tellers)("on %s", (name, words) => {
+describe.each(["wasm", ...(webgpu.available || process.env.CI !== undefined ? ["webgpu"] : [])])("on %s", (name) => {
   let device: Device
   beforeAll(async () => void (device = await open(name)))
   afterAll(async () => {
@@ -29,16 +27,14 @@ describe.each(tellers)("on %s", (name, words) => {
     let cache = createCache(model, { length: 257 }), id = model.config.bos!
     await realize(...tensorsOf(cache))
     const told: number[] = []
-    for (let position = 0; position < words; position++) {
+    for (let position = 0; position < 256; position++) {
       const made = await step(cache, BigInt(id), BigInt(position))
       cache = made.cache
       id = await made.next.item()
       if (id === model.config.bos) break
       told.push(id)
     }
-    const whole = readFileSync(new URL("greedy.txt", own), "utf8"), text = model.tokenizer!.decode(told)
-    expect(text).toBe(words < 256 ? whole.slice(0, text.length) : whole)
-    expect(told.length).toBeGreaterThan(0.8 * words)
+    expect(model.tokenizer!.decode(told)).toBe(readFileSync(new URL("greedy.txt", own), "utf8"))
     expect(step.programs).toBe(1)
   })
 })
