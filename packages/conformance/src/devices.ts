@@ -14,7 +14,7 @@ async function webgpuRows(): Promise<DeviceRow[]> {
   }
   // A driver that runs on the CPU compiles slowly.
   const tiny = "results below the normal numbers may be zero"
-  return [{ name: "webgpu", open: () => open("webgpu"), f64: false, subnormals: false, share: 0.5, skips: { "mul.6": tiny, "div.6": tiny, "atan2.1": tiny } }]
+  return [{ name: "webgpu", open: () => open("webgpu"), f64: false, subnormals: false, share: 0.3, skips: { "mul.6": tiny, "div.6": tiny, "atan2.1": tiny } }]
 }
 
 /** Tests run in Node, or on a page: there with few cases, for shaders that a driver without a GPU compiles. */
