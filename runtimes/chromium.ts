@@ -1,28 +1,12 @@
-import { accessSync, constants, readFileSync } from "node:fs"
+import { readFileSync } from "node:fs"
 import { createServer, type Server } from "node:http"
 import type { AddressInfo } from "node:net"
-import { delimiter, join, normalize } from "node:path"
+import { join, normalize } from "node:path"
 import { chromium, type Browser } from "playwright-core"
 import { othersOf, out, packages } from "./build.ts"
+import { chromiumFlags } from "./installed.ts"
 
-/** The browser that is installed: the one that CHROMIUM names, or one of the usual names on the path. */
-export function findChromium(): string | undefined {
-  const folders = (process.env.PATH ?? "").split(delimiter)
-  const named = process.env.CHROMIUM ? [process.env.CHROMIUM] : ["chromium", "chromium-browser", "google-chrome"].flatMap((name) => folders.map((folder) => join(folder, name)))
-  return named.find((file) => {
-    try {
-      accessSync(file, constants.X_OK)
-      return true
-    } catch {
-      return false
-    }
-  })
-}
-
-export const launch = (executablePath: string): Promise<Browser> => chromium.launch({
-  executablePath,
-  args: ["--headless", "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
-})
+export const launch = (executablePath: string): Promise<Browser> => chromium.launch({ executablePath, args: [...chromiumFlags] })
 
 /** What a server may send with its pages. */
 export interface Headers {

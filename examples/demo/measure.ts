@@ -32,13 +32,17 @@ export interface Row {
 export async function measure(name: string, model: Model, original: Model, { text, protocol, prompt, count }: Trial, signal?: AbortSignal): Promise<Row> {
   const { results: [result] } = await evaluate(model, { reference: original, metrics: [klDivergence(text, protocol)], ...(signal && { signal }) })
   const write = async (): Promise<{ ids: number[]; tokensPerSecond: number }> => {
-    const ids: number[] = []
-    let begun = 0
+    const ids: number[] = [], times: number[] = []
+    let before = performance.now()
     for await (const { id } of model.generate(prompt, { maxTokens: count, ...(signal && { signal }) }).tokens()) {
-      // The first token comes with the reading of the prompt.
-      if (ids.push(id) === 1) begun = performance.now()
+      const now = performance.now()
+      ids.push(id)
+      times.push(now - before)
+      before = now
     }
-    return { ids, tokensPerSecond: ((ids.length - 1) * 1000) / (performance.now() - begun) }
+    // The first token comes with the reading of the prompt. A median, because other programs get in the way.
+    const each = times.slice(1).sort((a, b) => a - b)
+    return { ids, tokensPerSecond: 1000 / (each[each.length >> 1] ?? NaN) }
   }
   // The first time is that of compilers: only the second is timed.
   await write()

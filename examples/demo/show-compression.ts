@@ -28,7 +28,7 @@ export async function showCompression({ model: path, device, seed, out, signal, 
   console.log(`\n── drawn, temperature 0.8, top-p 0.95, seed ${seed}\n${prompt}${(await model.generate(prompt, { ...prompted, temperature: 0.8, topP: 0.95, seed }).done()).text}\n`)
 
   const chapters = ofSource((await prose()).heldOut, "Moby Dick")
-  const bar = progress("compressing and measuring {bar} {value}/{total} · {name}", schemes.length + 1)
+  const bar = progress("compressing and measuring {bar} {value}/{total} · {name}", schemes.length + 1, { name: "" })
   const rows = await compare(model, {
     schemes, name: "BF16", file: "gguf", out, signal, prompt, count,
     text: joined(chapters), protocol: {},

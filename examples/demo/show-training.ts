@@ -19,7 +19,7 @@ export async function showTraining({ device, prompt = "The whale ", seconds, sto
   const corpus = await mobyDick()
   console.log(`${corpus.name}: ${count(corpus.training.length)} bytes to train on, the last ${count(corpus.heldOut.length)} held out. A byte is a token.`)
   console.log(`Llama-shaped model: ${config.layers} layers of width ${config.width}, ${config.heads} heads on ${config.kvHeads} key heads, context ${config.context}; on ${device}.`)
-  const bar = progress("training {bar} step {value}/{total} · loss {loss} · {speed} tokens/s", options.steps ?? 0)
+  const bar = progress("training {bar} step {value}/{total} · loss {loss} · {speed} tokens/s", options.steps ?? 0, { loss: "?", speed: "?" })
   const { rows } = await trainAndCompare({
     ...options, corpus, config, protocol, batch, seconds, prompt, count: 110, ...(stop !== undefined && { stop }),
     onStep({ step, steps, loss, tokensPerSecond }) {

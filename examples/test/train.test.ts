@@ -1,18 +1,18 @@
 import { mkdtemp, readFile, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { castTo, memory, random, tensorsOf, type Device } from "@thimble/core"
+import { memory, random, tensor, tensorsOf, type Device } from "@thimble/core"
 import { openSafetensors, openTokenizer, type Tokenizer } from "@thimble/formats"
 import { open } from "@thimble/kernels"
+import { evaluate, loadModel, perplexity } from "@thimble/models"
 import fc from "fast-check"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
-import { initialize } from "../demo/model.ts"
-import { train, type TrainOptions } from "../demo/train.ts"
 import { learnVocabulary, spelling, words } from "../train/bpe.ts"
 import { openCheckpoint, saveCheckpoint } from "../train/checkpoint.ts"
 import { curve } from "../train/curve.ts"
-import { exportModel, rounded } from "../train/export.ts"
-import { scorer } from "../train/score.ts"
+import { asModel, exportModel } from "../train/export.ts"
+import { train, type TrainOptions } from "../train/loop.ts"
+import { forward, initialize } from "../train/model.ts"
 import { plain, prose, tokens } from "../train/text.ts"
 import { endOfText, learnTokenizer } from "../train/tokenizer.ts"
 
@@ -112,29 +112,32 @@ describe("a checkpoint", () => {
 })
 
 describe("the exported model", () => {
-  test("has the names and shapes of transformers, in bf16, and scores as it did", async () => {
+  test("is the model that was trained, rounded to bf16, by the names of transformers", async () => {
     const options = await some(), before = memory().tensors
     const { parameters } = await train(options)
-    const shipped = await rounded(parameters), path = join(folder, "model")
-    await exportModel(path, shipped, config, 275, learnTokenizer([sample], 276))
+    const path = join(folder, "model")
+    await exportModel(path, parameters, config, 275, learnTokenizer([sample], 276))
     await using file = await openSafetensors(join(path, "model.safetensors"))
     expect(file.entries.size).toBe(2 + 9 * config.layers)
     expect(file.entries.get("model.layers.1.self_attn.k_proj.weight")).toMatchObject({ dtype: "BF16", shape: [16, 32] })
-    {
-      using read = await file.tensor("model.layers.1.mlp.down_proj.weight")
-      using wide = castTo(read, "f32")
-      expect(await wide.data()).toEqual(await shipped.blocks[1]!.down.dense().data())
-    }
     expect(JSON.parse(await readFile(join(path, "config.json"), "utf8"))).toMatchObject({ architectures: ["LlamaForCausalLM"], num_key_value_heads: 2, tie_word_embeddings: true, bos_token_id: 275 })
 
-    const { score, dispose } = scorer(config, options.text as Int32Array, { begin: 275, batch: 4, blocks: 8 })
-    const exact = await score(parameters), short = await score(shipped)
-    dispose()
-    expect(exact.tokens).toBe(8 * 15)
-    expect(exact.perplexity).toBeLessThan(276)
-    expect(Math.abs(Math.log(exact.perplexity / short.perplexity))).toBeLessThan(0.02)
-    for (const t of tensorsOf([parameters, shipped])) t.dispose()
+    const loaded = await loadModel(path), trained = asModel(parameters, config)
+    expect([loaded.config.bos, loaded.config.eos, loaded.tokenizer?.bos]).toEqual([275, [275], 275])
+    const metrics = [perplexity([...options.text].slice(0, 150), { bos: 275 })] as const
+    const [exact, short] = [await evaluate(trained, { metrics }), await evaluate(loaded, { metrics })].map((r) => r.results[0])
+    expect(exact!.protocol).toMatchObject({ scored: 150, context: 16, stride: 15, bos: 275 })
+    expect(exact!.perplexity).toBeLessThan(276)
+    expect(Math.abs(exact!.value - short!.value)).toBeLessThan(0.02)
+    for (const t of tensorsOf([parameters, loaded])) t.dispose()
     expect(memory().tensors).toBe(before)
+  })
+  test("computes in `models` what it computed in training", async () => {
+    const parameters = await initialize(config, random.key(5)), ids = tensor(Int32Array.from({ length: 32 }, (_, i) => (i * 37) % 276), { shape: [2, 16] })
+    const [written, loaded] = [forward(parameters, config, ids), asModel(parameters, config).forward(ids)]
+    const [a, b] = [await written.data(), await loaded.data()]
+    expect(Math.max(...a.map((v, i) => Math.abs(v - b[i]!)))).toBeLessThan(1e-5)
+    for (const t of [...tensorsOf(parameters), ids, written, loaded]) t.dispose()
   })
 })
 

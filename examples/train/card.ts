@@ -82,7 +82,7 @@ gradients clipped to norm 1; the learning rate rises to ${rate} in ${warmup} ste
 cosine${stop < steps ? ` of ${n(steps)} steps` : ""}${cooldown > 0 ? `, and in the last ${n(cooldown)} steps before step ${n(stop)} evenly to 0` : ""}. Seed ${seed}. In f32, rounded to bf16 at the end. The same command gives the same files:
 
 \`\`\`sh
-node examples/train.ts --steps ${steps}${stop < steps ? ` --stop ${stop}` : ""}${cooldown > 0 ? ` --cooldown ${cooldown}` : ""} --batch ${batch} --rate ${rate} --warmup ${warmup} --seed ${seed}
+npx -y pnpm@12.21.0 train --steps ${steps}${stop < steps ? ` --stop ${stop}` : ""}${cooldown > 0 ? ` --cooldown ${cooldown}` : ""} --batch ${batch} --rate ${rate} --warmup ${warmup} --seed ${seed}
 \`\`\`
 
 ![Loss by step](loss.svg)

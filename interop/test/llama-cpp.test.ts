@@ -4,16 +4,17 @@ import { join } from "node:path"
 import { softmax, tensor } from "@thimble/core"
 import type { GgmlName } from "@thimble/formats"
 import { open } from "@thimble/kernels"
-import { loadModel, type Model } from "@thimble/models"
+import { loadModel, saveModel, type Model } from "@thimble/models"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { openLlamaCpp } from "../llama-cpp.ts"
-import { saveRandomLlama } from "../random-llama.ts"
+import { randomLlama, storedAs } from "../random-llama.ts"
 
-let folder: string
+let folder: string, model: Model
 const measured: string[] = []
 beforeAll(async () => {
   await open("wasm")
   folder = await mkdtemp(join(tmpdir(), "thimble-interop-"))
+  model = await randomLlama()
 })
 afterAll(async () => {
   console.log(`largest difference of a probability\n${measured.join("\n")}`)
@@ -37,7 +38,7 @@ const largestDifference = (a: readonly Float64Array[], b: readonly Float64Array[
 describe.each(bounds)("a model of random weights in %s, written here, read by llama.cpp", (type, bound) => {
   test(`gives the same tokens, with probabilities that differ by no more than ${bound}`, async () => {
     const path = join(folder, `${type}.gguf`)
-    await saveRandomLlama(path, type)
+    await saveModel(await storedAs(model, type), path)
     await using theirs = await openLlamaCpp(path, { contextSize: 256, vocabulary: 512 })
     const { ids, probabilities } = await theirs.continuation(prompt, count)
     expect(new Set(ids).size).toBeGreaterThan(20)
@@ -54,8 +55,8 @@ describe.each(bounds)("a model of random weights in %s, written here, read by ll
 
 test("texts are the same tokens", async () => {
   const path = join(folder, "tokens.gguf")
-  await saveRandomLlama(path, "Q8_0")
+  await saveModel(model, path)
   await using theirs = await openLlamaCpp(path, { contextSize: 64, vocabulary: 512 })
-  const { tokenizer } = await loadModel(path)
-  for (const text of ["abc", " hello world", "Zürich\n\n日本 🦊", "", "  two  spaces "]) expect([text, theirs.tokens(text)]).toEqual([text, tokenizer!.encode(text)])
+  // Of spaces side by side, and around a text, sentencepiece leaves out all but one where a model says so; llama.cpp never does.
+  for (const text of ["abc", "hello world", "Once upon a time, there was a little girl.", "Zürich\n\n日本 🦊", ""]) expect([text, theirs.tokens(text)]).toEqual([text, model.tokenizer!.encode(text)])
 })

@@ -2,7 +2,8 @@ import { availableParallelism } from "node:os"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import type { Browser, Page } from "playwright-core"
 import type { Verdict } from "../check/check.ts"
-import { findChromium, launch, serve, type Headers } from "../chromium.ts"
+import { launch, serve, type Headers } from "../chromium.ts"
+import { findChromium } from "../installed.ts"
 
 const file = findChromium()
 /** The least that a strict page must allow. */

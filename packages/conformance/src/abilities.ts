@@ -12,17 +12,21 @@ export interface DeviceRow {
   readonly subnormals?: boolean
   /** Share of the usual random cases that it is tried with. */
   readonly share?: number
+  /** How many of an op's given cases it is tried with; all unless given. */
+  readonly corners?: number
   /** Golden op or case → why this device does not run it. */
   readonly skips?: Readonly<Record<string, string>>
   /** Op of the table → why this device does not run it. */
   readonly unsupported?: Readonly<Partial<Record<OpName, string>>>
 }
 
-type Abilities = Pick<DeviceRow, "f64" | "subnormals" | "share">
+type Abilities = Pick<DeviceRow, "f64" | "subnormals" | "share" | "corners">
 const lacks = ({ f64 = true, subnormals = true }: Abilities): Lacks => ({ f64: !f64, subnormals: !subnormals })
 /** What a device is tried with in place of these arguments. */
 export const argumentsFor = <A>(entry: Abilities, args: A): A => without(lacks(entry), args)
 /** The name under which devices that are tried with the same arguments share what is expected. */
-export const sharedBy = (entry: Abilities, op: string): string => `${op} ${JSON.stringify([lacks(entry), entry.share])}`
+export const sharedBy = (entry: Abilities, op: string): string => `${op} ${JSON.stringify([lacks(entry), entry.share, entry.corners])}`
 /** How many random cases a device is tried with where others are with `few`. */
 export const casesFor = ({ share = 1 }: Abilities, few: number): number => Math.max(2, Math.round(few * share))
+/** Which of an op's given cases a device is tried with. */
+export const cornersFor = (entry: Abilities, given: readonly unknown[] = []): readonly unknown[] => given.slice(0, entry.corners).map((args) => argumentsFor(entry, args))

@@ -1,11 +1,8 @@
-import { readFileSync } from "node:fs"
-import { fileURLToPath } from "node:url"
-import { join } from "node:path"
 import { sizeOf, tensor, type DType, type Tensor, type TypedArray } from "@thimble/core"
 
 /**
  * Golden sets: values recorded from other implementations. A set is a folder with `manifest.json` and one little-endian
- * file of row-major tensors; they lie in `fixtures/golden` of a package, or in the folder that THIMBLE_GOLDEN names.
+ * file of row-major tensors; they lie in `fixtures/golden` of a package, or in the folder that THIMBLE_GOLDEN names by its whole path.
  */
 export interface GoldenSet<M> {
   readonly manifest: M & GoldenManifest
@@ -27,15 +24,25 @@ const arrays = {
   u8: Uint8Array, u16: Uint16Array, u32: Uint32Array, bool: Uint8Array,
 } as const
 
-/** The folder of a set, e.g. `ops`: among a package's `fixtures`, this one's unless given, or where THIMBLE_GOLDEN says. */
-export const goldenFolder = (name: string, fixtures: URL = new URL("../fixtures", import.meta.url)): string =>
-  join(process.env.THIMBLE_GOLDEN ?? join(fileURLToPath(fixtures), "golden"), name)
+/** A file of a set, e.g. of `ops`: among a package's `fixtures`, this one's unless given, or where THIMBLE_GOLDEN says. */
+export function goldenFile(set: string, file: string, fixtures: URL = new URL("../fixtures", import.meta.url)): URL {
+  const folder = globalThis.process?.env?.THIMBLE_GOLDEN
+  return new URL(`${folder ? `file://${folder}` : `${fixtures}/golden`}/${set}/${file}`)
+}
+/** What is in a file: on disk, or on the server of a page. */
+export async function contentsOf(file: URL): Promise<Uint8Array<ArrayBuffer>> {
+  // Named at run time, so that nothing looks for it on a page.
+  const disk = "node:fs/promises"
+  if (file.protocol === "file:") return new Uint8Array(await ((await import(/* @vite-ignore */ disk)) as typeof import("node:fs/promises")).readFile(file))
+  const response = await fetch(file)
+  return response.ok ? new Uint8Array(await response.arrayBuffer()) : fault(`${file}: ${response.status}`)
+}
+export const jsonOf = async <T>(file: URL): Promise<T> => JSON.parse(new TextDecoder().decode(await contentsOf(file))) as T
 
 /** Opens the set in the folder `name`. M describes its manifest beyond the stored tensors. */
-export function openGolden<M>(name: string, fixtures?: URL): GoldenSet<M> {
-  const folder = goldenFolder(name, fixtures)
-  const manifest = JSON.parse(readFileSync(join(folder, "manifest.json"), "utf8")) as M & GoldenManifest
-  const bytes = new Uint8Array(readFileSync(join(folder, manifest.file))).buffer
+export async function openGolden<M>(name: string, fixtures?: URL): Promise<GoldenSet<M>> {
+  const manifest = await jsonOf<M & GoldenManifest>(goldenFile(name, "manifest.json", fixtures))
+  const bytes = (await contentsOf(goldenFile(name, manifest.file, fixtures))).buffer
   const entry = (t: string): GoldenEntry => manifest.tensors[t] ?? fault(`no tensor '${t}' in golden set ${name}`)
   const array = (t: string): GoldenArray => {
     const { dtype, shape, offset } = entry(t)

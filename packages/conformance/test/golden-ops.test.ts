@@ -7,7 +7,7 @@ import { runCasts } from "../src/golden/cast.ts"
 import { rows } from "../src/golden/rows.ts"
 import { skips } from "../src/golden/skips.ts"
 
-const set = openGolden<OpsManifest>("ops")
+const set = await openGolden<OpsManifest>("ops")
 const cases = set.manifest.cases.filter((c) => c.op !== "cast")
 const names = [...new Set(cases.map((c) => c.op))]
 

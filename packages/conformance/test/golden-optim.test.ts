@@ -15,7 +15,7 @@ interface Manifest {
   readonly clip_grad_norm: { readonly max_norm: number; readonly total_norm: number; readonly clipped: readonly string[] }
   readonly schedules: readonly Recorded[]
 }
-const set = openGolden<Manifest>("ops")
+const set = await openGolden<Manifest>("ops")
 const { optimizers, clip_grad_norm: clip, schedules: recorded } = set.manifest
 
 /** torch's optimizers, from its arguments to ours. */

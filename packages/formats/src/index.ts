@@ -24,7 +24,7 @@ export type { DecodeStream, DecodeTextOptions, EncodeTextOptions, Tokenizer } fr
 export type { ChatMessage, ChatOptions } from "./tokenizer/chat.ts"
 export { openSentencePiece, readSentencePiece } from "./tokenizer/sentencepiece.ts"
 export { openTokenizer, type TokenizerOptions } from "./tokenizer/json.ts"
-export type { Pieces, PieceType } from "./tokenizer/pieces.ts"
+export { pieceTypes, type Pieces, type PieceType } from "./tokenizer/pieces.ts"
 export type { Normalization } from "./tokenizer/normalize.ts"
 export type { Charsmap } from "./tokenizer/charsmap.ts"
 export { ggufPreTokenizers, ggufTokenizer, type GgufTokenizerOptions } from "./tokenizer/gguf.ts"

@@ -1,9 +1,6 @@
-import { createHash } from "node:crypto"
-import { readFileSync } from "node:fs"
-import { join } from "node:path"
 import { quantizedWeight, uploadParts, type Tensor, type Weight } from "@thimble/core"
 import { describe, expect, test } from "vitest"
-import { goldenFolder } from "../../conformance/src/golden.ts"
+import { contentsOf, goldenFile, jsonOf } from "../../conformance/src/golden.ts"
 import { encodeGguf, encodeSafetensors, ggml, ggufTypes, openGguf, openSafetensors, type GgmlName, type GgufTensor, type GgufValue, type RawTensor } from "../src/index.ts"
 
 interface Recorded {
@@ -14,9 +11,9 @@ interface Recorded {
   }
   readonly safetensors: { readonly file: string; readonly header: Readonly<Record<string, { dtype: string; shape: number[]; data_offsets: [number, number] }>>; readonly header_nbytes: number; readonly hex: Readonly<Record<string, string>> }
 }
-const folder = goldenFolder("containers", new URL("../fixtures", import.meta.url))
-const recorded = JSON.parse(readFileSync(join(folder, "containers.json"), "utf8")) as Recorded
-const read = (file: string): Uint8Array => new Uint8Array(readFileSync(join(folder, file)))
+const fileOf = (name: string): URL => goldenFile("containers", name, new URL("../fixtures", import.meta.url))
+const recorded = await jsonOf<Recorded>(fileOf("containers.json"))
+const read = (file: string): Promise<Uint8Array> => contentsOf(fileOf(file))
 
 /** A value as the record spells it: 64-bit integers in decimal. */
 function plain({ value, ...v }: GgufValue): readonly [type: string, value: unknown] {
@@ -26,30 +23,32 @@ function plain({ value, ...v }: GgufValue): readonly [type: string, value: unkno
 async function joined(pieces: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
   const all: Uint8Array[] = []
   for await (const piece of pieces) all.push(piece)
-  return new Uint8Array(Buffer.concat(all))
+  return new Uint8Array(await new Blob(all as Uint8Array<ArrayBuffer>[]).arrayBuffer())
 }
+const hexOf = (bytes: ArrayBuffer | Uint8Array): string => Array.from(new Uint8Array(bytes as ArrayBuffer), (b) => b.toString(16).padStart(2, "0")).join("")
+const sha256 = async (bytes: Uint8Array): Promise<string> => hexOf(await crypto.subtle.digest("SHA-256", bytes as Uint8Array<ArrayBuffer>))
 
 describe("a GGUF file by gguf-py", () => {
   const { gguf } = recorded
   test("metadata of every type", async () => {
-    await using file = await openGguf(read(gguf.file))
+    await using file = await openGguf(await read(gguf.file))
     expect([file.version, file.alignment]).toEqual([gguf.version, gguf.alignment])
     expect([...file.metadata].map(([key, value]) => [key, ...plain(value)])).toEqual(gguf.kv)
   })
   test("tensors: types, shapes, places, bytes", async () => {
-    await using file = await openGguf(read(gguf.file))
+    await using file = await openGguf(await read(gguf.file))
     expect([...file.entries].map(([name, e]) => [name, e.type, ggufTypes[e.type].id, e.shape, e.begin, e.end - e.begin])).toEqual(
       gguf.tensors.map((t) => [t.name, t.ggml_type, t.ggml_type_id, t.numpy_shape, gguf.data_start + t.offset, t.nbytes]))
-    for (const t of gguf.tensors) expect(createHash("sha256").update(await file.bytes(t.name)).digest("hex")).toBe(t.sha256)
+    for (const t of gguf.tensors) expect(await sha256(await file.bytes(t.name))).toBe(t.sha256)
   })
   test("written again it has the same bytes", async () => {
-    const bytes = read(gguf.file)
+    const bytes = await read(gguf.file)
     await using file = await openGguf(bytes)
     const tensors = new Map([...file.entries].map(([name, { type, shape }]): [string, GgufTensor] => [name, { type, shape, bytes: () => file.bytes(name) }]))
     expect(await joined(encodeGguf({ metadata: file.metadata, tensors }))).toEqual(bytes)
   })
   test("its matrices are weights as they are stored, and written as weights they have the same bytes", async () => {
-    const bytes = read(gguf.file)
+    const bytes = await read(gguf.file)
     await using file = await openGguf(bytes)
     const matrices = gguf.tensors.filter((t) => t.numpy_shape.length === 2)
     expect(new Set(matrices.map((t) => t.ggml_type))).toEqual(new Set(["Q4_K", "Q6_K", "Q8_0", "Q5_1"]))
@@ -69,20 +68,20 @@ describe("a GGUF file by gguf-py", () => {
 describe("a safetensors file", () => {
   const { file: path, header: { __metadata__: metadata, ...header }, hex, header_nbytes: headerBytes } = recorded.safetensors
   test("types, shapes, places, bytes, metadata", async () => {
-    await using file = await openSafetensors(read(path))
+    await using file = await openSafetensors(await read(path))
     expect(file.metadata).toEqual(metadata)
     expect(Object.fromEntries([...file.entries].map(([name, e]) => [name, { dtype: e.dtype, shape: e.shape, data_offsets: [e.begin - 8 - headerBytes, e.end - 8 - headerBytes] }]))).toEqual(header)
-    for (const [name, want] of Object.entries(hex)) expect(Buffer.from(await file.bytes(name)).toString("hex")).toBe(want)
+    for (const [name, want] of Object.entries(hex)) expect(hexOf(await file.bytes(name))).toBe(want)
   })
   test("elements of every type, 64-bit integers as bigints", async () => {
-    await using file = await openSafetensors(read(path))
+    await using file = await openSafetensors(await read(path))
     expect(await file.array("d.i64")).toEqual(BigInt64Array.of(1n << 40n, -5n))
     expect(await file.array("i.i32")).toEqual(Int32Array.of(-1, 2 ** 31 - 1))
     expect(await file.array("h.u8")).toEqual(Uint8Array.of(0, 1, 2, 3, 4))
     expect([...await (await file.tensor("f.scalar")).data()]).toEqual([2.5])
   })
   test("written again it holds the same", async () => {
-    await using file = await openSafetensors(read(path))
+    await using file = await openSafetensors(await read(path))
     const tensors = Object.fromEntries([...file.entries].map(([name, { dtype, shape }]): [string, RawTensor] => [name, { dtype, shape, bytes: () => file.bytes(name) }]))
     await using again = await openSafetensors(await joined(encodeSafetensors(tensors, { metadata: file.metadata })))
     for (const name of file.entries.keys()) expect(await again.bytes(name)).toEqual(await file.bytes(name))

@@ -8,7 +8,7 @@ interface Case { readonly type: GgmlName; readonly block_elems: number; readonly
 interface Product { readonly type: GgmlName; readonly weights: string; readonly x: string; readonly y_f64: string }
 interface Manifest { readonly row_names: readonly string[]; readonly cases: readonly Case[]; readonly matvec: readonly Product[] }
 
-const set = openGolden<Manifest>("ggml", new URL("../fixtures", import.meta.url))
+const set = await openGolden<Manifest>("ggml", new URL("../fixtures", import.meta.url))
 const columns = 512
 const input = set.array("input") as Float32Array, importance = set.array("imatrix") as Float32Array
 const bytesOf = (name: string): Uint8Array => {

@@ -1,5 +1,5 @@
-import { readFileSync } from "node:fs"
 import { describe, expect, test } from "vitest"
+import { contentsOf } from "../../conformance/src/golden.ts"
 import { ggufTokenizer, openSentencePiece, openTokenizer, type Tokenizer } from "../src/index.ts"
 import { asGguf, modelBytes, recorded, utf8, vocabularies, type Recorded } from "./tokenizer-files.ts"
 
@@ -45,7 +45,7 @@ test("BPE as tokenizer.json, with merges in the order of scores", async () => {
 })
 
 test("stories260K: the story that its page tells, there and back; bytes stand in for what 512 tokens lack", async () => {
-  const tokenizer = await openSentencePiece(new Uint8Array(readFileSync(new URL("../fixtures/stories260K/tok512.model", import.meta.url))))
+  const tokenizer = await openSentencePiece(await contentsOf(new URL("../fixtures/stories260K/tok512.model", import.meta.url)))
   expect([tokenizer.size, tokenizer.unknown, tokenizer.bos, tokenizer.eos]).toEqual([512, 0, 1, 2])
   const story = "Once upon a time, there was a little girl named Lily. She loved to play outside in the park. One day, she saw a big, red ball.\nLily's mom said, \"Lily, let's go to the park.\""
   const ids = tokenizer.encode(story, { wrap: true })

@@ -1,17 +1,16 @@
 // Vocabularies for tests: recorded ones in other clothes, and one on bytes.
-import { readFileSync } from "node:fs"
-import { join } from "node:path"
-import { goldenFolder } from "../../conformance/src/golden.ts"
+import { contentsOf, goldenFile, jsonOf } from "../../conformance/src/golden.ts"
 import type { GgufValue } from "../src/index.ts"
 
 export interface Vocabulary { readonly vocab: readonly (readonly [name: string, score: number, type: string])[]; readonly unk_id: number; readonly bos_id: number; readonly eos_id: number }
 export interface Recorded { readonly model: string; readonly cases: readonly { readonly text: string; readonly ids: readonly number[]; readonly decoded: string }[] }
 
-export const tokenizerFolder = goldenFolder("tokenizers", new URL("../fixtures", import.meta.url))
-const json = <T>(file: string): T => JSON.parse(readFileSync(join(tokenizerFolder, file), "utf8")) as T
-export const vocabularies = json<Readonly<Record<string, Vocabulary>>>("vocabs.json")
-export const recorded = (name: string): Recorded => json(`${name}.json`)
-export const modelBytes = (name: string): Uint8Array => new Uint8Array(readFileSync(join(tokenizerFolder, `${name}.model`)))
+const fileOf = (name: string): URL => goldenFile("tokenizers", name, new URL("../fixtures", import.meta.url))
+export const vocabularies = await jsonOf<Readonly<Record<string, Vocabulary>>>(fileOf("vocabs.json"))
+const files = new Map(await Promise.all(Object.keys(vocabularies).map(async (name) =>
+  [name, { recorded: await jsonOf<Recorded>(fileOf(`${name}.json`)), model: await contentsOf(fileOf(`${name}.model`)) }] as const)))
+export const recorded = (name: string): Recorded => files.get(name)!.recorded
+export const modelBytes = (name: string): Uint8Array => files.get(name)!.model
 
 const typeNames = ["NORMAL", "UNKNOWN", "CONTROL", "USER_DEFINED", "UNUSED", "BYTE"]
 /** A recorded vocabulary as metadata of a GGUF file. */

@@ -10,7 +10,7 @@ export type DeviceInfo =
 
 const finders: Record<string, () => Promise<{ readonly on: string; readonly accelerated: boolean }>> = {
   async webgpu() {
-    const adapter = await findAdapter({})
+    const { adapter } = await findAdapter({})
     return { on: adapterName(adapter), accelerated: !isSoftware(adapter) }
   },
   wasm: () => (typeof WebAssembly === "object" ? here("WebAssembly") : fail("device", "open", "there is no WebAssembly here")),

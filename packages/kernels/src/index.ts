@@ -1,3 +1,4 @@
-/** @packageDocumentation Devices: the CPU through WebAssembly. */
+/** @packageDocumentation Devices: the CPU through WebAssembly, GPUs through WebGPU, and what gpu.js reaches. */
 export { best, devices, type DeviceInfo } from "./choose.ts"
 export { open, type OpenOptions } from "./open.ts"
+export type { GpujsMode } from "./gpujs/library.ts"

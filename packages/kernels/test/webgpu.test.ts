@@ -39,14 +39,14 @@ describe.runIf(here)("the webgpu device", () => {
   const wave = (n: number, phase = 0): Float32Array => Float32Array.from({ length: n }, (_, i) => Math.sin(i + phase))
   /** The same on the reference device. */
   const agree = async (make: () => Tensor, tolerance = 0): Promise<void> => {
-    const got = await make().data(), want = await withDevice(reference, () => make().data())
+    const got = Array.from(await make().data()), want = await withDevice(reference, () => make().data())
     expect(got.length).toBe(want.length)
     const worst = got.reduce((m, v, i) => Math.max(m, Math.abs(v - want[i]!)), 0)
     expect(worst).toBeLessThanOrEqual(tolerance)
   }
 
   test("is opened by a part of its adapter's name", async () => {
-    const same = await open("webgpu", { adapter: device.adapter.slice(2, 8).toUpperCase() })
+    const same = await open("webgpu", { adapter: device.adapter.split(" ").at(1)!.toUpperCase() })
     useDevice(device)
     await same.close()
   })
@@ -65,7 +65,7 @@ describe.runIf(here)("the webgpu device", () => {
   test.each(["i8", "u8", "i16", "f16", "bf16", "bool"] as const)("results of %s next to each other do not disturb each other, whatever their number", async (dtype) => {
     for (const n of [1, 2, 3, 5, 31, 333]) {
       await agree(() => castTo(mul(tensor(wave(n)), 100), dtype))
-      await agree(() => sum(castTo(mul(tensor(wave(3 * n), 7), 10), dtype === "bool" ? "i8" : dtype).reshape([n, 3]), { axis: 1 }))
+      await agree(() => sum(castTo(mul(tensor(wave(3 * n, 7)), 10), dtype === "bool" ? "i8" : dtype).reshape([n, 3]), { axis: 1 }))
     }
   })
   test.each([[1, 100_003], [3, 50_000], [100_003, 1], [20_000, 70], [1, 4_000_000]])("sums of %i rows of %i", (rows, columns) =>
@@ -87,7 +87,8 @@ describe.runIf(here)("the webgpu device", () => {
       const y = x.matmul(w).tanh()
       return add(w, mul(x.T.matmul(y), rate))
     })
-    let w = randn([32, 32]), x = randn([8, 32])
+    const x = randn([8, 32], { seed: 2 })
+    let w = randn([32, 32], { seed: 1 })
     await realize(w, x)
     const run = async (rate: number): Promise<void> => {
       const next = await step(w, x, rate)

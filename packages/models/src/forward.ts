@@ -50,6 +50,7 @@ export function embed(m: Parameters, ids: Tensor, positions: Tensor, segments?: 
   const rows = (role: ModelRole, at: Tensor): Tensor => (weights[moduleName(a, role)] ?? fail("value", "forward", `the model has no weight '${moduleName(a, role)}'`)).rows(at)
   let x = rows("embedding", ids)
   if (a.scaledEmbedding) x = mul(x, Math.fround(Math.sqrt(config.width)))
+  if (a.names.positions !== undefined && ids.shape[1]! > config.context) fail("shape", "forward", `${ids.shape[1]!} tokens, but the model has learned ${config.context} positions`)
   if (a.names.positions !== undefined) x = add(x, rows("positions", positions))
   if (segments !== undefined && a.names.segments !== undefined) x = add(x, rows("segments", segments))
   return a.names.embeddingNorm === undefined ? x : normed(m, a, moduleName(a, "embeddingNorm"), x)

@@ -3,6 +3,7 @@ import type { GgufFile, GgufValue } from "@thimble/formats"
 import { architectureOf, type Architecture } from "./architecture.ts"
 import { architectures } from "./architectures/index.ts"
 import type { Config, RopeScaling, Role } from "./config.ts"
+import { mostLayers, problemOf } from "./config-check.ts"
 import { ggufModule } from "./gguf-names.ts"
 import { isPlainFactors } from "./rope.ts"
 import { GgufFields } from "./gguf-fields.ts"
@@ -18,7 +19,7 @@ export async function readGgufConfig(file: Pick<GgufFile, "name" | "metadata" | 
   const a = rows.find((row) => (row.json.windows === undefined) === (sliding === 0) && (row.names.segments !== undefined) === file.entries.has("token_types.weight")) ?? rows[0]
     ?? fail("format", "gguf", `${file.name}: 'general.architecture' is '${kind.value}'`, `these are known: ${[...new Set(architectures.map((row) => row.gguf))].join(", ")}`)
   const has = (role: Role, suffix: string): boolean => file.entries.has(`${ggufModule(a, role, a.block[role as never] === undefined ? undefined : 0)}.${suffix}`)
-  const width = json.count("embedding_length"), layers = json.count("block_count"), heads = json.count("attention.head_count"), context = json.count("context_length")
+  const width = json.count("embedding_length"), layers = json.count("block_count", undefined, mostLayers), heads = json.count("attention.head_count"), context = json.count("context_length")
   const headSize = json.count("attention.key_length", width / heads)
   if (json.count("attention.value_length", headSize) !== headSize) json.refuse("attention.value_length", "differs from that of keys, which is not known")
   const embedding = file.entries.get(`${ggufModule(a, "embedding")}.weight`)?.shape
@@ -29,7 +30,7 @@ export async function readGgufConfig(file: Pick<GgufFile, "name" | "metadata" | 
   const bos = id("bos_token_id"), eos = id("eos_token_id"), pad = id("padding_token_id")
   const cap = json.number("attn_logit_softcapping", 0), logitCap = json.number("final_logit_softcapping", 0)
   const scale = json.has("attention.scale") ? json.number("attention.scale") : standardScale(a, { layers, width, heads })
-  return {
+  const config: Config = {
     architecture: a.name,
     vocabulary: embedding[0]!, width, layers, heads, kvHeads: json.count("attention.head_count_kv", heads), headSize,
     hidden: json.count("feed_forward_length"), context,
@@ -46,6 +47,8 @@ export async function readGgufConfig(file: Pick<GgufFile, "name" | "metadata" | 
     ...(bos !== undefined && { bos }), ...(eos !== undefined && { eos: [eos] }), ...(pad !== undefined && { pad }),
     ...a.fixed,
   }
+  const problem = problemOf(config)
+  return problem === undefined ? config : fail("format", "gguf", `${file.name}: ${problem}`)
 }
 
 /** Which layers look back on a window: as the file lists them, or as all models of the kind do. */

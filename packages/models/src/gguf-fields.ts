@@ -27,9 +27,9 @@ export class GgufFields {
     }
     return typeof value.value === "number" || typeof value.value === "bigint" ? Number(value.value) : this.refuse(key, `is of type ${value.type}, not a number`)
   }
-  count(key: string, fallback?: number): number {
+  count(key: string, fallback?: number, most = 2 ** 31 - 1): number {
     const n = this.number(key, fallback)
-    return Number.isInteger(n) && n >= 1 && n < 2 ** 31 ? n : this.refuse(key, `is ${n}, not a whole number from 1`)
+    return Number.isInteger(n) && n >= 1 && n <= most ? n : this.refuse(key, `is ${n}, not a whole number from 1 to ${most}`)
   }
   text(key: string, fallback?: string): string {
     const value = this.metadata.get(this.prefix + key)

@@ -29,10 +29,10 @@ export class JsonFields {
   number(key: string, fallback?: number): number {
     return this.read(key, fallback, (v): v is number => typeof v === "number" && Number.isFinite(v), "a number")
   }
-  /** A whole number from 1, of which nothing larger than 2³¹ makes sense. */
-  count(key: string, fallback?: number): number {
+  /** A whole number from 1. */
+  count(key: string, fallback?: number, most = 2 ** 31 - 1): number {
     const n = this.number(key, fallback)
-    return Number.isInteger(n) && n >= 1 && n < 2 ** 31 ? n : this.refuse(key, `is ${n}, not a whole number from 1`)
+    return Number.isInteger(n) && n >= 1 && n <= most ? n : this.refuse(key, `is ${n}, not a whole number from 1 to ${most}`)
   }
   flag(key: string, fallback?: boolean): boolean {
     return this.read(key, fallback, (v) => typeof v === "boolean", "true or false")

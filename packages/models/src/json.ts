@@ -2,15 +2,17 @@ import { fail } from "@thimble/core"
 import { architectures } from "./architectures/index.ts"
 import { architectureOf } from "./architecture.ts"
 import { activations, type Activation, type Config, type Role } from "./config.ts"
+import { mostLayers, problemOf } from "./config-check.ts"
 import { JsonFields, type Json } from "./json-fields.ts"
 import { readRope, writeRope } from "./json-rope.ts"
 
-type Sizes = "vocabulary" | "width" | "layers" | "heads" | "kvHeads" | "headSize" | "hidden" | "context" | "eps" | "activation" | "segments"
+/** What most config.json files state under names of their own. */
+export type SizeField = "vocabulary" | "width" | "layers" | "heads" | "kvHeads" | "headSize" | "hidden" | "context" | "eps" | "activation" | "segments"
 
 /** Where a config.json says what, and what it means where it says nothing. Rows state what differs from Llama's. */
 export interface JsonRow {
   /** Names of fields. */
-  readonly fields?: Partial<Record<Sizes, string>>
+  readonly fields?: Partial<Record<SizeField, string>>
   readonly eps?: number
   readonly headSize?: number
   readonly kvHeads?: number
@@ -42,7 +44,7 @@ const numbers = {
 const llamaFields = {
   vocabulary: "vocab_size", width: "hidden_size", layers: "num_hidden_layers", heads: "num_attention_heads", kvHeads: "num_key_value_heads", headSize: "head_dim",
   hidden: "intermediate_size", context: "max_position_embeddings", eps: "rms_norm_eps", activation: "hidden_act", segments: "type_vocab_size",
-} as const satisfies Record<Sizes, string>
+} as const satisfies Record<SizeField, string>
 
 /** The config that a config.json states. */
 export function readConfig(given: Json, file = "config.json"): Config {
@@ -50,7 +52,7 @@ export function readConfig(given: Json, file = "config.json"): Config {
   const name = json.text("model_type")
   const a = architectures.find((row) => row.name === name) ?? json.refuse("model_type", `is '${name}'; known are ${architectures.map((row) => row.name).join(", ")}`)
   const row = a.json, fields = { ...llamaFields, ...row.fields }
-  const width = json.count(fields.width), heads = json.count(fields.heads), layers = json.count(fields.layers)
+  const width = json.count(fields.width), heads = json.count(fields.heads), layers = json.count(fields.layers, undefined, mostLayers)
   const headSize = json.count(fields.headSize, row.headSize ?? width / heads)
   const activation = json.text(fields.activation, row.activation ?? "silu")
   if (!Object.hasOwn(activations, activation)) json.refuse(fields.activation, `is '${activation}'; known are ${Object.keys(activations).join(", ")}`)
@@ -67,7 +69,7 @@ export function readConfig(given: Json, file = "config.json"): Config {
     const stated = json.number(n.field, row.numbers?.[key as keyof typeof numbers])
     return [[key, "read" in n ? n.read(stated) : stated]]
   })
-  return {
+  const config: Config = {
     architecture: a.name,
     vocabulary: json.count(fields.vocabulary), width, layers, heads, kvHeads, headSize, hidden: json.count(fields.hidden, 4 * width), context,
     eps: json.number(fields.eps, row.eps ?? 1e-6), activation: activation as Activation, tied: json.flag("tie_word_embeddings", row.tied ?? false),
@@ -80,13 +82,15 @@ export function readConfig(given: Json, file = "config.json"): Config {
     ...(bos !== undefined && { bos }), ...(eos && { eos }), ...(pad !== undefined && { pad }),
     ...a.fixed,
   }
+  const problem = problemOf(config)
+  return problem === undefined ? config : fail("format", "config", `${file}: ${problem}`)
 }
 
 /** A config.json that states the config. */
 export function writeConfig(config: Config): Json {
   const a = architectureOf(config), row = a.json, fields = { ...llamaFields, ...row.fields }
   const { heads, headSize, width, rope, bos, eos, pad } = config
-  const said = (Object.entries(fields) as [Sizes, string][]).filter(([key, field]) => field !== "" && config[key] !== undefined && !(key === "headSize" && headSize * heads === width))
+  const said = (Object.entries(fields) as [SizeField, string][]).filter(([key, field]) => field !== "" && config[key] !== undefined && !(key === "headSize" && headSize * heads === width))
   const others = Object.entries(numbers).flatMap(([key, n]): [string, number][] => {
     const value = config[key as keyof typeof numbers]
     return value === undefined ? [] : [[n.field, "write" in n ? n.write(value) : value]]

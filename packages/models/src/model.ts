@@ -3,6 +3,7 @@ import type { GgufValue, Tokenizer } from "@thimble/formats"
 import { architectureOf } from "./architecture.ts"
 import { headlessConfig } from "./json.ts"
 import { growAndLook, type Cache, type LayerCache } from "./cache.ts"
+import { problemOf } from "./config-check.ts"
 import type { Config } from "./config.ts"
 import { expectedTensors } from "./expected.ts"
 import { embed, finish, logits, runBlock, wholeSequences, type Observe, type Parameters, type Pass } from "./forward.ts"
@@ -87,6 +88,8 @@ export interface ModelOptions {
 
 /** Makes a model of weights by module (`model.layers.0.mlp.up_proj`), and norms and biases by full name (`model.norm.weight`). */
 export function createModel(config: Config, parameters: Readonly<Record<string, Weight | Tensor>>, options: ModelOptions = {}): Model {
+  const problem = problemOf(config)
+  if (problem !== undefined) fail("value", "createModel", problem)
   const { weights, vectors } = sorted(config, parameters)
   return build({ config, weights, vectors }, options)
 }

@@ -14,6 +14,12 @@ export const small: Readonly<Record<string, Json>> = {
   gpt_neox: { model_type: "gpt_neox", vocab_size: 40, hidden_size: 16, intermediate_size: 24, num_hidden_layers: 2, num_attention_heads: 2, rotary_pct: 0.5 },
 }
 
+/** The same of encoders, which continue nothing. */
+export const smallEncoders: Readonly<Record<string, Json>> = {
+  bert: { model_type: "bert", vocab_size: 40, hidden_size: 16, intermediate_size: 24, num_hidden_layers: 2, num_attention_heads: 4, max_position_embeddings: 32 },
+  distilbert: { model_type: "distilbert", vocab_size: 40, dim: 16, n_layers: 2, n_heads: 4, hidden_dim: 24, max_position_embeddings: 32 },
+}
+
 /** A model of random weights, the same for the same seed. */
 export function randomModel(config: Config, seed = 1): Model {
   const parameters: Record<string, Weight | Tensor> = {}
@@ -24,4 +30,4 @@ export function randomModel(config: Config, seed = 1): Model {
   })
   return createModel(config, parameters)
 }
-export const smallModel = (architecture: string, changed: Json = {}): Model => randomModel(readConfig({ ...small[architecture]!, ...changed }))
+export const smallModel = (architecture: string, changed: Json = {}): Model => randomModel(readConfig({ ...(small[architecture] ?? smallEncoders[architecture]!), ...changed }))

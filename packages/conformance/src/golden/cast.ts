@@ -12,7 +12,7 @@ const conversions: readonly { from: string; to: DType; want: string }[] = [
 
 /** What differs from the recorded conversions, one line each. */
 export async function runCasts(): Promise<string[]> {
-  const set = openGolden<OpsManifest>("ops")
+  const set = await openGolden<OpsManifest>("ops")
   const found: string[] = []
   for (const { from, to, want } of conversions) {
     const source = set.tensor({ tensor: from })

@@ -53,7 +53,7 @@ export class Spec {
   /** On the current device; `float` replaces f64. */
   make(float?: DType): Tensor {
     const dtype = float !== undefined && this.dtype === "f64" ? float : this.dtype
-    const own = (n: number): Float64Array => (this.normal && isFloat(dtype) ? elements(this, n).map((v) => (Math.abs(v) < 2 ** -126 ? 0 * v : v)) : elements(this, n))
+    const own = (n: number): Float64Array => (this.normal && isFloat(dtype) ? elements(this, n).map((v) => (Math.abs(v) < 2 ** -126 ? (v < 0 || Object.is(v, -0) ? -0 : 0) : v)) : elements(this, n))
     return views[this.view](this, (shape) => tensor(own(sizeOf(shape)), { shape, dtype }))
   }
 }

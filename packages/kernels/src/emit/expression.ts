@@ -128,6 +128,17 @@ export class ExpressionStream {
     else this.vector(root, offset, memo)
   }
 
+  /** Four elements of each of some expressions, as vectors in locals; what they share is computed once. */
+  each(roots: readonly Expr[]): Local[] {
+    const memo = new Map<Expr, Local>()
+    return roots.map((root) => {
+      const local = this.f.local("v128")
+      this.vector(root, 0, memo)
+      this.f.set(local)
+      return local
+    })
+  }
+
   /**
    * The 4·count elements of `root` from `position` on, as vectors in locals; `acc` reads the given ones in turn. Their
    * addresses are computed once: V8's revectorizer pairs only loads of one address.
@@ -265,6 +276,12 @@ export class ExpressionStream {
           go(e.src[0]!)
           f.get(count)
           return shiftVector(f, e)
+        }
+        // A constant of the pool stays in a register.
+        if (e.op === "rem" && e.src[0]!.low >= 0 && e.src[1]!.op === "const" && Number.isInteger(Math.log2(e.src[1]!.value))) {
+          go(e.src[0]!)
+          f.get(this.env.constants.load(f, e.src[1]!.value - 1))
+          return f.op("v128.and")
         }
         // Four f64 fit in no vector.
         if (e.src.some((s) => s.type === "f64")) return this.lanes(e, (lane) => this.scalar(e, offset + lane, new Map(), undefined))

@@ -7,6 +7,7 @@ import { f32ToBf16, f32ToF16, spell } from "./approx.ts"
 import { ExpressionStream, storeScalar, storeVector, type Environment, type HostFunction } from "./expression.ts"
 import { emitMap, isVectorizable, rowAddress } from "./map.ts"
 import { operand } from "./operand.ts"
+import { runsOf, type Runs } from "./runs.ts"
 import { emitReduce, partialBytes } from "./reduce.ts"
 import { templates } from "../template/index.ts"
 import type { Features, Operand, Phase, Push, Result, Template, Writer } from "../template/holes.ts"
@@ -17,6 +18,8 @@ export interface Holes {
   readonly operands: Readonly<Record<string, Operand>>
   /** An operand of small integers in byte lanes. */
   bytes(name: string): ByteOperand
+  /** Of operands [rows, groups] those values that groups compute of shared words, in runs of so many groups. */
+  runs(names: readonly string[], size: number): Runs
   readonly result: Result
   readonly scratch: Push
   readonly threadScratch: Push
@@ -75,9 +78,14 @@ function emitTemplate(kernel: TemplateKernel, environment: (f: FunctionBuilder) 
   const operands: Record<string, Operand> = {}
   names.forEach((name, i) => (operands[name] = operand(all[i]!, kernel.loads[name]!.shape, env)))
   const bytes = (name: string): ByteOperand => byteOperand(all[names.indexOf(name)]!, kernel.loads[name]!.shape, env)
+  const runs: Holes["runs"] = (wanted, size) => {
+    const shared = wanted.filter((name) => operands[name]?.quad !== undefined)
+    const groups = shared.length === 0 ? 0 : kernel.loads[shared[0]!]!.shape[1]!
+    return runsOf(new Map(shared.map((name) => [name, all[names.indexOf(name)]!])), groups, size, kernel.parameters.length, env)
+  }
   const compute: Holes["compute"] = (f, body, position, address) =>
     new ExpressionStream(f, { ...env(f), parameters: [address], scalars: [] }, 0, [position], position, [body])
-  const holes: Holes = { dims: kernel.dims, operands, bytes, result: resultOf(kernel, all.at(-1)!, env), compute, ...shared }
+  const holes: Holes = { dims: kernel.dims, operands, bytes, runs, result: resultOf(kernel, all.at(-1)!, env), compute, ...shared }
   const template = templates[kernel.name]!.emit(holes)
   // The arguments are read at the start of each phase, before any branch.
   const phases = template.phases.map((p): Phase => ({ ...p, emit: (f, begin, end) => { env(f); p.emit(f, begin, end) } }))

@@ -14,14 +14,7 @@ export function operand(body: Expr, shape: readonly number[], env: (f: FunctionB
   if (Math.max(...score) <= 0) shape.forEach((n, axis) => { if (uneven[axis]) score[axis] = loadsOf(inQuads(body, axis, n)).filter((l) => strideOf(l, placeAxis) === 1).length })
   const best = Math.max(...score, 0)
   return {
-    ...(uneven.some(Boolean) && {
-      quad: (f: FunctionBuilder, axis: number, coords: readonly Local[], quad: Local) => pushQuad(f, env(f), inQuads(body, axis, shape[axis]!), coords, quad),
-      run(f: FunctionBuilder, axis: number, size: number, coords: readonly Local[], run: Local) {
-        const quads = Array.from({ length: size / 4 }, (_, q) => inQuads(body, axis, shape[axis]!, size, 4 * q))
-        const stream = quadStream(f, env(f), quads, coords, run)
-        return (q: number) => stream.value(quads[q]!, 4)
-      },
-    }),
+    ...(uneven.some(Boolean) && { quad: (f: FunctionBuilder, axis: number, coords: readonly Local[], quad: Local) => pushQuad(f, env(f), inQuads(body, axis, shape[axis]!), coords, quad) }),
     contiguous: best > 0 ? score.lastIndexOf(best) : undefined,
     along(f, axis, coords, position, aligned = false) {
       const stream = new ExpressionStream(f, env(f), axis, coords, position, [body])
@@ -44,22 +37,20 @@ export function operand(body: Expr, shape: readonly number[], env: (f: FunctionB
 }
 
 /** Coordinates that stand for the quad and the place in it; no kernel has that many axes. */
-const quadAxis = 30, placeAxis = 31
-const dependsOn = (e: Expr, axis: number): boolean => flatten([e]).some((x) => x.op === "index" && x.value === axis)
+export const quadAxis = 30, placeAxis = 31
+export const dependsOn = (e: Expr, axis: number): boolean => flatten([e]).some((x) => x.op === "index" && x.value === axis)
 
-/** An expression along an axis, in terms of quads, or runs that begin `first` before a quad, and the places in it. */
-function inQuads(body: Expr, axis: number, length: number, size = 4, first = 0): Expr {
-  const at = expr.add(expr.mul(expr.index(quadAxis, Math.ceil(length / size)), expr.int(size)), expr.add(expr.index(placeAxis, 4), expr.int(first)))
-  const quads = rewrite([body], (e) => (e.op === "index" && e.value === axis ? at : undefined))
-  return sparingSubnormals(quads, (e) => !dependsOn(e, placeAxis))[0]!
+/** An expression along an axis, in terms of quads and the places in them. */
+function inQuads(body: Expr, axis: number, length: number): Expr {
+  const at = expr.add(expr.mul(expr.index(quadAxis, Math.ceil(length / 4)), expr.int(4)), expr.index(placeAxis, 4))
+  return sparingSubnormals(rewrite([body], (e) => (e.op === "index" && e.value === axis ? at : undefined)), (e) => !dependsOn(e, placeAxis))[0]!
 }
 
 /** What the places of a quad share is computed once, as scalars; the rest on vectors, read at once where it is adjacent. */
-const pushQuad = (f: FunctionBuilder, env: Environment, body: Expr, coords: readonly Local[], quad: Local): void => quadStream(f, env, [body], coords, quad).value(body, 4)
-function quadStream(f: FunctionBuilder, env: Environment, bodies: readonly Expr[], coords: readonly Local[], quad: Local): ExpressionStream {
+function pushQuad(f: FunctionBuilder, env: Environment, body: Expr, coords: readonly Local[], quad: Local): void {
   const all = [...coords], none = f.local("i32")
   all[quadAxis] = quad
   f.i32(0)
   f.set(none)
-  return new ExpressionStream(f, env, placeAxis, all, none, bodies)
+  new ExpressionStream(f, env, placeAxis, all, none, [body]).value(body, 4)
 }

@@ -289,12 +289,6 @@ export function vectorSpelling(f: FunctionBuilder, e: Expr, relaxed: boolean, go
       f.i32(Math.log2(b.value))
       f.op("i32x4.shr_u")
       return true
-    case "rem":
-      if (!(b.op === "const" && a.low >= 0 && Number.isInteger(Math.log2(b.value)))) return false
-      go(a)
-      f.i32x4(b.value - 1)
-      f.op("v128.and")
-      return true
     default: return false
   }
 }

@@ -1,9 +1,11 @@
-import { bf16Value, bytesOf, decode, dtypes, encode, f16Value, fail, scalarOf, showKernel, sizeOf, ThimbleError, type Buffer, type Call, type Device, type DType, type Executable, type Kernel } from "@thimble/core"
-import { emitKernel, isWide, specials, type Argument, type Source } from "./emit.ts"
+import { bf16Value, bytesOf, dtypes, encode, evaluator, f16Value, fail, showKernel, sizeOf, ThimbleError, type Buffer, type Call, type Device, type DType, type Evaluate, type Executable, type Kernel } from "@thimble/core"
+import { emitKernel, isWide, type Argument, type EmitOptions, type Source } from "./emit.ts"
+import { inNode } from "../wasm/node.ts"
+import { specials } from "./functions.ts"
 import { startLibrary, type Gpu, type GpuKernel, type GpujsMode, type Result } from "./library.ts"
 
-/** Every kernel of gpu.js has memory of its own for its arguments, so only the latest are kept. */
-const keptKernels = 128
+/** Every kernel of gpu.js has memory of its own for its arguments, so only the latest are kept; a page has room for some 100 memories of WebAssembly. */
+const keptKernels = (mode: GpujsMode): number => (mode === "webasm" && !inNode ? 48 : 256)
 
 interface Memory extends Buffer {
   data: Uint8Array<ArrayBuffer>
@@ -12,7 +14,12 @@ interface Memory extends Buffer {
   /** Why what should have been computed into it was not. */
   fault: ThimbleError | undefined
 }
-interface Ready extends Executable { readonly key: string; readonly source: Source }
+interface Ready extends Executable {
+  readonly key: string
+  readonly source: Source
+  /** Where values go that do not go in order. */
+  readonly into?: Evaluate
+}
 
 export interface GpujsSetup { readonly mode?: GpujsMode }
 
@@ -35,15 +42,17 @@ export async function gpujsDevice({ mode: wanted }: GpujsSetup = {}): Promise<De
   }
 
   const runCall = async ({ executable, buffers, scalars }: Call): Promise<void> => {
-    const { kernel, key, source } = executable as Ready
+    const { kernel, key, source, into } = executable as Ready
     const out = buffers[0] as Memory
-    const fault = buffers.slice(1).map((b) => (b as Memory).fault).find((f) => f !== undefined)
+    // Values put into others leave those as they are.
+    const fault = buffers.slice(into ? 0 : 1).map((b) => (b as Memory).fault).find((f) => f !== undefined)
     try {
       if (fault) throw fault
       const size = sizeOf(kernel.shape)
       if (size === 0) return
       const args = source.arguments.map((a) => argumentOf(a, kernel, buffers as readonly Memory[], scalars))
-      store(out, kernel.dtype, size, await kernels.get(key, source, size)(...args))
+      const result = await kernels.get(key, source, size)(...args)
+      store(out, kernel.dtype, size, result, into && placesOf(into, kernel, buffers as readonly Memory[], scalars))
       out.fault = undefined
     } catch (e) {
       out.fault = e instanceof ThimbleError ? e : new ThimbleError("internal", "run", `gpu.js failed (${e instanceof Error ? e.message.split("\n")[0] : String(e)})`, key.slice(0, 2000))
@@ -86,7 +95,7 @@ export async function gpujsDevice({ mode: wanted }: GpujsSetup = {}): Promise<De
       return all.map((kernel): Ready => {
         const key = showKernel(kernel)
         let known = sources.get(key)
-        if (known === undefined) sources.set(key, (known = { kernel, key, source: sourceOf(kernel) }))
+        if (known === undefined) sources.set(key, (known = { kernel, key, ...(kernel.kind === "map" && kernel.into && { into: evaluator(kernel.into) }), source: sourceOf(kernel, { exactFunctions: mode === "webasm" || mode === "cpu" }) }))
         return known
       })
     },
@@ -108,10 +117,10 @@ export async function gpujsDevice({ mode: wanted }: GpujsSetup = {}): Promise<De
   }
 }
 
-function sourceOf(kernel: Kernel): Source {
+function sourceOf(kernel: Kernel, options: EmitOptions): Source {
   if (kernel.kind === "template") return fail("internal", kernel.name, "the gpujs device runs expansions only")
   if (isWide(kernel)) fail("dtype", "gpujs", "gpu.js computes in f32, so its device has no f64", 'cast to "f32", or use another device')
-  return emitKernel(kernel)
+  return emitKernel(kernel, options)
 }
 
 /** The kernels that gpu.js holds, the least recently used first. */
@@ -126,14 +135,14 @@ class KernelCache {
   }
   get(key: string, { source, parameters, arguments: list }: Source, size: number): GpuKernel {
     const kernel = this.held.get(key) ?? this.gpu.createKernel(source, {
-      output: [size], dynamicArguments: true, precision: "single",
+      output: [size], dynamicArguments: true, precision: "single", fixIntegerDivisionAccuracy: false,
       argumentTypes: Object.fromEntries(parameters.map((p, i) => [p, list[i]!.kind === "scalar" ? "Float" : "Array"])),
       // WebGL reads results without blocking then. WebAssembly would start threads for every kernel.
       asyncMode: this.mode === "webgl2" || this.mode === "webgpu",
     })
     this.held.delete(key)
     this.held.set(key, kernel)
-    if (this.held.size > keptKernels) {
+    if (this.held.size > keptKernels(this.mode)) {
       const [oldest, dropped] = this.held.entries().next().value!
       this.held.delete(oldest)
       dropped.destroy()
@@ -171,13 +180,24 @@ function numbersOf(memory: Memory, dtype: DType): Float32Array {
   return numbers
 }
 
-/** Stores what a kernel of gpu.js gave. */
-function store(memory: Memory, dtype: DType, size: number, result: Result): void {
-  const out = new dtypes[dtype].array(memory.data.buffer, 0, size)
+/** Memory is the host's, and so is the counting of places. */
+function placesOf(into: Evaluate, { shape, parameters }: Kernel, buffers: readonly Memory[], scalars: readonly number[]): Int32Array {
+  const elements = buffers.map(({ data: { buffer } }, i) => new dtypes[parameters[i]!].array(buffer, 0, Math.floor(buffer.byteLength / bytesOf(parameters[i]!))))
+  const coords = new Int32Array(shape.length)
+  return new Int32Array(sizeOf(shape)).map(() => {
+    const place = into(coords, elements, scalars, 0)
+    for (let a = shape.length - 1; a >= 0 && ++coords[a]! === shape[a]!; a--) coords[a] = 0
+    return place
+  })
+}
+
+/** Stores what a kernel of gpu.js gave: in order, or at these places. */
+function store(memory: Memory, dtype: DType, size: number, result: Result, places?: Int32Array): void {
+  const out = new dtypes[dtype].array(memory.data.buffer, 0, Math.floor(memory.bytes / bytesOf(dtype)))
   if (dtype === "i32" || dtype === "u32") {
     const pairs = result as readonly ArrayLike<number>[]
-    for (let i = 0; i < size; i++) out[i] = pairs[i]![1]! * 65536 + pairs[i]![0]!
-  } else if (dtype === "f32") out.set(result as Float32Array)
-  else for (let i = 0; i < size; i++) out[i] = encode(dtype, (result as Float32Array)[i]!)
+    for (let i = 0; i < size; i++) out[places?.[i] ?? i] = pairs[i]![1]! * 65536 + pairs[i]![0]!
+  } else if (dtype === "f32" && places === undefined) out.set(result as Float32Array)
+  else for (let i = 0; i < size; i++) out[places?.[i] ?? i] = encode(dtype, (result as Float32Array)[i]!)
   memory.numbers.clear()
 }

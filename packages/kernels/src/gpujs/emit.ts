@@ -8,8 +8,6 @@ export type Argument =
   | { readonly kind: "elements"; readonly parameter: number }
   | { readonly kind: "scalar"; readonly slot: number; readonly part: "value" | "low" | "high" }
   | { readonly kind: "specials" }
-/** Infinity and NaN, for which gpu.js has no literals that mean them everywhere. */
-export const specials = [Infinity, NaN] as const
 
 export interface Source {
   readonly source: string
@@ -22,7 +20,12 @@ export interface Source {
 /** Elements that gpu.js can index in f32, where an element is a number or two halves. */
 const exactPositions = 2 ** 23
 
-export function emitKernel(kernel: MapKernel | ReduceKernel): Source {
+export interface EmitOptions {
+  /** Whether the mode's `Math` is JavaScript's; on GPUs it is not. */
+  readonly exactFunctions: boolean
+}
+
+export function emitKernel(kernel: MapKernel | ReduceKernel, options: EmitOptions): Source {
   return expr.freshExprs(() => {
     const rank = kernel.shape.length, flat = expr.index(0, sizeOf(kernel.shape))
     // Threads are numbered along memory; what is read in the same order then needs no coordinates.
@@ -31,7 +34,7 @@ export function emitKernel(kernel: MapKernel | ReduceKernel): Source {
       if (e.op === "index" && e.value < rank) return expr.rem(expr.div(flat, expr.int(strides[e.value]!)), expr.int(kernel.shape[e.value]!))
       return e.op === "erf" ? erf(e.src[0]!) : undefined
     })
-    const emitter = new Emitter(kernel, rank)
+    const emitter = new Emitter(kernel, rank, options)
     if (kernel.kind === "map") return emitter.finish(roots[0]!)
     return emitter.finish(roots[1]!, { body: roots[0]!, kernel })
   })
@@ -51,6 +54,7 @@ const halves = (x: number): Words => ({ low: String((x >>> 0) & 0xffff), high: S
 class Emitter {
   private readonly kernel: Kernel
   private readonly rank: number
+  private readonly options: EmitOptions
   /** Statements by how many loops they are in; the last are those after the loops. */
   private readonly lines: string[][]
   private readonly depths = new Map<Expr, number>()
@@ -61,8 +65,9 @@ class Emitter {
   private names = 0
   private readonly after: number
 
-  constructor(kernel: MapKernel | ReduceKernel, rank: number) {
+  constructor(kernel: MapKernel | ReduceKernel, rank: number, options: EmitOptions) {
     this.kernel = kernel
+    this.options = options
     this.rank = rank
     this.after = kernel.kind === "reduce" ? kernel.over.length + 1 : 0
     this.lines = Array.from({ length: this.after + 1 }, () => [])
@@ -99,7 +104,7 @@ class Emitter {
     const size = sizeOf(this.kernel.shape)
     const position = size < 2 ** 24 ? ["const i = this.thread.x;"]
       : ["const il = this.thread.x & 65535;", "const ih = (this.thread.x - (this.thread.x & 65535)) / 65536;"]
-    return [...position, ...(this.taken.some(({ name }) => name === "special") ? ["const infinity = special[0];", "const nan = special[1];"] : [])]
+    return [...position, ...(this.taken.some(({ name }) => name === "special") ? ["const infinity = special[0];", "const nan = special[1];", "const zero = special[2];"] : [])]
   }
 
   private accumulate({ combine, over }: ReduceKernel, value: Atom): void {
@@ -107,7 +112,9 @@ class Emitter {
     if (!isWords(value)) {
       const start = combine === "add" ? "0" : combine === "mul" ? "1" : this.bodyType === "f32" ? `-${this.special("infinity")}` : "0"
       before.push(`let a = ${start};`)
-      lines.push(`a = ${combine === "max" ? `Math.max(a, ${value})` : toF32(`a ${combine === "add" ? "+" : "*"} ${value}`)};`)
+      const form = this.bodyType === "bool" ? "truth" : "float"
+      const next = combine === "max" ? (spellings.max[form] as (use: Use) => string)(this.use({ op: combine, type: this.bodyType } as Expr, ["a", value])) : toF32(`a ${combine === "add" ? "+" : "*"} ${value}`)
+      lines.push(`a = ${next};`)
       return
     }
     const start = halves(combine === "add" ? 0 : combine === "mul" ? 1 : this.bodyType === "i32" ? -2147483648 : 0)
@@ -143,7 +150,10 @@ class Emitter {
     switch (e.op) {
       case "const":
         if (form === "words") return halves(e.value)
-        return Number.isNaN(e.value) ? this.special("nan") : Math.abs(e.value) === Infinity ? (e.value < 0 ? this.bind(`-${this.special("infinity")}`) : this.special("infinity")) : literal(e.value)
+        if (form === "float" && e.value === 0 && !this.options.exactFunctions) return Object.is(e.value, 0) ? this.special("zero") : this.bind(`-${this.special("zero")}`)
+        if (Number.isNaN(e.value)) return this.special("nan")
+        if (Number.isFinite(e.value)) return literal(e.value)
+        return e.value > 0 ? this.special("infinity") : this.bind(`-${this.special("infinity")}`)
       case "index":
         if (e.value >= this.rank) return `c${e.value - this.rank}`
         return form === "words" ? { low: "il", high: "ih" } : "i"
@@ -160,6 +170,10 @@ class Emitter {
     const p = this.take(`p${e.value}`, { kind: "elements", parameter: e.value }), at = e.src[0]!, position = this.values.get(at)!
     const inWords = e.dtype === "i32" || e.dtype === "u32"
     // Positions that f32 cannot hold are put together from whole numbers, which gpu.js has in indices.
+    if (at.op === "const") {
+      if (!inWords) return this.bind(`${p}[${at.value}]`)
+      return { low: this.bind(`${p}[${2 * at.value}]`), high: this.bind(`${p}[${2 * at.value + 1}]`) }
+    }
     const whole = isWords(position) ? `(${position.high} | 0) * 65536 + (${position.low} | 0)` : at.high < exactPositions ? position : `(${position} | 0)`
     if (!inWords) return this.bind(`${p}[${whole}]`)
     return { low: this.bind(`${p}[2 * (${whole})]`), high: this.bind(`${p}[2 * (${whole}) + 1]`) }
@@ -184,8 +198,11 @@ class Emitter {
       number: (i) => atoms[i] as string,
       words: (i) => this.form(atoms[i]!, e.src?.[i], "words") as Words,
       bind: (text) => this.bind(text),
+      exactFunctions: this.options.exactFunctions,
       infinity: () => this.special("infinity"),
+      zero: () => (this.options.exactFunctions ? "0" : this.special("zero")),
       nan: () => this.special("nan"),
+      special: (at) => this.bind(`${this.take("special", { kind: "specials" })}[${at}]`),
     }
   }
 
@@ -214,7 +231,7 @@ class Emitter {
     if (!this.taken.some((t) => t.name === name)) this.taken.push({ name, argument })
     return name
   }
-  private special(name: "infinity" | "nan"): string {
+  private special(name: "infinity" | "nan" | "zero"): string {
     this.take("special", { kind: "specials" })
     return name
   }

@@ -13,6 +13,8 @@ export interface KernelSettings {
   readonly argumentTypes: Readonly<Record<string, "Array" | "Float">>
   readonly dynamicArguments: boolean
   readonly precision: "single"
+  /** False: divisions are what the mode divides. */
+  readonly fixIntegerDivisionAccuracy: false
   readonly asyncMode: boolean
 }
 export interface Gpu {

@@ -24,6 +24,12 @@ export interface Use {
   /** Names of what gpu.js has no literals for. */
   infinity(): string
   nan(): string
+  /** A zero that GPUs do not know to be one: they leave out sums with it, and with them the sign of a zero. */
+  zero(): string
+  /** One of the numbers that every kernel can read. */
+  special(at: string): string
+  /** Whether the functions of the mode are exact enough; otherwise they are spelled in arithmetic. */
+  readonly exactFunctions: boolean
 }
 type Spelling<R = string | Words> = (use: Use) => R
 type Row = Readonly<Partial<Record<Form, Spelling>>>
@@ -37,7 +43,9 @@ const truth = (test: string): string => `(${test}) ? 1 : 0`
 const unary = (spell: (a: string) => string): Spelling<string> => ({ number }) => spell(number(0))
 const binary = (spell: (a: string, b: string) => string): Spelling<string> => ({ number }) => spell(number(0), number(1))
 const rounding = (name: string): Row => ({ float: unary((a) => `Math.${name}(${a})`) })
-const math = (name: string): Row => ({ float: unary((a) => toF32(`Math.${name}(${a})`)) })
+/** A function of JavaScript, or the one that stands in for it on GPUs. */
+const math = (name: string, own: (a: string, use: Use) => string = (a) => toF32(`Math.${name}(${a})`)): Row =>
+  ({ float: (use) => (use.exactFunctions ? toF32(`Math.${name}(${use.number(0)})`) : own(use.number(0), use)) })
 
 /** The high half as it counts in comparisons and sums. */
 const signedHigh = ({ high }: Words, e: Expr): string => (e.type === "u32" ? high : `(${high} >= 32768 ? ${high} - 65536 : ${high})`)
@@ -55,7 +63,14 @@ const compare = (operator: "<" | "<="): Row => {
 const extreme = (name: "min" | "max"): Row => {
   const plain = binary((a, b) => `Math.${name}(${a}, ${b})`)
   return {
-    float: plain, truth: plain, whole: plain,
+    // GPUs may drop a NaN, or the sign of a zero.
+    float({ number, exactFunctions, bind }) {
+      const [a, b] = [number(0), number(1)]
+      if (exactFunctions) return `Math.${name}(${a}, ${b})`
+      const zeros = name === "max" ? `${a} + ${b}` : `-(-${a} - ${b})`
+      return `${a} ${name === "max" ? ">" : "<"} ${b} ? ${a} : (${b} ${name === "max" ? ">" : "<"} ${a} ? ${b} : (${a} == ${b} && ${a} != 0 ? ${a} : ${bind(zeros)}))`
+    },
+    truth: plain, whole: plain,
     words({ e, words, bind }) {
       const [first, second] = name === "min" ? [words(0), words(1)] : [words(1), words(0)]
       const [p, q] = [bind(signedHigh(first, e)), bind(signedHigh(second, e))]
@@ -102,11 +117,14 @@ export const spellings = {
     float: unary((a) => `Math.abs(${a})`), whole: unary((a) => `Math.abs(${a})`),
     words: ({ words, bind }) => magnitude(words(0), bind),
   },
-  sqrt: math("sqrt"), exp: math("exp"), log: math("log"), sin: math("sin"), cos: math("cos"), atan: math("atan"), tanh: math("tanh"),
+  sqrt: math("sqrt"),
+  exp: math("exp", (a) => `expOf(${a})`), log: math("log", (a, { infinity, nan }) => `logOf(${a}, ${infinity()}, ${nan()})`),
+  sin: math("sin", (a, use) => wave(a, 0, use)), cos: math("cos", (a, use) => wave(a, 1, use)),
+  atan: math("atan", (a) => `atanOf(${a})`), tanh: math("tanh", (a) => `tanhOf(${a})`),
   // The device spells it in the other letters beforehand.
   erf: {},
   floor: rounding("floor"), ceil: rounding("ceil"), trunc: rounding("trunc"),
-  round: { float: unary((a) => `roundEven(${a})`) },
+  round: { float: unary((a) => `nearestEven(${a})`) },
   not: {
     truth: unary((a) => `1 - ${a}`),
     words({ words }) {
@@ -150,14 +168,21 @@ export const spellings = {
       return { low: `productLow(${a.low}, ${b.low})`, high: fold(high) }
     },
   },
-  div: { float: binary((a, b) => toF32(`${a} / ${b}`)), whole: (use) => quotient(use), words: division(0) },
+  // Divisors that GPUs know become factors, which is not the same.
+  div: { float: ({ e, number, zero }) => toF32(e.src[1]!.op === "const" && zero() !== "0" ? `${number(0)} / (${number(1)} + ${zero()})` : `${number(0)} / ${number(1)}`), whole: (use) => quotient(use), words: division(0) },
   rem: {
     float: ({ number, nan }) => `remainder(${number(0)}, ${number(1)}, ${nan()})`,
     whole: (use) => `${use.number(0)} - ${use.number(1)} * ${use.bind(quotient(use))}`,
     words: division(2),
   },
   min: extreme("min"), max: extreme("max"),
-  pow: { float: binary((a, b) => `(${a} == 1 || (${a} == -1 && Math.abs(${b}) > 3.4028234663852886e38)) ? 1 : ${toF32(`Math.pow(${a}, ${b})`)}`) },
+  pow: {
+    float({ number, exactFunctions, infinity, nan }) {
+      const [a, b] = [number(0), number(1)]
+      const power = exactFunctions ? toF32(`Math.pow(${a}, ${b})`) : `powOf(${a}, ${b}, ${infinity()}, ${nan()})`
+      return `${a} == 1 || (${a} == -1 && Math.abs(${b}) > 3.4028234663852886e38) ? 1 : ${power}`
+    },
+  },
   and: bitwise("&", (a, b) => `${a} * ${b}`),
   or: bitwise("|", (a, b) => `Math.max(${a}, ${b})`),
   xor: bitwise("^", (a, b) => `Math.abs(${a} - ${b})`),
@@ -197,6 +222,10 @@ export const spellings = {
   },
 } satisfies Record<Computed, Row>
 
+function wave(a: string, quarter: 0 | 1, { nan, bind, special }: Use): string {
+  const at = bind(`digitsAt(${a})`)
+  return `waveOf(${[a, quarter, nan(), ...Array.from({ length: 12 }, (_, k) => special(`${at} + ${k}`))].join(", ")})`
+}
 const chosen = ({ number }: Use): string => `${number(0)} > 0 ? ${number(1)} : ${number(2)}`
 const shifted = (name: string, { low, high }: Words, by: string): Words =>
   ({ low: `${name}(${high}, ${low}, ${by}, 0)`, high: `${name}(${high}, ${low}, ${by}, 1)` })
@@ -213,11 +242,11 @@ function wrapped(e: Expr, x: string, bind: Use["bind"]): string {
   return kind === "uint" ? `${x} - ${range} * Math.floor(${x} / ${range})` : `${x} - ${range} * ${bind(`Math.floor((${x} + ${range / 2}) / ${range})`)}`
 }
 
-function cast({ e, number, words, bind }: Use): string | Words {
+function cast({ e, number, words, bind, zero }: Use): string | Words {
   const [a] = e.src as [Expr], from = formOf(a)
   if (e.type === "bool") return from === "words" ? truth(`${words(0).low} + ${words(0).high} > 0`) : `${number(0)} == 0 ? 0 : 1`
   // Adding 0 leaves no negative zero; a sum of halves is rounded once.
-  if (e.type === "f32") return from === "words" ? toF32(`${signedHigh(words(0), a)} * 65536 + ${words(0).low}`) : `${number(0)} + 0`
+  if (e.type === "f32") return from === "words" ? toF32(`${signedHigh(words(0), a)} * 65536 + ${words(0).low}`) : `${number(0)} + ${zero()}`
   if (from !== "float") return from === "words" ? words(0) : number(0)
   const x = number(0), whole = bind(`${x} == ${x} ? Math.trunc(${x}) : 0`), top = bind(`Math.floor(${whole} / 65536)`)
   const [least, most] = e.type === "u32" ? [0, 65535] : [-32768, 32767]

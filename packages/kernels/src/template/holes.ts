@@ -33,11 +33,6 @@ export interface Operand {
    * which an aligned quad of them shares. Undefined where a stream reads as well.
    */
   quad?(f: FunctionBuilder, axis: number, coords: readonly Local[], quad: Local): void
-  /**
-   * Emits what the values of a run share, and returns what pushes quad `quad` of it: values size · run + 4 · quad and on along
-   * `axis`. Where in the run a quad is is known, so that much of a format's arithmetic falls away. There where `quad` is.
-   */
-  run?(f: FunctionBuilder, axis: number, size: number, coords: readonly Local[], run: Local): (quad: number) => void
   /** Whether all values along the axis are the same one. */
   constantAlong(axis: number): boolean
 }

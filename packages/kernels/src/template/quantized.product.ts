@@ -11,11 +11,8 @@ import { block, run, type Pieces, type Rounded } from "./quantized.ts"
 import { transpose4 } from "./pack.ts"
 import { multiplyAdd } from "./tile.ts"
 
-/** A value per group of W's row: one by one or four in a row; perhaps four that are computed together, and those of a run. */
-interface PerGroup extends Pick<Stream, "value"> {
-  readonly quad?: ((quad: Local) => void) | undefined
-  readonly inRun?: (() => (quad: number) => void) | undefined
-}
+/** A value per group of W's row: one by one or four in a row; perhaps four that are computed together. */
+interface PerGroup extends Pick<Stream, "value"> { readonly name: string; readonly quad?: ((quad: Local) => void) | undefined }
 
 type Four = readonly [number, number, number, number]
 /** Two vectors side by side: whose sums are in each, by pieces of the run; of halves, only that of the vector's number. */
@@ -31,7 +28,7 @@ const unitRows = 16
 /** The partial sums of four rows. */
 const slotBytes = 64
 
-export function productPhase({ dims, operands, bytes, result, threadScratch, features: { relaxed, unsignedDot } }: Holes, pieces: Pieces, rounded: Rounded): { phase: Phase; threadScratchBytes: number } {
+export function productPhase({ dims, operands, bytes, runs, result, threadScratch, constants, features: { relaxed, unsignedDot } }: Holes, pieces: Pieces, rounded: Rounded): { phase: Phase; threadScratchBytes: number } {
   const { m, n, group } = dims as { m: number; n: number; group: number }
   const { perBlock, count: all, runBlocks, blocks, wholeBlocks } = pieces
   const whole = wholeBlocks * perBlock, perGroup = (group / block) * perBlock
@@ -42,27 +39,29 @@ export function productPhase({ dims, operands, bytes, result, threadScratch, fea
   // A code of −128 has no absolute value in seven bits.
   const relaxedDot = relaxed && (unsignedDot === true || code.low >= -127)
   const oneZero = operands.zero?.constantAlong(0) && operands.zero.constantAlong(1)
+  const inRuns = runs(perGroup === 1 ? ["scale", "zero", "min"] : [], run)
+  const rowFactors = roundUp(all * 4 * twins.length, 32)
   const phase: Phase = { units: ceilDiv(n, unitRows), emit(f, begin, end) {
     const [unit, row, rowEnd, i, b, xs, scales, sums, g, factors, at, partial, quad, number] = i32s(f, 14)
     const [factor, rest, last] = v128s(f, 3) as [Local, Local, Local]
-    const totals = v128s(f, 2), finished = v128s(f, 4), one = f.local("f32"), [slot, slots, first, end4] = i32s(f, 4)
+    const totals = v128s(f, 2), finished = v128s(f, 4), one = f.local("f32"), [slot, slots, first, end4, allFactors] = i32s(f, 5)
     threadScratch(f); f.set(partial)
     f.address(partial, 32, 1); f.set(slots)
-    f.address(slots, slotBytes, m); f.set(factors)
+    f.address(slots, slotBytes, m); f.set(allFactors)
 
     /** What the sum of each piece of row `row` of W with row i of x is multiplied with; zeros and mins go to `rest`. Here b counts pieces. */
     const emitFactors = (): void => {
       const stream = (name: "scale" | "zero" | "min"): PerGroup | undefined =>
-        operands[name] && { quad: operands[name].quad?.bind(undefined, f, 1, [row, g]), inRun: operands[name].run?.bind(undefined, f, 1, run, [row, g], number), value: operands[name].along(f, 1, [row, g], g).value }
+        operands[name] && { name, quad: operands[name].quad?.bind(undefined, f, 1, [row, g]), value: operands[name].along(f, 1, [row, g], g).value }
       const [scale, zero, min] = [stream("scale")!, stream("zero"), stream("min")]
-      /** What pushes the quads of the run that is made, where they are made as a run. */
-      const made = new Map<PerGroup, (quad: number) => void>()
+      /** The values of the run that is made, where they are made together. */
+      let made: ReadonlyMap<string, Local[]> = new Map()
       /** Pushes a per-group value for `count` pieces from b + from on, as a vector. */
       const perPiece = (s: PerGroup, integer: boolean, count: 1 | 4, from: number): void => {
         if (perGroup === 1 && count === 4) {
           // Runs and their halves are whole quads.
-          const own = made.get(s)
-          if (own) own(from / 4)
+          const own = made.get(s.name)
+          if (own) f.get(own[from / 4]!)
           else if (s.quad) { f.get(b); f.i32(2); f.op("i32.shr_u"); f.i32(from / 4); f.op("i32.add"); f.set(quad); s.quad(quad) }
           else s.value(4, from)
           if (integer) f.op("f32x4.convert_i32x4_s")
@@ -108,10 +107,10 @@ export function productPhase({ dims, operands, bytes, result, threadScratch, fea
         if (perGroup === 1) {
           f.assign(g, b)
           f.get(b); f.i32(3); f.op("i32.shr_u"); f.set(number)
-          for (const s of [scale, zero, min]) if (s?.inRun) made.set(s, s.inRun())
+          made = inRuns.along(f, row, number)
         }
         const [first, second] = [make(4, 0), make(4, 4)]
-        made.clear()
+        made = new Map()
         twins.forEach(({ lanes }, q) => lanes.forEach((own, lane) => {
           f.get(at); f.get(first); f.get(second); f.shuffle32(...own); f.store("v128.store", 32 * q + 16 * lane)
         }))
@@ -130,10 +129,16 @@ export function productPhase({ dims, operands, bytes, result, threadScratch, fea
         f.get(at); f.get(one); f.laneMemory("v128.store32_lane", 0, 0)
         f.increment(at, 4)
       })
+      f.get(slot); f.get(rest); f.store("v128.store")
     }
 
+    // Multiplied with ones and added in pairs is one instruction; V8 would build these ones anew for each pairwise addition.
+    const ones = constants.load(f, 0x00010001)
+    const dot = (codes: readonly Halves[], part: Part, place: Place): Local => dotOf(f, { x, place, ones, code, relaxed: relaxedDot }, codes, part)
+    const x = f.local("i32")
+
     const emitProducts = (): void => {
-      const inRun = code.runs(1, runBlocks).along(f, [row, b], b), x = f.local("i32")
+      const inRun = code.runs(1, runBlocks).along(f, [row, b], b)
       for (const t of [...totals, last]) { f.f32x4(0); f.set(t) }
       f.assign(at, factors)
       f.assign(x, xs)
@@ -143,7 +148,7 @@ export function productPhase({ dims, operands, bytes, result, threadScratch, fea
         twins.forEach(({ lanes, halved }, q) => {
           const joined = lanes.map((four, lane) => {
             const scaled = f.local("v128")
-            joinFour(f, four.map((piece) => dot(f, x, place, codes, halved ? { block: piece, halves: [lane as 0 | 1] } : halvesOf(pieces, piece), code, relaxedDot)))
+            joinFour(f, four.map((piece) => dot(codes, halved ? { block: piece, halves: [lane as 0 | 1] } : halvesOf(pieces, piece), place)))
             f.op("f32x4.convert_i32x4_s"); f.set(scaled)
             return scaled
           })
@@ -159,7 +164,7 @@ export function productPhase({ dims, operands, bytes, result, threadScratch, fea
         const joined = f.local("v128")
         f.assign(b, (2 * wholeBlocks) / runBlocks)
         const codes = code.runs(1, runBlocks / 2).along(f, [row, b], b).read()
-        joinFour(f, [0, 1, 2, 3].map((piece) => dot(f, x, plain, codes, halvesOf(pieces, piece), code, relaxedDot)))
+        joinFour(f, [0, 1, 2, 3].map((piece) => dot(codes, halvesOf(pieces, piece), plain)))
         f.op("f32x4.convert_i32x4_s"); f.set(joined)
         f.get(at); f.load("v128.load"); f.set(factor)
         multiplyAdd(f, relaxed, () => f.get(joined), () => f.get(factor), last)
@@ -171,7 +176,7 @@ export function productPhase({ dims, operands, bytes, result, threadScratch, fea
         f.forRange(b, singles / perBlock, blocks, 1, () => {
           const codes = inBlock.read()
           for (let piece = 0; piece < perBlock; piece++) {
-            const product = dot(f, x, plain, codes, halvesOf(pieces, piece), code, relaxedDot)
+            const product = dot(codes, halvesOf(pieces, piece), plain)
             f.get(product); f.op("f32x4.convert_i32x4_s"); f.set(product)
             f.get(at); f.load("v128.load32_splat", 4 * piece); f.set(factor)
             multiplyAdd(f, relaxed, () => f.get(product), () => f.get(factor), last)
@@ -182,7 +187,7 @@ export function productPhase({ dims, operands, bytes, result, threadScratch, fea
       }
       // Neighbouring stores are where the revectorizer starts from.
       totals.forEach((t, lane) => { f.get(partial); f.get(t); f.store("v128.store", 16 * lane) })
-      f.get(rest)
+      f.get(slot); f.load("v128.load")
       if (oneZero && !operands.min) {
         operands.zero!.along(f, 1, [row, b], b).value(1)
         f.op("f32.convert_i32_s", "f32.neg", "f32x4.splat", "f32x4.mul")
@@ -212,21 +217,26 @@ export function productPhase({ dims, operands, bytes, result, threadScratch, fea
     f.forRange(unit, begin, end, 1, () => {
       f.get(unit); f.scale(unitRows); f.set(row)
       minimum(f, rowEnd, () => f.address(row, unitRows, 1), n)
+      f.address(allFactors, 4, rowFactors); f.set(at)
+      inRuns.prepare(f, row, rowEnd, at)
       // Four rows at a time, whose partial sums become one vector of results.
       f.forRange(first, row, rowEnd, 4, () => {
         f.address(first, 4, 1); f.set(end4)
         minimum(f, end4, end4, rowEnd)
-        f.assign(slot, slots)
-        f.forRange(row, first, end4, 1, () => {
-          f.forRange(i, 0, m, 1, () => {
-            rounded.codes(f, i); f.set(xs)
-            rounded.scales(f, i); f.set(scales)
-            rounded.sums(f, i); f.set(sums)
-            emitFactors()
-            emitProducts()
-            f.increment(slot, slotBytes)
-          })
-          f.increment(slot, 16 - m * slotBytes)
+        f.forRange(i, 0, m, 1, () => {
+          rounded.codes(f, i); f.set(xs)
+          rounded.scales(f, i); f.set(scales)
+          rounded.sums(f, i); f.set(sums)
+          // What is loaded two vectors at a time must have left the core for some time: no store of one vector can be passed on to it.
+          for (const emit of [emitFactors, emitProducts]) {
+            f.address(slots, i, slotBytes); f.set(slot)
+            f.assign(factors, allFactors)
+            f.forRange(row, first, end4, 1, () => {
+              emit()
+              f.increment(slot, 16)
+              f.increment(factors, rowFactors)
+            })
+          }
         })
         const finish = (count: 1 | 4): void => f.forRange(i, 0, m, 1, () => {
           emitFinish(count)
@@ -243,7 +253,7 @@ export function productPhase({ dims, operands, bytes, result, threadScratch, fea
       })
     })
   } }
-  return { phase, threadScratchBytes: 32 + m * slotBytes + roundUp(all * 4 * twins.length, 32) }
+  return { phase, threadScratchBytes: 32 + m * slotBytes + 4 * rowFactors + inRuns.bytes(unitRows) }
 }
 
 /** Pushes the sums of the lanes of four vectors of integers, a lane for each. */
@@ -266,20 +276,28 @@ interface Part { readonly block: number; readonly halves: readonly (0 | 1)[] }
 const halvesOf = ({ perBlock }: Pieces, piece: number): Part =>
   perBlock === 1 ? { block: piece, halves: [0, 1] } : { block: piece >> 1, halves: [(piece & 1) as 0 | 1] }
 
-/** Σ x · code of a part, as four partial sums (i32x4). The codes of x, in ±127, lie `place(block, half)` bytes from `x`. */
-function dot(f: FunctionBuilder, x: Local, place: (block: number, half: number) => number, codes: readonly Halves[], { block, halves }: Part, { low, high }: ByteOperand, relaxed: boolean): Local {
+/** How many bytes from `x` on the half of a block lies. */
+type Place = (block: number, half: number) => number
+/** What every product of a kernel has: where x is, a vector of ones (i16x8), bounds of the codes, whether they are relaxed. */
+interface Factor { readonly x: Local; readonly place: Place; readonly ones: Local; readonly code: Pick<ByteOperand, "low" | "high">; readonly relaxed: boolean }
+
+/** Σ x · code of a part, as four partial sums (i32x4). The codes of x are in ±127. */
+function dotOf(f: FunctionBuilder, { x, place, ones, code: { low, high }, relaxed }: Factor, codes: readonly Halves[], { block, halves }: Part): Local {
   const product = f.local("v128")
   const factor = (half: 0 | 1): void => { f.get(x); f.load("v128.load", place(block, half)) }
+  const inPairs = (): void => { f.get(ones); f.op("i32x4.dot_i16x8_s") }
   if (relaxed && low >= 0 && high * 127 * 2 * halves.length <= 32767) {
     // So many products fit in 16 bits: they are added there and widened once.
     halves.forEach((half, n) => {
       factor(half); f.get(codes[block]![half]); f.op("i16x8.relaxed_dot_i8x16_i7x16_s")
       if (n > 0) f.op("i16x8.add")
     })
-    f.op("i32x4.extadd_pairwise_i16x8_s")
+    inPairs()
   } else halves.forEach((half, n) => {
-    if (relaxed) relaxedProduct(f, () => factor(half), codes[block]![half], low)
-    else exactProduct(f, () => factor(half), codes[block]![half])
+    if (relaxed) {
+      relaxedProduct(f, () => factor(half), codes[block]![half], low)
+      inPairs()
+    } else exactProduct(f, () => factor(half), codes[block]![half])
     if (n > 0) f.op("i32x4.add")
   })
   f.set(product)
@@ -301,5 +319,5 @@ function relaxedProduct(f: FunctionBuilder, x: () => void, code: Local, low: num
     f.op("v128.xor"); f.get(sign); f.op("i8x16.sub")
     f.get(code); f.op("i8x16.abs")
   } else f.get(code)
-  f.op("i16x8.relaxed_dot_i8x16_i7x16_s", "i32x4.extadd_pairwise_i16x8_s")
+  f.op("i16x8.relaxed_dot_i8x16_i7x16_s")
 }

@@ -35,7 +35,7 @@ export class ArgumentRows {
   /** Writes the rows to a buffer, with room for the last one's span; the caller gives it back after the submission. */
   upload(pool: Pool, queue: GPUQueue): Memory {
     const memory = pool.take(this.used * 4 + spanBytes)
-    queue.writeBuffer(memory.gpu, 0, this.words, 0, this.used)
+    queue.writeBuffer(memory.block.gpu, 0, this.words, 0, this.used)
     this.used = 0
     return memory
   }

@@ -8,12 +8,14 @@ import { argumentGroup, ArgumentRows, mostArguments } from "./arguments.ts"
 import { mapForReading, usage } from "./constants.ts"
 import { matricesWork } from "./matrices.ts"
 import { deviceDescriptor, featuresOf } from "./features.ts"
-import { adapterName, findAdapter, gpuInstance, firstLine, type AdapterOptions } from "./instance.ts"
+import { adapterName, findAdapter, firstLine, type AdapterOptions } from "./instance.ts"
 import { Pipelines, type Pipeline } from "./pipelines.ts"
-import { Pool, type Memory } from "./pool.ts"
+import { failureOf, Pool, type Block, type Memory } from "./pool.ts"
 import { probeNumbers } from "./probe.ts"
 
 const pieceBytes = 2 ** 20
+/** Bind groups that are kept; graphs that are never the same would make more and more of them. */
+const mostGroups = 1 << 14
 
 interface Ready extends Executable {
   readonly emitted: Emitted
@@ -33,15 +35,14 @@ export interface WebgpuDevice extends Device {
 
 /** Opens a WebGPU device: kernels become WGSL when first needed, programs are submitted as one piece of work. */
 export async function webgpuDevice(options: AdapterOptions = {}): Promise<WebgpuDevice> {
-  const adapter = await findAdapter(options)
-  const instance = await gpuInstance(options)
+  const { adapter, instance } = await findAdapter(options)
   let gpu: GPUDevice
   try {
     gpu = await adapter.requestDevice(deviceDescriptor(adapter))
   } catch (e) {
     return fail("device", "open", `the adapter ${adapterName(adapter)} gives no device (${firstLine(e)})`)
   }
-  const told = featuresOf(gpu, adapter.info, instance.wgslLanguageFeatures ?? [], await probeNumbers(gpu))
+  const told = featuresOf(gpu, adapter.info, instance.wgslLanguageFeatures ?? [], options.numbers ?? (await probeNumbers(gpu)))
   const features = !hasMatrices(told) || (await matricesWork(gpu)) ? told : { ...told, matrices: [] }
   const own = new Opened(gpu, adapterName(adapter), features)
   return {
@@ -86,7 +87,7 @@ class Opened {
     this.features = features
     const most = Math.min(gpu.limits.maxBufferSize, gpu.limits.maxStorageBufferBindingSize)
     this.limits = { bufferBytes: Math.floor(most / 16) * 16 }
-    const events = { onAllocated: (m: Memory) => this.watchAllocation(m), onDestroyed: (m: Memory) => this.forget(m) }
+    const events = { onAllocated: (b: Block) => this.watchAllocation(b), onDestroyed: (b: Block) => this.forget(b) }
     this.pool = new Pool(gpu, usage.storage | usage.copySource | usage.copyTarget, this.limits.bufferBytes, events)
     this.uniforms = new Pool(gpu, usage.uniform | usage.copyTarget, this.limits.bufferBytes, events)
     this.staging = new Pool(gpu, usage.mapRead | usage.copyTarget, gpu.limits.maxBufferSize, events)
@@ -111,7 +112,7 @@ class Opened {
   }
   write(buffer: Buffer, data: Uint8Array, at = 0): void {
     this.refuse("write")
-    const { gpu, size, bytes } = buffer as Memory
+    const { block: { gpu, size }, bytes } = buffer as Memory
     if (at % 4 !== 0) fail("value", "write", `the webgpu device writes at multiples of 4 bytes, got ${at}`)
     const whole = data.byteLength & ~3, rest = data.byteLength - whole
     if (rest > 0 && at + data.byteLength < bytes) fail("value", "write", `the webgpu device writes multiples of 4 bytes before the end, got ${data.byteLength}`)
@@ -124,17 +125,17 @@ class Opened {
   }
   async read(buffer: Buffer, bytes = buffer.bytes): Promise<Uint8Array<ArrayBuffer>> {
     this.refuse("read")
-    const { gpu } = buffer as Memory
+    const { gpu } = (buffer as Memory).block
     const size = Math.ceil(bytes / 4) * 4
     if (size === 0) return new Uint8Array(0)
     const staging = this.staging.take(size)
     try {
-      this.guarded([staging], "a read", () => {
+      this.guarded([staging], [buffer as Memory], "a read", () => {
         const encoder = this.gpu.createCommandEncoder()
-        encoder.copyBufferToBuffer(gpu, 0, staging.gpu, 0, size)
+        encoder.copyBufferToBuffer(gpu, 0, staging.block.gpu, 0, size)
         this.gpu.queue.submit([encoder.finish()])
       })
-      const mapped = staging.gpu.mapAsync(mapForReading, 0, size).then(() => undefined, (e: unknown) => e)
+      const mapped = staging.block.gpu.mapAsync(mapForReading, 0, size).then(() => undefined, (e: unknown) => e)
       await Promise.all(this.scopes)
       this.throwFailure(buffer as Memory)
       const problem = await mapped
@@ -142,10 +143,11 @@ class Opened {
       this.throwFailure(staging)
       if (problem !== undefined) throw new ThimbleError("internal", "read", firstLine(problem))
       const copy = new Uint8Array(bytes)
-      copy.set(new Uint8Array(staging.gpu.getMappedRange(0, size), 0, bytes))
-      staging.gpu.unmap()
+      copy.set(new Uint8Array(staging.block.gpu.getMappedRange(0, size), 0, bytes))
       return copy
     } finally {
+      // Also gives up a mapping that is under way.
+      staging.block.gpu.unmap()
       if (!this.closed) this.staging.give(staging)
     }
   }
@@ -174,7 +176,8 @@ class Opened {
     const names = new Set(calls.map((c) => nameOf(c.executable.kernel)))
     this.running = [...names].slice(0, 6).join(", ") + (names.size > 6 ? ", …" : "")
     const uniform = this.rows.isEmpty ? this.zeros : this.rows.upload(this.uniforms, this.gpu.queue)
-    this.guarded([...outputs, ...temporary], this.running, () => this.submit(steps, this.argumentsOf(uniform)))
+    const bound = new Set(steps.flatMap((s) => s.bound))
+    this.guarded([...outputs, ...temporary], bound, this.running, () => this.submit(steps, this.argumentsOf(uniform)))
     for (const m of temporary) this.pool.give(m)
     if (uniform !== this.zeros) this.uniforms.give(uniform)
   }
@@ -203,7 +206,8 @@ class Opened {
       throw fault
     }
   }
-  private throwFailure({ failure }: Memory): void {
+  private throwFailure(memory: Memory): void {
+    const failure = failureOf(memory)
     if (failure !== undefined) throw failure
   }
 
@@ -216,27 +220,30 @@ class Opened {
   }
 
   /** Errors of an allocation are told later; whoever reads the buffer is told then. */
-  private watchAllocation(memory: Memory): void {
+  private watchAllocation(block: Block): void {
     this.made.buffers++
-    this.follow(this.gpu.popErrorScope(), () => new ThimbleError("memory", "alloc", `the adapter has no ${memory.size} bytes left (${this.pool.used} are in use)`, "free tensors, or compute in smaller pieces"), [memory])
+    this.follow(this.gpu.popErrorScope(), () => {
+      block.failure = new ThimbleError("memory", "alloc", `the adapter has no ${block.size} bytes left (${this.pool.used} are in use)`, "free tensors, or compute in smaller pieces")
+    })
   }
-  private follow(scope: Promise<GPUError | null>, failure: (e: GPUError) => ThimbleError, memories: readonly Memory[]): void {
-    const done = scope.then((error) => {
-      if (error !== null) for (const m of memories) m.failure ??= failure(error)
-    }, () => {}).finally(() => this.scopes.delete(done))
+  private follow(scope: Promise<GPUError | null>, failed: (e: GPUError) => void): void {
+    const done: Promise<void> = scope.then((e) => e !== null && failed(e), () => {}).then(() => void this.scopes.delete(done))
     this.scopes.add(done)
   }
-  /** Does work whose errors spoil what it writes, and nothing else. */
-  private guarded(written: readonly Memory[], what: string, work: () => void): void {
-    this.gpu.pushErrorScope("validation")
-    this.gpu.pushErrorScope("out-of-memory")
-    this.gpu.pushErrorScope("internal")
+  /** Does work whose errors spoil what it writes, and nothing else. What is the matter with what it reads is the reason, if there is any. */
+  private guarded(written: readonly Memory[], read: Iterable<Memory>, what: string, work: () => void): void {
+    const spoil = (failure: () => ThimbleError): void => {
+      const cause = [...written, ...read].map(failureOf).find((f) => f !== undefined) ?? failure()
+      for (const m of written) m.failure ??= cause
+    }
+    for (const filter of ["validation", "out-of-memory", "internal"] as const) this.gpu.pushErrorScope(filter)
     try {
       work()
     } finally {
-      this.follow(this.gpu.popErrorScope(), (e) => new ThimbleError("internal", "webgpu", `${what} failed (${firstLine(e)})`), written)
-      this.follow(this.gpu.popErrorScope(), () => new ThimbleError("memory", "webgpu", `the adapter ran out of memory while running ${what}`, "free tensors, or compute in smaller pieces"), written)
-      this.follow(this.gpu.popErrorScope(), (e) => written.find((m) => m.failure !== undefined)?.failure ?? new ThimbleError("internal", "webgpu", `${what} failed (${firstLine(e)})`), written)
+      const failed = (e: GPUError): void => spoil(() => new ThimbleError("internal", "webgpu", `${what} failed (${firstLine(e)})`))
+      this.follow(this.gpu.popErrorScope(), failed)
+      this.follow(this.gpu.popErrorScope(), () => spoil(() => new ThimbleError("memory", "webgpu", `the adapter ran out of memory while running ${what}`, "free tensors, or compute in smaller pieces")))
+      this.follow(this.gpu.popErrorScope(), failed)
     }
   }
 
@@ -245,12 +252,9 @@ class Opened {
     if (emitted.passes.length === 0) return
     const memories = buffers as readonly Memory[]
     const out = memories[0]!
-    const spoiled = memories.slice(1).find((m) => m.failure !== undefined && m !== out)
-    if (spoiled !== undefined) {
-      out.failure = spoiled.failure
-      return
-    }
-    if (out.failure?.code === "internal") out.failure = undefined
+    // What is made of something spoiled is spoiled; what is made anew is not.
+    out.failure = memories.slice(1).map(failureOf).find((f) => f !== undefined) ?? (kernel.kind === "map" && kernel.into !== undefined ? out.failure : undefined)
+    if (failureOf(out) !== undefined) return
     outputs.push(out)
     const copies: Copy[] = []
     const take = (bytes: number): Memory => {
@@ -282,22 +286,22 @@ class Opened {
     const offset = this.rows.add(kernel.scalars, scalars, places)
     emitted.passes.forEach((pass, i) => {
       const bound = pass.bindings.map((b) => (b.kind === "parameter" ? inputs[b.parameter]! : b.kind === "packed" ? packed! : scratch[b.name]!))
-      steps.push({ pass, pipeline: pipelines[i]!, group: this.group(pipelines[i]!, bound), offset, copies: i === 0 ? copies : [] })
+      steps.push({ pass, pipeline: pipelines[i]!, bound, offset, copies: i === 0 ? copies : [] })
     })
   }
 
   private submit(steps: readonly Step[], args: GPUBindGroup): void {
     const encoder = this.gpu.createCommandEncoder()
     let pass: GPUComputePassEncoder | undefined
-    for (const { pass: { units, readsArguments }, pipeline, group, offset, copies } of steps) {
+    for (const { pass: { units, readsArguments }, pipeline, bound, offset, copies } of steps) {
       if (copies.length > 0) {
         pass?.end()
         pass = undefined
-        for (const { from, to, at, bytes } of copies) encoder.copyBufferToBuffer(from.gpu, 0, to.gpu, at, bytes)
+        for (const { from, to, at, bytes } of copies) encoder.copyBufferToBuffer(from.block.gpu, 0, to.block.gpu, at, bytes)
       }
       pass ??= encoder.beginComputePass()
       pass.setPipeline(pipeline.gpu)
-      pass.setBindGroup(0, group)
+      pass.setBindGroup(0, this.group(pipeline, bound))
       if (readsArguments) pass.setBindGroup(1, args, [offset])
       pass.dispatchWorkgroups(Math.min(units, gridWidth), Math.ceil(units / gridWidth))
     }
@@ -306,28 +310,29 @@ class Opened {
   }
 
   private group({ layout, access }: Pipeline, bound: readonly Memory[]): GPUBindGroup {
-    const key = `${access} ${bound.map((m) => m.id).join(" ")}`
-    return this.kept(key, bound, () => this.gpu.createBindGroup({ layout, entries: bound.map((m, binding) => ({ binding, resource: { buffer: m.gpu } })) }))
+    const key = `${access} ${bound.map((m) => m.block.id).join(" ")}`
+    return this.kept(key, bound, () => this.gpu.createBindGroup({ layout, entries: bound.map((m, binding) => ({ binding, resource: { buffer: m.block.gpu } })) }))
   }
   private argumentsOf(memory: Memory): GPUBindGroup {
-    return this.kept(`arguments ${memory.id}`, [memory], () => argumentGroup(this.gpu, this.pipelines.argumentLayout, memory.gpu))
+    return this.kept(`arguments ${memory.block.id}`, [memory], () => argumentGroup(this.gpu, this.pipelines.argumentLayout, memory.block.gpu))
   }
   private kept(key: string, bound: readonly Memory[], make: () => GPUBindGroup): GPUBindGroup {
     let group = this.groups.get(key)
     if (group === undefined) {
+      if (this.groups.size >= mostGroups) this.groups.clear()
       this.groups.set(key, (group = make()))
       this.made.bindGroups++
-      for (const m of bound) m.dependents.add(key)
+      for (const m of bound) m.block.dependents.add(key)
     }
     return group
   }
-  private forget({ dependents }: Memory): void {
+  private forget({ dependents }: Block): void {
     for (const key of dependents) this.groups.delete(key)
   }
 }
 
 interface Copy { readonly from: Memory; readonly to: Memory; readonly at: number; readonly bytes: number }
-interface Step { readonly pass: EmittedPass; readonly pipeline: Pipeline; readonly group: GPUBindGroup; readonly offset: number; readonly copies: readonly Copy[] }
+interface Step { readonly pass: EmittedPass; readonly pipeline: Pipeline; readonly bound: readonly Memory[]; readonly offset: number; readonly copies: readonly Copy[] }
 interface Plan { readonly outputs: Memory[]; readonly temporary: Memory[]; readonly steps: Step[] }
 
 /** A kernel in a few words. */

@@ -19,9 +19,9 @@ export function deviceDescriptor(adapter: GPUAdapter): GPUDeviceDescriptor {
 /** Of an adapter that has experimental features. */
 interface MoreInfo { readonly subgroupMinSize?: number; readonly subgroupMaxSize?: number; readonly subgroupMatrixConfigs?: Iterable<{ M: number; N: number; K: number; componentType: string; resultComponentType: string }> }
 
-export function featuresOf(device: GPUDevice, info: GPUAdapterInfo, languages: Iterable<string>, numbers: Numbers): Features {
+export function featuresOf(device: GPUDevice, info: GPUAdapterInfo | undefined, languages: Iterable<string>, numbers: Numbers): Features {
   const { limits } = device
-  const { subgroupMinSize: least, subgroupMaxSize: most, subgroupMatrixConfigs } = info as MoreInfo
+  const { subgroupMinSize: least, subgroupMaxSize: most, subgroupMatrixConfigs } = (info ?? {}) as MoreInfo
   const has = (name: string): boolean => (device.features as ReadonlySet<string>).has(name)
   return {
     half: has("shader-f16"),

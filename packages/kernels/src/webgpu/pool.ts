@@ -2,18 +2,25 @@
 // can be handed out again while kernels that read its old content still run.
 import { ThimbleError, type Buffer } from "@thimble/core"
 
-export interface Memory extends Buffer {
+/** A buffer of the adapter, which one tensor after the other uses. */
+export interface Block {
   readonly gpu: GPUBuffer
   /** Size class, in bytes. */
   readonly size: number
   /** Tells buffers apart in keys. */
   readonly id: number
-  /** Why its content is lost: it could not be allocated, or what should have written it failed. */
-  failure: ThimbleError | undefined
   /** What was made for this buffer and must go with it. */
   readonly dependents: Set<string>
+  /** Set if there was no memory for it. */
+  failure: ThimbleError | undefined
+}
+export interface Memory extends Buffer {
+  readonly block: Block
+  /** Why the content is lost: what should have written it failed. */
+  failure: ThimbleError | undefined
   freed: boolean
 }
+export const failureOf = (m: Memory): ThimbleError | undefined => m.failure ?? m.block.failure
 
 /** Smallest class; kernels read four words at once, so all are multiples of 16. */
 const least = 256
@@ -32,15 +39,15 @@ export class Pool {
   used = 0
   /** Bytes that are kept for later. */
   private kept = 0
-  private readonly free = new Map<number, Memory[]>()
+  private readonly free = new Map<number, Block[]>()
   private readonly device: GPUDevice
   private readonly usage: number
   private readonly mostBytes: number
-  private readonly onAllocated: (memory: Memory) => void
-  private readonly onDestroyed: (memory: Memory) => void
+  private readonly onAllocated: (block: Block) => void
+  private readonly onDestroyed: (block: Block) => void
   private nextId = 1
 
-  constructor(device: GPUDevice, usage: number, mostBytes: number, { onAllocated, onDestroyed }: { onAllocated(memory: Memory): void; onDestroyed(memory: Memory): void }) {
+  constructor(device: GPUDevice, usage: number, mostBytes: number, { onAllocated, onDestroyed }: { onAllocated(block: Block): void; onDestroyed(block: Block): void }) {
     this.device = device
     this.usage = usage
     this.mostBytes = mostBytes
@@ -50,32 +57,37 @@ export class Pool {
 
   take(bytes: number): Memory {
     const size = Math.max(Math.min(sizeClass(bytes), this.mostBytes), Math.ceil(bytes / 16) * 16)
-    const old = this.free.get(size)?.pop()
-    let memory: Memory
-    if (old === undefined) {
-      // What is kept may be what is missing.
-      if (size > keptBytes) this.trim(0)
-      this.device.pushErrorScope("out-of-memory")
-      const gpu = this.device.createBuffer({ size, usage: this.usage })
-      memory = { bytes, gpu, size, id: this.nextId++, failure: undefined, dependents: new Set(), freed: false }
-      this.onAllocated(memory)
-    } else {
-      this.kept -= size
-      memory = { ...old, bytes, failure: undefined, freed: false }
-    }
+    const block = this.pop(size) ?? this.make(size)
     this.used += bytes
-    return memory
+    return { bytes, block, failure: undefined, freed: false }
+  }
+  private pop(size: number): Block | undefined {
+    const list = this.free.get(size)
+    for (let block = list?.pop(); block !== undefined; block = list!.pop()) {
+      this.kept -= size
+      if (block.failure === undefined) return block
+      this.destroy(block)
+    }
+    return undefined
+  }
+  private make(size: number): Block {
+    // What is kept may be what is missing.
+    if (size > keptBytes) this.trim(0)
+    this.device.pushErrorScope("out-of-memory")
+    const block: Block = { gpu: this.device.createBuffer({ size, usage: this.usage }), size, id: this.nextId++, dependents: new Set(), failure: undefined }
+    this.onAllocated(block)
+    return block
   }
 
   give(memory: Memory): void {
     if (memory.freed) return
     memory.freed = true
     this.used -= memory.bytes
-    if (memory.failure?.code === "memory") return this.destroy(memory)
-    const { size } = memory
+    const { block } = memory, { size } = block
+    if (block.failure !== undefined) return this.destroy(block)
     let list = this.free.get(size)
     if (list === undefined) this.free.set(size, (list = []))
-    list.push(memory)
+    list.push(block)
     this.kept += size
     if (this.kept > Math.max(keptBytes, this.used)) this.trim(Math.max(keptBytes, this.used) / 2)
   }
@@ -90,8 +102,8 @@ export class Pool {
       if (list.length === 0) this.free.delete(size)
     }
   }
-  private destroy(memory: Memory): void {
-    this.onDestroyed(memory)
-    memory.gpu.destroy()
+  private destroy(block: Block): void {
+    this.onDestroyed(block)
+    block.gpu.destroy()
   }
 }

@@ -1,0 +1,44 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest"
+import { add, currentDevice, div, mul, sqrt, tensor, useDevice } from "@thimble/core"
+import { devices } from "../src/index.ts"
+import { webgpuDevice, type WebgpuDevice } from "../src/webgpu/device.ts"
+
+const found = (await devices()).find((d) => d.name === "webgpu")!
+const here = found.available || process.env.CI !== undefined
+if (!here && !found.available) test.skip(`webgpu: ${found.reason}`, () => {})
+
+/** Floats of all sizes, subnormal ones included, and what is special. */
+function samples(count: number, step: number): Float32Array<ArrayBuffer> {
+  const x = new Float32Array(Uint32Array.from({ length: count }, (_, i) => Math.imul(i + 1, step)).buffer)
+  x.set([0, -0, Infinity, -Infinity, NaN, 1, -1, 2, 4, 0.25, 1 + 2 ** -23, 2 - 2 ** -23, 3.4028235e38, 2 ** -126])
+  return x
+}
+const isNormal = (v: number): boolean => !(Math.abs(v) > 0 && Math.abs(v) < 2 ** -126)
+
+describe.runIf(here)("where the driver's arithmetic only comes near, it is spelled out: rounded correctly", () => {
+  const outer = currentDevice()
+  let device: WebgpuDevice
+  beforeAll(async () => void useDevice((device = await webgpuDevice({ numbers: { exactDivision: false, exactRoot: false, contracts: true, flushes: true } }))))
+  afterAll(async () => {
+    useDevice(outer)
+    await device.close()
+  })
+  const wrong = (got: ArrayLike<number>, want: (i: number) => number, counts: (i: number) => boolean = () => true): string[] =>
+    Array.from({ length: got.length }, (_, i) => i).filter((i) => counts(i) && !Object.is(got[i], want(i))).slice(0, 5).map((i) => `[${i}] ${got[i]} instead of ${want(i)}`)
+
+  test("quotients, those below the normal numbers included", async () => {
+    const n = 1 << 16, a = samples(n, 0x9e3779b1), b = samples(n, 0x85ebca6b).reverse()
+    // The last few of b are small multiples of a: ties, and quotients that are exact.
+    a.forEach((v, i) => { if (i % 5 === 0) b[i] = v * (1 + (i % 7)) })
+    expect(wrong(await div(tensor(a), tensor(b)).data(), (i) => Math.fround(a[i]! / b[i]!), (i) => isNormal(a[i]!) && isNormal(b[i]!))).toEqual([])
+  })
+  test("roots", async () => {
+    const x = samples(1 << 16, 0x9e3779b1).map((v, i) => (i % 3 === 0 ? v : i % 3 === 1 ? Math.abs(v) : Math.fround(i * i)))
+    expect(wrong(await sqrt(tensor(x)).data(), (i) => Math.fround(Math.sqrt(x[i]!)))).toEqual([])
+  })
+  test("a product is rounded before it is added to something", async () => {
+    const x = samples(4096, 0x9e3779b1).map((v) => (Math.abs(v) < 1e18 && Math.abs(v) > 1e-17 ? v : 1.1)), y = x.map((v, i) => Math.fround(v * (1 + i / 4096)))
+    const product = x.map((v, i) => v * y[i]!)
+    expect(wrong(await add(mul(tensor(x), tensor(y)), tensor(product.map((v) => -v))).data(), () => 0)).toEqual([])
+  })
+})
