@@ -36,15 +36,8 @@ function tiles(pass: PassHoles, sizes: AttentionSizes, has: (operand: string) =>
   const valueKeys = Math.min(keys, 2 ** Math.floor(Math.log2(staged / valueVectors)))
   const head = (r: string): string => `kvHead * ${heads / kvHeads} + (${r}) / ${tq}`
   const load = (count: number, body: string): string => `for (var i = thread; i < ${count}; i += ${threads}) { ${body} }`
-  const seen = (row: string): string => [`key < filled`, ...(causal ? [`key <= ${row} + offset`] : []), ...(window > 0 ? [`key > ${row} + offset - ${window}`] : [])].join(" && ")
-  const scores = each(4, (i) => `{
-let r = row0 + y * 4 + ${i};
-let query = r % ${tq};
-${each(4, (j) => `{ let key = base + x + ${j * wide}; var score = s${i}[${j}] * ${Math.fround(scale)}f;
-${mask === undefined ? "" : `if (r < ${all} && key < ${tk}) { score += ${mask}(batch, ${head("r")}, query, key); }`}
-scores[(y * 4 + ${i}) * ${scoreStride} + (x + ${j * wide}) / 4][(x + ${j * wide}) % 4] = select(${nothing}, score, ${seen("query")}); }`).join("\n")}
-}`).join("\n")
-  const places = each(4, (c) => `scores[thread / 4 * ${scoreStride} + thread % 4 * 4 + ${c}]`)
+  const visible = ["(keys < vec4<i32>(filled))", ...(causal ? ["(keys <= vec4<i32>(query + offset))"] : []), ...(window > 0 ? [`(keys > vec4<i32>(query + offset - ${window}))`] : [])].join(" & ")
+  const masked = mask === undefined ? "" : `if (r < ${all}) { for (var e = 0; e < 4; e++) { if (key + e < ${tk}) { score[e] += ${mask}(batch, ${head("r")}, query, key + e); } } }`
   const four = (of: (c: string) => string): string => `vec4<f32>(${["x", "y", "z", "w"].map(of).join(", ")})`
   const outputs = each(4, (i) => each(columns, (j) => `o${i}_${j}`)).flat()
   return {
@@ -56,6 +49,8 @@ var<workgroup> factors: array<f32, ${rows}>;`,
 let batch = unit / ${kvHeads * across};
 let kvHead = unit / ${across} % ${kvHeads};
 let row0 = unit % ${across} * ${rows};
+let r = row0 + thread / 4;
+let query = r % ${tq};
 let x = thread % ${wide};
 let y = thread / ${wide};
 ${bounds(pass, { tk, qOffset, has })}
@@ -79,10 +74,19 @@ ${each(4, (i) => `s${i} += vec4<f32>(${each(4, (j) => `dot(q${i}, k${j})`).join(
 }
 workgroupBarrier();
 }
-${scores}
+${each(4, (i) => each(4, (j) => `scores[(y * 4 + ${i}) * ${scoreStride} + (x + ${j * wide}) / 4][(x + ${j * wide}) % 4] = s${i}[${j}];`).join(" ")).join("\n")}
 workgroupBarrier();
-${places.map((p, c) => `let t${c} = ${p};`).join("\n")}
-let upmost = max(max(t0, t1), max(t2, t3));
+var upmost = vec4<f32>(${lowest});
+for (var c = 0; c < 4; c++) {
+let at = thread / 4 * ${scoreStride} + thread % 4 * 4 + c;
+let key = base + (thread % 4 * 4 + c) * 4;
+let keys = vec4<i32>(key) + vec4<i32>(0, 1, 2, 3);
+var score = scores[at] * ${Math.fround(scale)}f;
+${masked}
+score = select(vec4<f32>(${nothing}), score, ${visible});
+scores[at] = score;
+upmost = max(upmost, score);
+}
 joined[thread] = max(max(upmost.x, upmost.y), max(upmost.z, upmost.w));
 workgroupBarrier();
 let first = thread / 4 * 4;
