@@ -1,12 +1,12 @@
 import { compile, quantizeWeight, type Weight } from "@thimble/core"
 import { expect, test } from "vitest"
-import { int } from "../src/index.ts"
+import { fp, int } from "../src/index.ts"
 
-// int3 and int4 store their codes in parts of equal names, shapes and dtypes; only their decode expressions differ.
+// Both store codes and scales in parts of equal names, shapes and dtypes; only their decode expressions differ.
 test("a compiled function captures weights of different formats apart, though their parts look the same", async () => {
   const values = Float32Array.from({ length: 64 }, (_, i) => i / 64 - 0.5)
   const read = compile((w: Weight) => w.dense())
-  for (const format of [int(4, { group: 32 }), int(3, { group: 32 })]) {
+  for (const format of [int(4, { group: 32, scales: "f32" }), fp("e2m1", { group: 32 })]) {
     const w = quantizeWeight(format, values, [2, 32])
     expect([...(await (await read(w)).data())]).toEqual([...(await w.dense().data())])
   }

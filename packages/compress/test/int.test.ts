@@ -60,7 +60,7 @@ test("rows are looked up without decoding the rest, and products read packed cod
 })
 
 test("what cannot be stored is refused, with its place", () => {
-  expect(() => int(9 as 8)).toThrow("int: bits must be a whole number from 2 to 8, got 9")
+  expect(() => int(9 as 8)).toThrow("int: bits must be a whole number from 1 to 8, got 9")
   expect(() => int(4, { group: 0 })).toThrow("int: group must be a whole number ≥ 1, got 0")
   expect(() => int(4).encode(Float32Array.of(1, NaN), [2, 1])).toThrow("int: row 1, column 0 is NaN; quantize finite weights")
   expect(() => int(2).encode(Float32Array.of(1e6), [1, 1])).toThrow(ThimbleError)

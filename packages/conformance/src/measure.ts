@@ -82,8 +82,8 @@ export async function probe(row: Row, args: unknown, float: DType, order: 1 | 2 
   }
 }
 
-/** What differs between a device's result and the reference device's, in words; undefined if nothing does. */
-export function difference(got: Result, want: Result, bound: Bound, magnitude = 0): string | undefined {
+/** What differs between a device's result and the reference device's, in words; undefined if nothing does. Without `subnormals`, numbers below the normal ones are as good as zero. */
+export function difference(got: Result, want: Result, bound: Bound, magnitude = 0, subnormals = true): string | undefined {
   if (got.dtype !== want.dtype || String(got.shape) !== String(want.shape)) return `${got.dtype}[${got.shape}] instead of ${want.dtype}[${want.shape}]`
   const most = want.numbers.reduce((m, v) => (Number.isFinite(v) ? Math.max(m, Math.abs(v)) : m), magnitude)
   const own = epsilon(want.dtype), narrow = want.dtype === "f16" || want.dtype === "bf16"
@@ -94,6 +94,7 @@ export function difference(got: Result, want: Result, bound: Bound, magnitude = 
   for (let i = 0; i < sizeOf(want.shape); i++) {
     const g = got.numbers[i]!, w = want.numbers[i]!
     if (Object.is(g, w) || (bound !== "exact" && g === w)) continue
+    if (!subnormals && Math.abs(g) <= 2 ** -126 && Math.abs(w) <= 2 ** -126 && isFloat(want.dtype)) continue
     if (bound !== "exact" && Number.isFinite(w) && Number.isFinite(g) && Math.abs(g - w) <= share + factor * Math.abs(w) + least) continue
     return `element ${i} of ${want.dtype}[${want.shape}] is ${Object.is(g, -0) ? "-0" : g} instead of ${Object.is(w, -0) ? "-0" : w}`
   }

@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { referenceDevice, type Device } from "@thimble/core"
 import * as ops from "../../core/src/ops/index.ts"
-import { devices, variants } from "../src/devices.ts"
+import { argumentsFor, casesFor, devices, sharedBy, variants } from "../src/devices.ts"
 import { difference, evaluate, magnitudeOf, outputsOf, type Result } from "../src/measure.ts"
 import { holds } from "../src/runs.ts"
 import { rows } from "../src/table/index.ts"
@@ -21,7 +21,8 @@ const reference = referenceDevice()
 /** What the reference device gives for all cases of a row; the same cases for every device. */
 const expected = new Map<string, Promise<Result[][]>>()
 
-describe.each([...devices, ...variants])("ops on $name are those of the reference device", ({ open, unsupported = {} }) => {
+describe.each([...devices, ...variants])("ops on $name are those of the reference device", (entry) => {
+  const { open, unsupported = {} } = entry
   let device: Device
   beforeAll(async () => void (device = await open()))
   afterAll(() => device.close())
@@ -29,16 +30,16 @@ describe.each([...devices, ...variants])("ops on $name are those of the referenc
   for (const [name, row] of rows) {
     const reason = unsupported[name]
     if (reason !== undefined) test.skip(`${name}: ${reason}`, () => {})
-    else test(name, () => holds(row.args(anything), 14, async (cases) => {
+    else test(name, () => holds(row.args(anything).map((args) => argumentsFor(entry, args)), casesFor(entry, 14), async (cases) => {
       const run = (d: Device): Promise<Result[][]> => evaluate(d, () => Promise.all(cases.map((args) => outputsOf(row, args))))
-      let want = cases.length > 1 ? expected.get(name) : undefined
+      let want = cases.length > 1 ? expected.get(sharedBy(entry, name)) : undefined
       if (want === undefined) {
         want = run(reference)
-        if (cases.length > 1) expected.set(name, want)
+        if (cases.length > 1) expected.set(sharedBy(entry, name), want)
         await want
       }
       const got = await run(device), known = await want
-      return cases.map((args, i) => got[i]!.map((g, k) => difference(g, known[i]![k]!, row.bound, magnitudeOf(args))).find((d) => d !== undefined))
-    }, row.corners))
+      return cases.map((args, i) => got[i]!.map((g, k) => difference(g, known[i]![k]!, row.bound, magnitudeOf(args), entry.subnormals)).find((d) => d !== undefined))
+    }, row.corners?.map((args) => argumentsFor(entry, args))))
   }
 })

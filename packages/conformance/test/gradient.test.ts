@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, test } from "vitest"
 import { referenceDevice, type Device, type Tensor } from "@thimble/core"
-import { devices } from "../src/devices.ts"
+import { argumentsFor, casesFor, devices, sharedBy } from "../src/devices.ts"
 import { difference, evaluate, magnitudeOf, probe, stride, type Result } from "../src/measure.ts"
 import { holds } from "../src/runs.ts"
 import { rows } from "../src/table/index.ts"
@@ -31,7 +31,8 @@ describe.each([1, 2] as const)("derivative %i is the slope, in f64", (order) => 
 })
 
 const expected = new Map<string, Promise<Result[][]>>()
-describe.each(devices.slice(1))("gradients on $name are those of the reference device", ({ open, unsupported = {} }) => {
+describe.each(devices.slice(1))("gradients on $name are those of the reference device", (entry) => {
+  const { open, unsupported = {} } = entry
   let device: Device
   beforeAll(async () => void (device = await open()))
   afterAll(() => device.close())
@@ -39,15 +40,15 @@ describe.each(devices.slice(1))("gradients on $name are those of the reference d
   for (const [name, row] of checked) {
     const reason = unsupported[name]
     if (reason !== undefined) test.skip(`${name}: ${reason}`, () => {})
-    else test(name, () => holds(row.args(differentiable), 5, async (cases) => {
+    else test(name, () => holds(row.args(differentiable).map((args) => argumentsFor(entry, args)), casesFor(entry, 5), async (cases) => {
       const run = (d: Device): Promise<Result[][]> => evaluate(d, () => Promise.all(cases.map(async (args) => (await probe(row, args, "f32"))?.gradients ?? [])))
-      let want = cases.length > 1 ? expected.get(name) : undefined
+      let want = cases.length > 1 ? expected.get(sharedBy(entry, name)) : undefined
       if (want === undefined) {
         want = run(reference)
-        if (cases.length > 1) expected.set(name, want)
+        if (cases.length > 1) expected.set(sharedBy(entry, name), want)
       }
       const known = await want, got = await run(device)
-      return cases.map((args, i) => got[i]!.map((g, k) => difference(g, known[i]![k]!, { scale: 2e-5 }, magnitudeOf(args))).find((d) => d !== undefined))
+      return cases.map((args, i) => got[i]!.map((g, k) => difference(g, known[i]![k]!, { scale: 2e-5 }, magnitudeOf(args), entry.subnormals)).find((d) => d !== undefined))
     }))
   }
 })

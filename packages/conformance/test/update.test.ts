@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { add, attention, compile, matmul, memory, mul, realize, rope, rotation, sum, tensor, updateSlice, useDevice, zeros, type Device, type Tensor } from "@thimble/core"
-import { devices } from "../src/devices.ts"
+import { argumentsFor, devices } from "../src/devices.ts"
 import { holds } from "../src/runs.ts"
 import { table } from "../src/table/index.ts"
 import { anything, makeAll, type Spec } from "../src/table/spec.ts"
@@ -21,13 +21,14 @@ function decode(caches: readonly Cache[], x: Tensor, position: Tensor): { caches
 }
 const empty = (): Cache[] => [0, 1].map(() => ({ keys: zeros([2, 3, 16, 8]), values: zeros([2, 3, 16, 8]) }))
 
-describe.each(devices)("a donated tensor is updated in place on $name", ({ open }) => {
+describe.each(devices)("a donated tensor is updated in place on $name", (entry) => {
+  const { open } = entry
   let device: Device
   beforeAll(async () => void useDevice((device = await open())))
   afterAll(() => device.close())
 
   test("whatever is put where, with the values of a copy", () => holds(table.updateSlice.args(anything), 14, async (cases) => Promise.all((cases as readonly [Spec, Spec, number, Spec | number][]).map(async (specs) => {
-    const [x, values, axis, start] = makeAll(specs, (s) => s.make())
+    const [x, values, axis, start] = makeAll(argumentsFor(entry, specs), (s) => s.make())
     const update = compile((t: Tensor, v: Tensor, s: Tensor | null) => updateSlice(t, v, { axis, start: s ?? (start as number) }), { donate: [0] })
     await realize(x)
     const want = await updateSlice(x, values, { axis, start }).raw(), memory = bufferOf(x)

@@ -50,6 +50,16 @@ interface Captured<R> {
   /** Ends with the last run begun: runs share the program's temporaries, and a routine makes a run wait in its midst. */
   running: Promise<unknown>
 }
+
+/** By the hash of the arguments' structure, or the next free number. */
+type Programs<R> = Map<number, { readonly words: Int32Array; readonly captured: Promise<Captured<R>> }>
+function unload(programs: Programs<unknown>): void {
+  for (const { captured } of programs.values()) void captured.then(({ loaded, running }) => running.then(() => unloadProgram(loaded)), () => {})
+  programs.clear()
+}
+/** Nobody can call a function that was dropped, so its programs' memory goes, too. */
+const net = new FinalizationRegistry<Programs<unknown>>(unload)
+
 /** What a compiled function's body sees: numbers and bigints arrive as 0-d tensors. */
 export type Traced<T> = T extends number | bigint ? Tensor : T extends Tensor ? Tensor
   : T extends Composed | ((...args: never[]) => unknown) ? T : T extends readonly (infer U)[] ? Traced<U>[] : T extends object ? { [K in keyof T]: Traced<T[K]> } : T
@@ -69,8 +79,7 @@ export function compile<A extends readonly unknown[], R>(fn: (...args: { [K in k
 export function compile<A extends readonly unknown[], R>(fn: (...args: { [K in keyof A]: Traced<A[K]> }) => R, options: CompileOptions = {}): Compiled<A, R> {
   if (typeof fn !== "function") fail("value", "compile", `needs a function, got ${typeof fn}`)
   for (const i of options.donate ?? []) if (!Number.isInteger(i) || i < 0) fail("value", "compile", `donate names arguments by position, got ${i}`)
-  /** By the hash of the arguments' structure, or the next free number. */
-  const cache = new Map<number, { readonly words: Int32Array; readonly captured: Promise<Captured<R>> }>()
+  const cache: Programs<R> = new Map()
 
   const call = async (...args: A): Promise<R> => {
     for (const i of options.donate ?? []) if (i >= args.length) fail("value", "compile", `argument ${i} is donated, and there are ${args.length}`)
@@ -112,11 +121,11 @@ export function compile<A extends readonly unknown[], R>(fn: (...args: { [K in k
   }
   const compiled = call as Compiled<A, R> & { programs: number }
   Object.defineProperty(compiled, "programs", { get: () => cache.size })
+  net.register(compiled, cache)
   let shown: Program[] = []
   compiled.show = () => shown.map(showProgram).join("\n\n")
   compiled.dispose = () => {
-    for (const { captured } of cache.values()) void captured.then(({ loaded, running }) => running.then(() => unloadProgram(loaded)), () => {})
-    cache.clear()
+    unload(cache)
     shown = []
   }
 

@@ -33,7 +33,8 @@ function runCall({ executable, buffers, scalars }: Call): void {
   run(buffers.map((b, i) => new dtypes[kernel.parameters[i]!].array((b as Memory).data)), scalars)
 }
 
-type Evaluate = (coords: Int32Array, parameters: TypedArray[], scalars: readonly number[], acc: number) => number
+/** Value of an expression at coordinates, of elements as typed arrays store them. */
+export type Evaluate = (coords: Int32Array, parameters: TypedArray[], scalars: readonly number[], acc: number) => number
 
 function interpreter(kernel: Kernel): Prepared["run"] {
   const size = sizeOf(kernel.shape)
@@ -84,8 +85,8 @@ function join(combine: Combine, type: Scalar, a: number, b: number): number {
 const narrow = (type: Scalar, x: number): number =>
   type === "f32" ? Math.fround(x) : type === "i32" ? x | 0 : type === "u32" ? x >>> 0 : x
 
-/** A straight-line program over the expression's shared values: sources first, each computed once. */
-function evaluator(root: Expr): Evaluate {
+/** An expression as a function on the host: a straight-line program over its shared values, sources first, each computed once. */
+export function evaluator(root: Expr): Evaluate {
   const all = flatten([root])
   const place = new Map(all.map((e, i) => [e, i]))
   const values = new Float64Array(all.length)

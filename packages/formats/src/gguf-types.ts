@@ -66,11 +66,13 @@ export const ggufFormat = (type: GgufDType): BlockFormat | undefined => formats[
 const byId = new Map(Object.entries(ggufTypes).map(([name, { id }]) => [id, name as GgufDType]))
 export const ggufTypeOf = (id: number): GgufDType | undefined => byId.get(id)
 const byDType = new Map(Object.entries(ggufTypes).map(([name, { dtype }]) => [dtype, name as GgufDType]))
-const byFormat = new Map<Format, GgufDType>(Object.entries(formats).map(([name, format]) => [format, name as GgufDType]))
+// What says more about a type than is said here is still its format: it has its name, and decodes as it does.
+const byCode = new Map<Format["code"], GgufDType>(Object.entries(formats).map(([name, format]) => [format.code, name as GgufDType]))
 /** The file's type for what a tensor (by its dtype) or a weight is stored in. */
 export function ggufTypeFor(storage: DType | Format): GgufDType {
   if (typeof storage === "string") return byDType.get(storage) ?? fail("dtype", "gguf", `no type of GGUF files holds ${storage}`)
-  return byFormat.get(storage) ?? fail("value", "gguf", `no type of GGUF files is the format ${storage.name}`, "quantize to one of ggml's")
+  const type = byCode.get(storage.code)
+  return (type !== undefined && formats[type]!.name === storage.name ? type : undefined) ?? fail("value", "gguf", `no type of GGUF files is the format ${storage.name}`, "quantize to one of ggml's")
 }
 
 /** Bytes of a tensor [..., rows, columns]; undefined if its rows are no whole blocks, or none that can be counted. */

@@ -1,2 +1,3 @@
 /** @packageDocumentation Devices: the CPU through WebAssembly. */
+export { best, devices, type DeviceInfo } from "./choose.ts"
 export { open, type OpenOptions } from "./open.ts"

@@ -20,10 +20,10 @@ afterEach(async () => {
 
 describe("open refuses", () => {
   const cases: readonly [string, () => Promise<unknown>][] = [
-    ["open: no device 'cuda'; one of reference, wasm", () => open("cuda")],
-    ["open: no device 'toString'; one of reference, wasm", () => open("toString")],
-    ["open: no device 'undefined'; one of reference, wasm", () => open(undefined as never)],
-    ["open: has no option 'thread'; options are threads and revectorize", () => open("wasm", { thread: 2 } as never)],
+    ["open: no device 'cuda'; one of reference, wasm, webgpu, gpujs", () => open("cuda")],
+    ["open: no device 'toString'; one of reference, wasm, webgpu, gpujs", () => open("toString")],
+    ["open: no device 'undefined'; one of reference, wasm, webgpu, gpujs", () => open(undefined as never)],
+    ["open: has no option 'thread'; options are threads, revectorize, mode, adapter, powerPreference", () => open("wasm", { thread: 2 } as never)],
     ...[0, 1.5, 1e9, NaN, -1].map((n): [string, () => Promise<unknown>] => [`open: threads must be a whole number from 1 to 256, got ${n}`, () => open("wasm", { threads: n })]),
   ]
   test.each(cases)("%s", async (message, call) => {

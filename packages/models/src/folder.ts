@@ -10,10 +10,13 @@ export interface Folder {
   locate(file: string): SourceLike
 }
 
-export async function localFolder(path: string): Promise<Folder> {
+/** Files of a directory that say more about the model, and are written with it. */
+export const sideNames: readonly string[] = ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "vocab.txt", "chat_template.jinja"]
+
+export async function localFolder(path: string, name = path): Promise<Folder> {
   const { readdir } = await fileSystem("loadModel")
   const files = new Set(await readdir(path))
-  return { name: path, has: (file) => Promise.resolve(files.has(file)), locate: (file) => `${path}/${file}` }
+  return { name, has: (file) => Promise.resolve(files.has(file)), locate: (file) => `${path}/${file}` }
 }
 
 /** Files under a URL. */

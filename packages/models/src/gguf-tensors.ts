@@ -1,7 +1,8 @@
-import { castTo, fail, type Tensor, type Weight } from "@thimble/core"
-import { ggufFormat, ggufTypeFor, ggufTypes, type GgufTensor, type GgufValue } from "@thimble/formats"
+import { fail, type DType, type Tensor, type Weight } from "@thimble/core"
+import { ggufFormat, ggufTypeFor, type GgufTensor, type GgufValue } from "@thimble/formats"
 import { architectureOf, type Architecture } from "./architecture.ts"
 import type { Config } from "./config.ts"
+import { asDense } from "./dense.ts"
 import { expectedTensors, type Expected } from "./expected.ts"
 import type { Parameters } from "./forward.ts"
 import { ggufName } from "./gguf-names.ts"
@@ -10,28 +11,32 @@ import { isPlainFactors, llama3Factor } from "./rope.ts"
 
 const bytesOf = ({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint8Array => new Uint8Array(buffer, byteOffset, byteLength)
 
-/** All tensors of a model as they stand in a GGUF file; their bytes are made when they are written. */
-export function ggufTensors(model: Parameters, order: readonly string[] = []): ReadonlyMap<string, GgufTensor> {
+/** All tensors of a model as they stand in a GGUF file, matrices of a type or as they are stored; their bytes are made when they are written. */
+export function ggufTensors(model: Parameters, dtype: DType | undefined, order: readonly string[] = []): ReadonlyMap<string, GgufTensor> {
   const { config, weights, vectors } = model, a = architectureOf(config)
   const made = [
     ...Object.entries(ropeFactors(config)).map(([name, factors]): [string, GgufTensor] => [name, { type: "F32", shape: [factors.length], bytes: Float32Array.from(factors) }]),
-    ...expectedTensors(config).map((t): [string, GgufTensor] => [ggufName(a, t), t.kind === "matrix" ? matrix(a, config, t, weights[t.path]!) : vector(a, config, t, vectors[t.name]!)]),
+    ...expectedTensors(config).map((t): [string, GgufTensor] => [ggufName(a, t), t.kind === "matrix" ? matrix(a, config, t, weights[t.path]!, dtype) : vector(a, config, t, vectors[t.name]!)]),
   ]
   const place = new Map(order.map((name, i) => [name, i]))
   return new Map(made.sort(([x], [y]) => (place.get(x) ?? Infinity) - (place.get(y) ?? Infinity) || 0))
 }
 
-function matrix(a: Architecture, config: Config, { name, role, shape }: Expected, weight: Weight): GgufTensor {
+function matrix(a: Architecture, config: Config, { name, role, shape }: Expected, weight: Weight, wanted: DType | undefined): GgufTensor {
+  const order = ggufRowOrder(a, config, role), placed = (bytes: Uint8Array): Uint8Array => (order === undefined ? bytes : reorderRows(bytes, order))
   const { storage } = weight
+  if (wanted !== undefined || typeof storage === "string") {
+    // ggml has no products with f64.
+    const { dtype, raw } = asDense(weight, wanted ?? (storage === "f64" ? "f32" : undefined))
+    return { type: ggufTypeFor(dtype), shape, bytes: async () => placed(bytesOf(await raw())) }
+  }
   if (storage === undefined) return fail("value", "saveModel", `'${name}' is a weight '${weight.form}', made of others`, "quantize its dense() matrix, or say what to write as options.dtype")
-  const type = ggufTypeFor(storage), format = ggufFormat(type), order = ggufRowOrder(a, config, role)
-  const { dtype } = ggufTypes[type]
+  const type = ggufTypeFor(storage), format = ggufFormat(type)!
   return {
     type, shape,
     async bytes() {
       const parts = Object.fromEntries(await Promise.all(Object.entries(weight.parts()).map(async ([part, t]) => [part, { data: await t.raw(), shape: t.shape, dtype: t.dtype }] as const)))
-      const bytes = dtype !== undefined ? bytesOf(parts.values!.data) : format!.join(parts, weight.shape)
-      return order === undefined ? bytes : reorderRows(bytes, order)
+      return placed(format.join(parts, weight.shape))
     },
   }
 }
@@ -42,7 +47,7 @@ function vector(a: Architecture, config: Config, { kind, role, shape }: Expected
   return {
     type: "F32", shape,
     async bytes() {
-      const own = Float32Array.from(await castTo(values, "f32").data())
+      const own = Float32Array.from(await values.data())
       if (kind === "norm" && a.onePlus) own.forEach((v, i) => (own[i] = v + 1))
       return order === undefined ? own : reorderRows(bytesOf(own), order)
     },

@@ -13,6 +13,7 @@ export { bucket, cacheLength, createCache, type Cache, type CacheOptions, type L
 export { readGgufConfig, writeGgufConfig } from "./gguf-config.ts"
 export { ggufNames } from "./gguf-names.ts"
 export { loadModel, type LoadOptions, type LoadProgress } from "./load.ts"
+export type { DownloadProgress, HubOptions } from "./hub.ts"
 export { generate, generateBatch, type BatchGeneration, type Completion, type GeneratedToken, type GenerateOptions, type Generation } from "./generate/generate.ts"
 export type { Prompt, PromptOptions } from "./generate/prompt.ts"
 export type { Generator } from "./generate/session.ts"

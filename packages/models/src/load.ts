@@ -3,7 +3,8 @@ import { fileSystem, ggufTokenizer, openGguf, openSafetensors, openSafetensorsSh
 import { architectureOf } from "./architecture.ts"
 import type { Config } from "./config.ts"
 import { expectedTensors } from "./expected.ts"
-import { localFolder, parseJson, readAll, webFolder, type Folder } from "./folder.ts"
+import { localFolder, parseJson, readAll, sideNames, webFolder, type Folder } from "./folder.ts"
+import { hubFolder, isHubId, type HubOptions } from "./hub.ts"
 import { readGgufConfig } from "./gguf-config.ts"
 import { readConfig, headlessConfig } from "./json.ts"
 import { loadLlama2c } from "./llama2c.ts"
@@ -12,7 +13,7 @@ import { tensorOrder } from "./gguf-tensors.ts"
 import { placeTensors, readSafetensor } from "./tensors-safetensors.ts"
 import { checkGgufNames, readGgufTensor } from "./tensors-gguf.ts"
 
-export interface LoadOptions extends SourceOptions, QuantizedOptions, GgufTokenizerOptions {
+export interface LoadOptions extends SourceOptions, QuantizedOptions, GgufTokenizerOptions, HubOptions {
   /** Where the tokenizer is, if not with the model: a tokenizer.json, or a sentencepiece model. `false` leaves it out. */
   readonly tokenizer?: SourceLike | Tokenizer | false
   /** Called after each tensor that was read. */
@@ -26,16 +27,21 @@ export interface LoadProgress {
 }
 
 /**
- * Loads a language model: a directory (or a URL that ends with `/`) with config.json and safetensors files, a `.gguf` file, or
- * a llama2.c `.bin`. Weights come to the current device as they are stored: packed blocks stay packed.
+ * Loads a language model: a directory (or a URL that ends with `/`) with config.json and safetensors files, a `.gguf` file, a
+ * llama2.c `.bin`, or an id of the hub: `owner/name`, `owner/name/file.gguf`. Weights come to the current device as they are
+ * stored: packed blocks stay packed.
  */
 export async function loadModel(from: SourceLike, options: LoadOptions = {}): Promise<Model> {
   if (typeof from !== "string" && !(from instanceof URL)) return loadFile(from, options)
   const path = from instanceof URL && from.protocol === "file:" ? decodeURIComponent(from.pathname) : String(from)
   if (/^https?:\/\//i.test(path)) return path.endsWith("/") ? loadFolder(webFolder(path, options), options) : loadFile(path, options)
-  const { stat } = await fileSystem("loadModel")
-  const found = await stat(path).catch(() => undefined)
-  if (found === undefined) return fail("value", "loadModel", `there is no '${path}'`, "a directory, a .gguf file, a llama2.c .bin, or a URL")
+  // Where there is no file system, a name can only be an id.
+  const found = await fileSystem("loadModel").then(({ stat }) => stat(path)).catch(() => undefined)
+  if (found === undefined && isHubId(path)) {
+    const { folder, file } = await hubFolder(path, options)
+    return file === undefined ? loadFolder(folder, options) : loadFile(folder.locate(file), options)
+  }
+  if (found === undefined) return fail("value", "loadModel", `there is no '${path}'`, "a directory, a .gguf file, a llama2.c .bin, a URL, or an id of the hub")
   return found.isDirectory() ? loadFolder(await localFolder(path), options) : loadFile(path, options)
 }
 
@@ -74,8 +80,6 @@ async function loadFolder(folder: Folder, options: LoadOptions): Promise<Model> 
   return createModel(config, parameters, { ...(beside && { tokenizer: beside }), ...told, files: new Map([...(await sideFiles(folder, options)), ...(told.files ?? [])]), stated: config })
 }
 
-/** Files of a directory that say more about the model, and are written with it. */
-const sideNames = ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "vocab.txt", "chat_template.jinja"]
 async function sideFiles(folder: Folder, options: LoadOptions): Promise<ReadonlyMap<string, Uint8Array>> {
   const files = new Map<string, Uint8Array>()
   for (const name of sideNames) if (await folder.has(name)) files.set(name, await readAll(folder.locate(name), options))

@@ -1,9 +1,10 @@
-import { castTo, denseWeight, fail, type DType } from "@thimble/core"
+import { fail, type DType } from "@thimble/core"
 import { fileSystem, saveFile, saveGguf, saveSafetensorsShards, type GgufDType, type GgufTensor, type GgufValue, type RawTensor } from "@thimble/formats"
 import { architectureOf, fileName } from "./architecture.ts"
 import { expectedTensors } from "./expected.ts"
 import { parseJson } from "./folder.ts"
 import { writeGgufConfig } from "./gguf-config.ts"
+import { asDense } from "./dense.ts"
 import { ggufTensors, tensorOrder } from "./gguf-tensors.ts"
 import { writeConfig } from "./json.ts"
 import type { Model } from "./model.ts"
@@ -28,14 +29,8 @@ export interface SaveOptions {
  * with (metadata, settings of its tokenizer) is written with it.
  */
 export async function saveModel(model: Model, path: string, options: SaveOptions = {}): Promise<void> {
-  const written = options.dtype === undefined ? model : converted(model, options.dtype)
   if (/\.(safetensors|bin|json|npz)$/i.test(path)) fail("value", "saveModel", `cannot write '${path}'`, "a name that ends in .gguf, or a directory")
-  await (/\.gguf$/i.test(path) ? saveAsGguf(written, path, options) : saveAsFolder(written, path, options))
-}
-
-/** The model with dense matrices of a type. Nothing is computed before it is written. */
-function converted(model: Model, dtype: "f32" | "f16" | "bf16"): Model {
-  return model.with(Object.fromEntries(Object.entries(model.weights).filter(([, w]) => w.storage !== dtype).map(([name, w]) => [name, denseWeight(castTo(w.dense(), dtype))])))
+  await (/\.gguf$/i.test(path) ? saveAsGguf(model, path, options) : saveAsFolder(model, path, options))
 }
 
 /** A type, and the numbers of files that have mostly it (llama.cpp's `llama_ftype`), the usual one first. */
@@ -55,9 +50,9 @@ function commonType(tensors: Iterable<GgufTensor>): GgufDType {
 /** The same config, or another? Files may state it in their own words. */
 const isStated = ({ config, stated }: Model): boolean => stated !== undefined && JSON.stringify(stated) === JSON.stringify(config)
 
-async function saveAsGguf(model: Model, path: string, { name, signal }: SaveOptions): Promise<void> {
+async function saveAsGguf(model: Model, path: string, { name, signal, dtype }: SaveOptions): Promise<void> {
   const { config, metadata: known } = model, a = architectureOf(config)
-  const tensors = ggufTensors(model, known === undefined ? [] : tensorOrder.get(known))
+  const tensors = ggufTensors(model, dtype, known === undefined ? [] : tensorOrder.get(known))
   const numbers = fileTypes[commonType(tensors.values())] ?? [0], packed = [...tensors.values()].some(({ type }) => !plain.includes(type))
   const said = known?.get("general.file_type")?.value as number
   const general: [string, GgufValue][] = [
@@ -81,22 +76,22 @@ const untilAborted = (bytes: GgufTensor["bytes"], signal: AbortSignal | undefine
 const fileDTypes: Readonly<Partial<Record<DType, RawTensor["dtype"]>>> = { f64: "F64", f32: "F32", f16: "F16", bf16: "BF16" }
 const torchNames: Readonly<Partial<Record<DType, string>>> = { f64: "float64", f32: "float32", f16: "float16", bf16: "bfloat16" }
 
-async function saveAsFolder(model: Model, path: string, { shardBytes, signal }: SaveOptions): Promise<void> {
+async function saveAsFolder(model: Model, path: string, { shardBytes, signal, dtype: wanted }: SaveOptions): Promise<void> {
   const { config, weights, vectors } = model, a = architectureOf(config)
-  const packed = Object.entries(weights).filter(([, w]) => typeof w.storage !== "string" || fileDTypes[w.storage] === undefined).map(([name]) => name)
+  const packed = wanted !== undefined ? [] : Object.entries(weights).filter(([, w]) => typeof w.storage !== "string" || fileDTypes[w.storage] === undefined).map(([name]) => name)
   if (packed.length > 0) fail("value", "saveModel", `these weights are stored in ways that safetensors files of models do not have: ${packed.join(", ")}`, "write a .gguf, or say what to write as options.dtype")
   const tensors = Object.fromEntries(expectedTensors(config).map((t): [string, RawTensor] => {
-    const values = t.kind === "matrix" ? weights[t.path]!.parts().values! : vectors[t.name]!, dtype = fileDTypes[values.dtype]!
+    const own = t.kind === "matrix" ? asDense(weights[t.path]!, wanted) : { dtype: vectors[t.name]!.dtype, raw: () => vectors[t.name]!.raw() }, dtype = fileDTypes[own.dtype]!
     const turned = isTransposed(config, t), [rows, columns] = t.shape as [number, number]
     return [fileName(a, t.name), {
       dtype, shape: turned ? [columns, rows] : t.shape,
-      bytes: untilAborted(turned ? async () => transposeBytes(await values.raw(), columns, rows) : () => values.raw(), signal) as () => Promise<ArrayBufferView>,
+      bytes: untilAborted(turned ? async () => transposeBytes(await own.raw(), columns, rows) : own.raw, signal) as () => Promise<ArrayBufferView>,
     }]
   }))
   const { mkdir, readdir, rm } = await fileSystem("saveModel")
   await mkdir(path, { recursive: true })
   const files = await saveSafetensorsShards(path, tensors, { metadata: { format: "pt" }, ...(shardBytes !== undefined && { shardBytes }) })
-  const dtype = torchNames[Object.values(weights)[0]!.storage as DType]!
+  const dtype = torchNames[wanted ?? (Object.values(weights)[0]!.storage as DType)]!
   for (const [file, bytes] of [["config.json", configBytes(model, dtype)] as const, ...(await tokenizerFiles(model))]) await saveFile(`${path}/${file}`, one(bytes))
   // Parts of a model that was here before would be read instead.
   for (const old of await readdir(path)) if (/^model(-\d+-of-\d+)?\.safetensors(\.index\.json)?$/.test(old) && !files.includes(old)) await rm(`${path}/${old}`)

@@ -195,10 +195,12 @@ describe("evaluate", () => {
     const seen: unknown[] = [], t = "abcdabbacdabcacbdbcadbcabd".repeat(300)
     await evaluate(model, { reference: other, metrics: [perplexity("abc")] })
     const before = memory().bytes
-    const { results, tokensPerSecond } = await evaluate(model, { reference: other, metrics: [perplexity(t, { context: 41 }), klDivergence("abcd")], onProgress: (p) => seen.push(p) })
+    const { results, tokensPerSecond, peakBytes, bytes } = await evaluate(model, { reference: other, metrics: [perplexity(t, { context: 41 }), klDivergence("abcd")], onProgress: (p) => seen.push(p) })
     expect(memory().bytes).toBe(before)
     expect(results.map((r) => r.metric)).toEqual(["perplexity", "klDivergence"])
     expect(tokensPerSecond).toBeGreaterThan(0)
+    expect(bytes).toBe(model.bytes)
+    expect(peakBytes).toBeGreaterThan(bytes)
     expect(seen.length).toBeGreaterThan(3)
     expect(seen[0]).toEqual({ metric: "perplexity", done: 2040, total: 7800 })
     expect(seen.at(-2)).toEqual({ metric: "perplexity", done: 7800, total: 7800 })

@@ -2,7 +2,7 @@ import { mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
-import { quantizeWeight, tensor } from "@thimble/core"
+import { memory, quantizeWeight, tensor } from "@thimble/core"
 import { ggml, openGguf, openSafetensors, openTokenizer } from "@thimble/formats"
 import { open } from "@thimble/kernels"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
@@ -74,6 +74,19 @@ test("blocks stay packed on the way, rows of queries and keys among them", async
   await expect(saveModel(packed, join(out, "packed"))).rejects.toThrow(/saveModel: these weights are stored in ways .*: model\.embed_tokens, model\.layers\.0\.self_attn\.q_proj/)
   await saveModel(packed, join(out, "packed"), { dtype: "f16" })
   expect((await loadModel(join(out, "packed"))).weights["model.embed_tokens"]!.storage).toBe("f16")
+})
+
+test("saving keeps nothing on the device, whatever it converts", async () => {
+  const loaded = await loadModel(`${folder}llama3`), name = "model.layers.0.self_attn.q_proj"
+  const model = loaded.with({ [name]: quantizeWeight(ggml.Q8_0, (await loaded.weights[name]!.dense().data()) as Float32Array, [32, 32]) })
+  const { bytes, tensors } = memory()
+  await saveModel(model, join(out, "kept"), { dtype: "f16" })
+  await saveModel(model, join(out, "kept.gguf"), { dtype: "bf16" })
+  await saveModel(model, join(out, "kept-packed.gguf"))
+  expect([memory().bytes, memory().tensors]).toEqual([bytes, tensors])
+  expect(apart(await answer(await loadModel(join(out, "kept.gguf")), "llama3"), await answer(model, "llama3"))).toBeLessThan(0.1)
+  await using file = await openGguf(join(out, "kept.gguf"))
+  expect([...file.entries.values()].every((e) => e.type === (e.shape.length > 1 ? "BF16" : "F32"))).toBe(true)
 })
 
 test("shards, and what they leave behind", async () => {

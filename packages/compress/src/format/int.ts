@@ -1,69 +1,113 @@
-import { expr, fail, f16Bits, f16Value, roundHalfEven, type Format, type Part } from "@thimble/core"
+import { expr, fail, roundHalfEven, type Format, type Part } from "@thimble/core"
+import type { Promises, QuantizedFormat } from "../quantizer.ts"
+import { quantizer } from "../quantizer.ts"
+import type { LawName } from "../laws/names.ts"
+import { grouping, largest, newScales, precision, type GroupOptions } from "./groups.ts"
+import { packing, type Bits } from "./packing.ts"
 
-export interface IntOptions {
-  /** Neighbours along a row that share a scale; the whole row unless given. The last group of a row may be shorter. */
-  readonly group?: number
+export interface IntOptions extends GroupOptions {
+  /**
+   * `symmetric` (unless given): codes in ±(2ᵇ⁻¹−1), so that integer kernels never meet −2ᵇ⁻¹; needs two bits.
+   * `asymmetric`: from the least to the largest element of a group, zero included, with an integer zero point.
+   */
+  readonly range?: "symmetric" | "asymmetric"
 }
 
 /**
- * Symmetric integers, round to nearest, one scale per group of a row: s = amax/(2ᵇ⁻¹−1), q = round(w/s), ŵ = q·s, with
- * q in ±(2ᵇ⁻¹−1), so that the integer kernels never meet −2ᵇ⁻¹. Scales are f16, and it is the f16 scale that codes are
- * rounded with. Codes of up to four bits are stored two to a byte, offset to be positive: byte j of a block of 32 holds
- * element j in its low half and element j+16 in its high half (as ggml's blocks do); wider ones take a byte each.
+ * Integers, round to nearest (halves to even), one scale per group of a row, which may be ragged at its end:
+ * ŵ = (q − z)·s. Symmetric: s = amax/(2ᵇ⁻¹−1) and no z. Asymmetric: s = (hi − lo)/(2ᵇ−1) for lo = min(w, 0) and
+ * hi = max(w, 0), z = round(−lo/s), a byte per group. Codes are rounded with the scale as it is stored. They take b bits:
+ * of four bits two share a byte as in ggml's blocks of 32 (byte j holds elements j and j + 16), of other numbers the
+ * planes of 4, 2 and 1 bits lie apart.
  */
-export function int(bits: 2 | 3 | 4 | 5 | 6 | 7 | 8, { group = Infinity }: IntOptions = {}): Format {
-  if (!Number.isInteger(bits) || bits < 2 || bits > 8) fail("value", "int", `bits must be a whole number from 2 to 8, got ${bits}`)
-  if (group !== Infinity && (!Number.isInteger(group) || group < 1)) fail("value", "int", `group must be a whole number ≥ 1, got ${group}`)
-  const largest = 2 ** (bits - 1) - 1
-  const packed = bits <= 4
-  const offset = 2 ** (bits - 1)
-  const groupOf = (columns: number): number => Math.min(group, Math.max(columns, 1))
-  return {
-    name: `int${bits}${group === Infinity ? "" : `g${group}`}`,
-    bits: (packed ? 4 : 8) + (group === Infinity ? 0 : 16 / group),
-    group,
-    encode(values, [rows, columns]) {
-      const size = groupOf(columns), groups = Math.ceil(columns / size)
-      const blocks = Math.ceil(columns / 32)
-      const codes = packed ? new Uint8Array(rows * blocks * 16) : new Int8Array(rows * columns)
-      const scales = new Uint16Array(rows * groups)
-      for (let r = 0; r < rows; r++)
-        for (let g = 0; g < groups; g++) {
-          const from = r * columns + g * size, to = Math.min(from + size, (r + 1) * columns)
-          let amax = 0
-          for (let i = from; i < to; i++) {
-            if (!Number.isFinite(values[i]!)) fail("value", "int", `row ${r}, column ${i - r * columns} is ${values[i]}`, "quantize finite weights")
-            amax = Math.max(amax, Math.abs(values[i]!))
-          }
-          const stored = f16Bits(Math.fround(amax / largest))
-          const scale = f16Value(stored)
-          if (!Number.isFinite(scale)) fail("value", "int", `group ${g} of row ${r} reaches ${amax}, too large for an f16 scale`, "scale the weights down")
-          scales[r * groups + g] = stored
-          for (let i = from; i < to; i++) {
-            const q = scale === 0 ? 0 : Math.max(-largest, Math.min(largest, roundHalfEven(values[i]! / scale)))
-            if (!packed) codes[i] = q
-            else {
-              const c = i - r * columns
-              codes[(r * blocks + (c >> 5)) * 16 + (c & 15)]! |= (q + offset) << (c & 16 ? 4 : 0)
-            }
-          }
+export function int(bits: Bits, { group = "row", scales = "f16", range = "symmetric" }: IntOptions = {}): QuantizedFormat {
+  if (!Number.isInteger(bits) || bits < 1 || bits > 8) fail("value", "int", `bits must be a whole number from 1 to 8, got ${bits}`)
+  if (range !== "symmetric" && range !== "asymmetric") fail("value", "int", `range must be symmetric or asymmetric, got ${String(range)}`)
+  if (!(scales in precision)) fail("dtype", "int", `scales must be f32, f16 or bf16, got ${String(scales)}`)
+  if (bits === 1 && range === "symmetric") fail("value", "int", "one symmetric bit has no code but 0", "binary() stores signs")
+  const groups = grouping("int", group)
+  const suffix = `${groups.suffix}${scales === "f16" ? "" : ` ${scales}`}`
+  return range === "symmetric" ? symmetric(bits, groups, scales, `int${bits}${suffix}`) : asymmetric(bits, groups, scales, `uint${bits}${suffix}`)
+}
+
+type Scaled = [bits: Bits, groups: ReturnType<typeof grouping>, scales: NonNullable<GroupOptions["scales"]>, name: string]
+
+/** What integers with a scale per group obey: all that asks for no more than a nearest code. */
+const laws: readonly LawName[] = [
+  "bound", "outputBound", "nearest", "zero", "constant", "scaling", "monotone", "permutation", "rows", "views", "finite", "subnormal",
+  "overflow", "ragged", "oneSided", "storage", "anyBytes", "deterministic", "devices", "products",
+]
+/** One scale for all: a change of one row reaches the others. */
+const breaks = (tensor: boolean): Promises["counterexamples"] => ({ ...(tensor && { groups: { values: [0, 0.31], columns: 1 } }), translation: { values: [0] } })
+
+function symmetric(...[bits, groups, scales, name]: Scaled): QuantizedFormat {
+  const top = 2 ** (bits - 1) - 1, offset = 2 ** (bits - 1), packed = packing(bits), tensor = groups.suffix.startsWith("t")
+  const { unit, tiny, least, most } = precision[scales]
+  const format: Format = {
+    name, bits: bits + groups.bits(scales === "f32" ? 32 : 16), group: groups.size,
+    encode(values, shape) {
+      const [rows, columns] = shape, found = newScales("int", scales, groups.shape(shape))
+      const codes = bits === 8 ? new Int8Array(rows * columns) : new Uint8Array(rows * columns)
+      groups.each(shape, (g, from, to) => {
+        const scale = found.put(g, largest("int", values, columns, from, to) / top, top)
+        for (let i = from; i < to; i++) {
+          const q = scale === 0 ? 0 : Math.max(-top, Math.min(top, roundHalfEven(values[i]! / scale)))
+          codes[i] = bits === 8 ? q : q + offset
         }
-      const parts: Record<string, Part> = {
-        codes: packed ? { data: codes, shape: [rows, blocks * 16], dtype: "u8" } : { data: codes, shape: [rows, columns], dtype: "i8" },
-        scales: { data: scales, shape: [rows, groups], dtype: "f16" },
-      }
-      return parts
+      })
+      const parts: Record<string, Part> = bits === 8 ? { codes: { data: codes, shape, dtype: "i8" } } : packed.pack(codes as Uint8Array, shape)
+      return { ...parts, scales: found.part }
     },
-    code(part, row, column) {
-      const i = expr.int
-      if (!packed) return part("codes", row, column)
-      // Byte of the block, then the half that element's bit 4 names.
-      const byte = part("codes", row, expr.add(expr.mul(expr.div(column, i(32)), i(16)), expr.rem(column, i(16))))
-      const half = expr.rem(expr.div(column, i(16)), i(2))
-      const wide = expr.cast(byte, "i32")
-      return expr.rem(expr.select(expr.eq(half, i(0)), wide, expr.shr(wide, i(4))), i(16))
-    },
-    ...(packed ? { zero: () => expr.int(offset) } : {}),
-    scale: (part, row, column) => part("scales", row, group === Infinity ? expr.int(0) : expr.div(column, expr.int(group))),
+    code: bits === 8 ? (part, row, column) => part("codes", row, column) : packed.code,
+    ...(bits === 8 ? {} : { zero: () => expr.int(offset) }),
+    scale: (part, row, column) => groups.at(part, "scales", row, column),
   }
+  return quantizer(format, {
+    laws: [...laws, "idempotent", "sign", ...(tensor ? [] : ["groups"] as const), ...(scales === "f16" ? [] : ["saturates"] as const)],
+    counterexamples: { ...breaks(tensor), ...(scales === "f16" && { saturates: { values: [] } }) },
+    codes: Array.from({ length: 2 * top + 1 }, (_, i) => i - top + (bits === 8 ? 0 : offset)),
+    range: [least * top, most * top],
+    storageBytes: (shape) => packed.bytes(shape) + groups.count(shape) * (scales === "f32" ? 4 : 2),
+    // Half a step; and the largest element of a group clips where the scale is rounded down.
+    bound: ({ scale, value }) => Math.abs(scale) * (0.5 + top * unit) + top * tiny + Math.abs(value) * 2 ** -23,
+  })
+}
+
+function asymmetric(...[bits, groups, scales, name]: Scaled): QuantizedFormat {
+  const top = 2 ** bits - 1, packed = packing(bits), tensor = groups.suffix.startsWith("t")
+  const { unit, tiny, least, most } = precision[scales]
+  const format: Format = {
+    name, bits: bits + groups.bits((scales === "f32" ? 32 : 16) + 8), group: groups.size,
+    encode(values, shape) {
+      const [rows, columns] = shape, found = newScales("int", scales, groups.shape(shape))
+      const codes = new Uint8Array(rows * columns), zeros = new Uint8Array(groups.count(shape))
+      groups.each(shape, (g, from, to) => {
+        largest("int", values, columns, from, to)
+        let lo = 0, hi = 0
+        for (let i = from; i < to; i++) {
+          if (values[i]! < lo) lo = values[i]!
+          if (values[i]! > hi) hi = values[i]!
+        }
+        const scale = found.put(g, (hi - lo) / top, top)
+        const zero = scale === 0 ? 0 : Math.min(top, Math.max(0, roundHalfEven(-lo / scale)))
+        zeros[g] = zero
+        for (let i = from; i < to; i++) codes[i] = scale === 0 ? zero : Math.max(0, Math.min(top, roundHalfEven(values[i]! / scale) + zero))
+      })
+      return { ...packed.pack(codes, shape), scales: found.part, zeros: { data: zeros, shape: groups.shape(shape), dtype: "u8" } }
+    },
+    code: packed.code,
+    zero: (part, row, column) => expr.cast(groups.at(part, "zeros", row, column), "i32"),
+    scale: (part, row, column) => groups.at(part, "scales", row, column),
+  }
+  return quantizer(format, {
+    laws: [...laws, ...(tensor ? [] : ["groups"] as const)],
+    counterexamples: {
+      ...breaks(tensor), ...(scales === "f16" && { saturates: { values: [] } }),
+      // Both ends lie half a step off: they round to even, so that the range is shorter the second time.
+      ...(bits > 1 && { sign: { values: [2, -2] }, idempotent: { values: [-0.5, top - 0.5, 1] } }),
+    },
+    range: [least * top, most * top / 2],
+    storageBytes: (shape) => packed.bytes(shape) + groups.count(shape) * (scales === "f32" ? 5 : 3),
+    bound: ({ scale, value }) => scale * (0.5 + top * unit) + top * tiny + Math.abs(value) * 2 ** -23,
+  })
 }

@@ -6,9 +6,9 @@ import { supportOf, supportPage } from "../support.ts"
 
 const reference = referenceDevice()
 const columns = []
-for (const { name, open, unsupported } of devices) {
-  const device = await open()
-  columns.push({ name, support: await supportOf(device, reference, unsupported) })
+for (const entry of devices) {
+  const device = await entry.open()
+  columns.push({ name: entry.name, support: await supportOf(device, reference, entry) })
   await device.close()
 }
 writeFileSync(new URL("../../../../docs/support.md", import.meta.url), supportPage(columns))

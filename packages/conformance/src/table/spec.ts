@@ -27,8 +27,10 @@ export class Spec {
   readonly view: View
   /** Not differentiated: a target, a mask, an index. */
   readonly held: boolean
+  /** Zeros in the place of numbers below the normal ones of f32. */
+  readonly normal: boolean
 
-  constructor(shape: Shape, dtype: DType, { values = "plain", domain = wide, seed = 1, view = "stored", held = false }: Partial<Pick<Spec, "values" | "domain" | "seed" | "view" | "held">> = {}) {
+  constructor(shape: Shape, dtype: DType, { values = "plain", domain = wide, seed = 1, view = "stored", held = false, normal = false }: Partial<Pick<Spec, "values" | "domain" | "seed" | "view" | "held" | "normal">> = {}) {
     this.shape = shape
     this.dtype = dtype
     this.values = values
@@ -36,6 +38,7 @@ export class Spec {
     this.seed = seed
     this.view = view
     this.held = held
+    this.normal = normal
   }
   toString(): string {
     const range = this.values === "plain" || this.values === "distinct" ? ` ${this.domain.low}…${this.domain.high}` : ""
@@ -50,7 +53,8 @@ export class Spec {
   /** On the current device; `float` replaces f64. */
   make(float?: DType): Tensor {
     const dtype = float !== undefined && this.dtype === "f64" ? float : this.dtype
-    return views[this.view](this, (shape) => tensor(elements(this, sizeOf(shape)), { shape, dtype }))
+    const own = (n: number): Float64Array => (this.normal && isFloat(dtype) ? elements(this, n).map((v) => (Math.abs(v) < 2 ** -126 ? Math.sign(v) * 0 : v)) : elements(this, n))
+    return views[this.view](this, (shape) => tensor(own(sizeOf(shape)), { shape, dtype }))
   }
 }
 
@@ -216,6 +220,18 @@ export type Made<A> = A extends Spec ? Tensor : A extends object ? { readonly [K
 export function specsOf(args: unknown): Spec[] {
   if (args instanceof Spec) return [args]
   return typeof args === "object" && args !== null ? Object.values(args).flatMap(specsOf) : []
+}
+/** What a device need not have. */
+export interface Lacks { readonly f64: boolean; readonly subnormals: boolean }
+/** The same arguments for a device that lacks something: f32 in the place of f64, where it is asked for by name as well; zeros in that of subnormal numbers. */
+export function without<A>({ f64, subnormals }: Lacks, args: A): A {
+  const walk = (x: unknown): unknown => {
+    if (x instanceof Spec) return new Spec(x.shape, f64 && x.dtype === "f64" ? "f32" : x.dtype, { ...x, normal: subnormals })
+    if (Array.isArray(x)) return x.map(walk)
+    if (typeof x === "object" && x !== null && Object.getPrototypeOf(x) === Object.prototype) return Object.fromEntries(Object.entries(x).map(([k, v]) => [k, walk(v)]))
+    return f64 && x === "f64" ? "f32" : x
+  }
+  return f64 || subnormals ? walk(args) as A : args
 }
 /** Makes the tensors, each once. */
 export function makeAll<A>(args: A, make: (spec: Spec) => Tensor): Made<A> {

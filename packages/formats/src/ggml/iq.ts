@@ -4,7 +4,7 @@ import { expr, type Expr, type Part } from "@thimble/core"
 import type { BlockRow, Field, Place } from "./block.ts"
 import { grids } from "./iq-grids.ts"
 
-const { add, and, bitcast, cast, constant, div, eq, int, mul, neg, or, rem, select, shl, shr, sub: minus } = expr
+const { add, and, bitcast, cast, constant, div, eq, int, lt, mul, neg, or, rem, select, shl, shr, sub: minus } = expr
 const size = 256
 
 /** Unpacks a codebook to vectors of `width` levels. */
@@ -112,10 +112,12 @@ export const codebooks = {
       const word = (n: number): Expr => at.read("scales", add(words, int(n)))
       // The f16 scale is spread over the top nibbles of four words.
       const bits = or(or(shr(word(0), int(12)), and(shr(word(1), int(8)), int(0xf0))), or(and(shr(word(2), int(4)), int(0xf00)), and(word(3), int(0xf000))))
-      const half = or(shl(and(bits, int(0x7fff)), int(13)), shl(shr(bits, int(15)), int(31)))
+      // With 112 added to its exponent it is the f32, or for subnormals half of that and 2⁻¹⁴: no f32 is subnormal on the way.
+      const normal = bitcast(add(shl(and(bits, int(0x7fff)), int(13)), int(112 << 23)), "f32")
+      const subnormal = minus(add(normal, normal), constant("f32", 2 ** -14))
+      const magnitude = bitcast(select(lt(subnormal, normal), subnormal, normal), "i32")
       const steps = and(shr(at.read("scales", div(at.sub, int(2))), mul(rem(div(at.column, int(16)), int(4)), int(3))), int(7))
-      // As f32 bits its exponent is 112 too small.
-      return eighths(mul(bitcast(half, "f32"), constant("f32", 2 ** 112)), steps)
+      return eighths(bitcast(or(magnitude, shl(shr(bits, int(15)), int(31))), "f32"), steps)
     },
   },
 } satisfies Record<string, BlockRow>

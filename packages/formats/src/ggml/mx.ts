@@ -4,7 +4,7 @@ import type { BlockRow, Place, RowEncoder } from "./block.ts"
 import { f } from "./round.ts"
 import { nibble } from "./simple.ts"
 
-const { add, and, bitcast, constant, div, eq, int, mul, rem, select, shl, shr, sub: minus } = expr
+const { add, and, bitcast, cast, constant, div, eq, int, lt, mul, rem, select, shl, shr, sub: minus } = expr
 
 /** E2M1 twice over, so that all are whole: 0, ½, 1, 1½, 2, 3, 4, 6. */
 const levels = Int8Array.of(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12)
@@ -78,9 +78,9 @@ export const microscaled = {
       return look("levels", and(shr(byte, mul(rem(div(column, int(8)), int(2)), int(4))), int(15)))
     },
     scale: ({ column, read }) => {
-      // The bits as those of an f32, whose exponent is then 120 too small; one less is the half.
-      const byte = read("scales", div(column, int(16)))
-      return mul(bitcast(shl(select(eq(byte, int(0x7f)), int(0), byte), int(20)), "f32"), constant("f32", 2 ** 119))
+      // The half of it: below 8 multiples of 2⁻¹⁰, above the bits of an f32 whose exponent is 119 too small.
+      const byte = read("scales", div(column, int(16))), held = select(eq(byte, int(0x7f)), int(0), byte)
+      return select(lt(held, int(8)), mul(cast(held, "f32"), constant("f32", 2 ** -10)), bitcast(add(shl(held, int(20)), int(119 << 23)), "f32"))
     },
   },
 } satisfies Record<string, BlockRow>

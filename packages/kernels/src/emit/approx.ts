@@ -81,13 +81,17 @@ export function tanh(x: Expr): Expr {
 
 /** Error function: an odd polynomial below 0.9277, 1 − exp of a polynomial above (coefficients by N. Juffa), 1 from 4 on. ≤ 2 ulp. */
 export function erf(x: Expr): Expr {
+  const { near, small, large } = erfPieces(x, expOfNormal)
+  return select(near, small, signed(large, x))
+}
+/** The two pieces: the error function itself where x is near 0, its magnitude elsewhere. */
+export function erfPieces(x: Expr, exponential: (x: Expr) => Expr): { near: Expr; small: Expr; large: Expr } {
   const t = atMost(abs(x), 4), s = mul(t, t)
   const small = add(mul(polynomial(s, [-5.96761703e-4, 4.99119423e-3, -2.67681349e-2, 1.12819925e-1, -3.76125336e-1, 1.28379166e-1]), x), x)
   const high = add(mul(f(-1.72853470e-5), t), f(3.83197126e-4))
   const low = add(mul(f(-3.88396438e-3), t), f(2.42546219e-2))
   const q = polynomial2(t, add(mul(high, s), low), [-1.06777877e-1, -6.34846687e-1, -1.28717512e-1])
-  const large = sub(f(1), expOfNormal(sub(mul(q, t), t)))
-  return select(lt(t, f(0.927734375)), small, signed(large, x))
+  return { near: lt(t, f(0.927734375)), small, large: sub(f(1), exponential(sub(mul(q, t), t))) }
 }
 /** Horner's scheme from a leading value. */
 function polynomial2(x: Expr, lead: Expr, coefficients: readonly number[]): Expr {
@@ -102,6 +106,21 @@ export function f16ToF32(bits: Expr): Expr {
   const scaled = mul(bitcast(and(shl(bits, int(13)), int(0x8fffe000)), "f32"), f(2 ** 112))
   const special = select(le(f(65536), abs(scaled)), int(0x7f800000), int(0))
   return bitcast(or(bitcast(scaled, "i32"), special), "f32")
+}
+
+/**
+ * The same without f32 subnormals, which cost dozens of cycles, where `alone` says that an expression is computed once for
+ * many elements: the scales of K-quants are small, often subnormal f16. With vectors it would cost more than it saves.
+ */
+export function sparingSubnormals(roots: readonly Expr[], alone: (e: Expr) => boolean): Expr[] {
+  return rewrite(roots, (e) => {
+    if (e.op !== "mul" || e.src[1]!.op !== "const" || e.src[1]!.value !== 2 ** 112 || e.src[0]!.op !== "bitcast" || !alone(e)) return undefined
+    const [bits] = e.src[0]!.src as [Expr]
+    // With 112 added to its exponent, a value, or (2⁻¹⁴ + it)/2 for subnormals: the smaller of that and twice it less 2⁻¹⁴.
+    const normal = bitcast(add(and(bits, int(0x0fffe000)), int(112 << 23)), "f32"), subnormal = sub(add(normal, normal), f(2 ** -14))
+    const magnitude = select(lt(subnormal, normal), subnormal, normal)
+    return bitcast(or(bitcast(magnitude, "i32"), and(bits, int(-0x80000000))), "f32")
+  })
 }
 
 /** f32 → the nearest f16 (ties to even), as f32 bits kept in f16's 16-bit form (u32). */

@@ -67,6 +67,22 @@ export function byteOperand(body: Expr, shape: readonly number[], env: (f: Funct
   }
 }
 
+/**
+ * A few bits moved up in their byte: how far from where they were (down, if negative), and the bits where they come to lie.
+ * Words are shifted; what comes from a neighbouring byte is not among the bits.
+ */
+interface Lifted { readonly field: Expr; readonly of: Expr; readonly by: number; readonly mask: number }
+function liftedOf(e: Expr): Lifted | undefined {
+  const [field, up] = e.src as [Expr, Expr]
+  if (e.op !== "shl" || up.op !== "const" || field.low < 0) return undefined
+  // A remainder keeps the lowest bits; without one all that there are remain.
+  const from = field.op === "rem" && field.src[1]!.op === "const" ? field.src[0]! : field
+  const bits = from === field ? Math.ceil(Math.log2(field.high + 1)) : Math.log2(field.src[1]!.value)
+  const count = from.src[1], down = count?.op !== "const" ? 0 : from.op === "shr" ? count.value : from.op === "div" ? Math.log2(count.value) : 0
+  if (from.low < 0 || bits + up.value > 8 || bits + down > 8 || (from === field && down === 0)) return undefined
+  return { field, of: down > 0 ? from.src[0]! : from, by: up.value - down, mask: (2 ** bits - 1) * 2 ** up.value }
+}
+
 /** Where loads begin that differ in a constant only: at base + step · run + Σ k · term, with terms that change from run to run in their own ways. */
 interface Region {
   readonly base: Local
@@ -106,6 +122,8 @@ class ByteStream {
     const all = flatten(codes.flat())
     // Every byte constant the expressions may need, loaded before the loop.
     for (const e of all) {
+      const lifted = liftedOf(e)
+      if (lifted !== undefined) this.masks.set(lifted.mask, env.constants.bytes(f, lifted.mask))
       const [, b] = e.src
       const byte = e.op === "const" ? e.value & 255 : b?.op !== "const" ? -1 : e.op === "rem" ? b.value - 1 : e.op === "div" ? 255 / b.value | 0 : e.op === "shr" ? 255 >> b.value : -1
       if (byte >= 0 && e.type !== "f32" && !this.masks.has(byte)) this.masks.set(byte, env.constants.bytes(f, byte))
@@ -205,15 +223,24 @@ class ByteStream {
       this.emit(e.src[0]!, reading)
       return f.op("i8x16.swizzle")
     }
-    const [a, b] = e.src as [Expr, Expr]
-    const bits = this.bits.get(e)
+    const lifted = liftedOf(e), bits = this.bits.get(lifted?.field ?? e)
+    const [a, b] = (bits === undefined ? e : lifted?.field ?? e).src as [Expr, Expr]
     if (bits !== undefined) {
       this.emit(a.src[0]!, reading)
       f.get(bits)
       f.op("v128.and")
       f.get(bits)
       f.op("i8x16.eq")
-      f.get(this.masks.get(1)!)
+      f.get(this.masks.get(lifted?.mask ?? 1)!)
+      return f.op("v128.and")
+    }
+    if (lifted !== undefined) {
+      this.emit(lifted.of, reading)
+      if (lifted.by !== 0) {
+        f.i32(Math.abs(lifted.by))
+        f.op(lifted.by > 0 ? "i16x8.shl" : "i16x8.shr_u")
+      }
+      f.get(this.masks.get(lifted.mask)!)
       return f.op("v128.and")
     }
     // What a shift of words brings in from the neighbour, the remainder takes away: no other mask is needed.

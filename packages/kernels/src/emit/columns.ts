@@ -56,7 +56,7 @@ function inRegisters(plan: ReducePlan): Reduction {
           })
         }
         nest(0)
-        const stream = new ExpressionStream(f, env, axis, coords, position, [epilogue], sums[0])
+        const stream = new ExpressionStream(f, env, axis, coords, position, [epilogue], { accumulator: sums[0] })
         sums.forEach((s, i) => {
           stream.accumulate(s)
           f.address(out, position, bytes)
@@ -194,7 +194,7 @@ function throughMemory(plan: ReducePlan): Reduction {
       rowAddress(f, env.parameters[0]!, coords, outer, bytes, out)
       const pass = (lanes: Lanes): void => {
         const total = f.local(lanes === 4 ? "v128" : scalarType), value = f.local(lanes === 4 ? "v128" : scalarType)
-        const stream = new ExpressionStream(f, env, axis, coords, position, [epilogue], total)
+        const stream = new ExpressionStream(f, env, axis, coords, position, [epilogue], { accumulator: total })
         f.forRange(position, position, lanes === 4 ? stop : to, lanes, () => {
           f.address(sums, position, 4); f.set(at)
           f.get(at); load(f, lanes); f.set(total)

@@ -3,7 +3,7 @@
 import { bytesOf, expr, f32Bits, flatten, type DType, type Expr, type Scalar } from "@thimble/core"
 import type { ConstantPool } from "./constants.ts"
 import type { FunctionBuilder, FunctionRef, Local, ValueType } from "./assembler.ts"
-import { scalarSpelling, vectorSpelling } from "./spelling.ts"
+import { scalarSpelling, shiftVector, vectorSpelling } from "./spelling.ts"
 
 export type Lanes = 1 | 4
 
@@ -34,6 +34,7 @@ export class ExpressionStream {
   private readonly axis: number
   private readonly coords: readonly (Local | undefined)[]
   private readonly position: Local
+  private readonly vectorOnly: boolean
   private accumulator: Local | undefined
   private readonly hoisted = new Map<Expr, { scalar: Local | undefined; splat: Local | undefined }>()
   private readonly bases = new Map<Expr, { base: Local; step: number; at?: Local }>()
@@ -41,9 +42,13 @@ export class ExpressionStream {
   private readonly uses = new Map<Expr, number>()
   private readonly seen = new Set<Expr>()
 
-  /** `roots` are all the expressions that will be asked for; `accumulator` is what `acc` reads. */
-  constructor(f: FunctionBuilder, env: Environment, axis: number, coords: readonly (Local | undefined)[], position: Local, roots: readonly Expr[], accumulator?: Local) {
+  /**
+   * `roots` are all the expressions that will be asked for; `accumulator` is what `acc` reads. `vectorOnly`: four lanes are
+   * all that will be asked for, so that f16 values which do not change along the axis need not leave the vectors.
+   */
+  constructor(f: FunctionBuilder, env: Environment, axis: number, coords: readonly (Local | undefined)[], position: Local, roots: readonly Expr[], { accumulator, vectorOnly = false }: { accumulator?: Local; vectorOnly?: boolean } = {}) {
     this.f = f
+    this.vectorOnly = vectorOnly
     this.env = env
     this.axis = axis
     this.coords = coords
@@ -65,6 +70,8 @@ export class ExpressionStream {
       return
     }
     if (!this.varies.get(e)) {
+      const half = this.vectorOnly ? halfIn(e) : undefined
+      if (half !== undefined) return this.hoistHalf(e, half, memo)
       const scalar = this.f.local(valueType(e.type))
       this.scalar(e, 0, memo, undefined)
       this.f.set(scalar)
@@ -80,6 +87,23 @@ export class ExpressionStream {
     }
     if (e.op === "load" && this.hoistAddress(e, memo)) return
     for (const s of e.src) this.hoist(s, memo)
+  }
+
+  /** The same f16 in all lanes, widened there. */
+  private hoistHalf(e: Expr, half: Expr, memo: Map<Expr, Local>): void {
+    const { f } = this, bits = f.local("v128"), splat = f.local("v128")
+    f.get(this.env.parameters[half.value]!)
+    this.scalar(half.src[0]!, 0, memo, undefined)
+    f.scale(2)
+    f.op("i32.add")
+    f.load("v128.load16_splat", 0, 0)
+    f.i32(16)
+    f.op("i32x4.shr_s")
+    f.set(bits)
+    for (const c of flatten([e])) if (c.op === "const") this.hoist(c, memo)
+    this.vector(e, 0, new Map([[half, bits]]))
+    f.set(splat)
+    this.hoisted.set(e, { scalar: undefined, splat })
   }
 
   /** An index that is linear along the axis: the address of position 0, and elements per step. */
@@ -126,6 +150,17 @@ export class ExpressionStream {
     const memo = new Map<Expr, Local>()
     if (lanes === 1) this.scalar(root, offset, memo, undefined)
     else this.vector(root, offset, memo)
+  }
+
+  /** Four elements of each of some expressions, as vectors in locals; what they share is computed once. */
+  each(roots: readonly Expr[]): Local[] {
+    const memo = new Map<Expr, Local>()
+    return roots.map((root) => {
+      const local = this.f.local("v128")
+      this.vector(root, 0, memo)
+      this.f.set(local)
+      return local
+    })
   }
 
   /**
@@ -259,6 +294,19 @@ export class ExpressionStream {
         })
       }
       default:
+        // All lanes by one count, which is no constant.
+        const count = e.op === "shl" || e.op === "shr" ? this.hoisted.get(e.src[1]!)?.scalar : undefined
+        if (count !== undefined) {
+          go(e.src[0]!)
+          f.get(count)
+          return shiftVector(f, e)
+        }
+        // A constant of the pool stays in a register.
+        if (e.op === "rem" && e.src[0]!.low >= 0 && e.src[1]!.op === "const" && Number.isInteger(Math.log2(e.src[1]!.value))) {
+          go(e.src[0]!)
+          f.get(this.env.constants.load(f, e.src[1]!.value - 1))
+          return f.op("v128.and")
+        }
         // Four f64 fit in no vector.
         if (e.src.some((s) => s.type === "f64")) return this.lanes(e, (lane) => this.scalar(e, offset + lane, new Map(), undefined))
         if (vectorSpelling(f, e, this.env.relaxed, go)) return
@@ -295,6 +343,14 @@ export class ExpressionStream {
       }
     }
   }
+}
+
+/** The load of the 16 bits that an expression makes an f32 of, if that is all it does. */
+function halfIn(e: Expr): Expr | undefined {
+  if (e.op !== "bitcast" || e.type !== "f32") return undefined
+  const leaves = flatten([e]).filter((x) => x.op === "load" || x.op === "acc" || x.op === "scalar")
+  const [load] = leaves
+  return leaves.length === 1 && load!.op === "load" && load!.dtype === "i16" ? load : undefined
 }
 
 export function loadScalar(f: FunctionBuilder, dtype: DType, offset: number): void {

@@ -1,5 +1,6 @@
 // An operand of a template, or of any loop nest that asks for values along an axis: an expression and its environment.
 import { expr, flatten, rewrite, type Expr } from "@thimble/core"
+import { sparingSubnormals } from "./approx.ts"
 import type { FunctionBuilder, Local } from "./assembler.ts"
 import { ExpressionStream, type Environment } from "./expression.ts"
 import { loadsOf, strideOf } from "./map.ts"
@@ -13,7 +14,13 @@ export function operand(body: Expr, shape: readonly number[], env: (f: FunctionB
   if (Math.max(...score) <= 0) shape.forEach((n, axis) => { if (uneven[axis]) score[axis] = loadsOf(inQuads(body, axis, n)).filter((l) => strideOf(l, placeAxis) === 1).length })
   const best = Math.max(...score, 0)
   return {
-    ...(uneven.some(Boolean) && { quad: (f: FunctionBuilder, axis: number, coords: readonly Local[], quad: Local) => pushQuad(f, env(f), inQuads(body, axis, shape[axis]!), coords, quad) }),
+    ...(uneven.some(Boolean) && {
+      quad: (f: FunctionBuilder, axis: number, coords: readonly Local[], quad: Local) => pushQuad(f, env(f), inQuads(body, axis, shape[axis]!), coords, quad),
+      run(f: FunctionBuilder, axis: number, size: number, coords: readonly Local[], run: Local) {
+        const quads = Array.from({ length: size / 4 }, (_, q) => inQuads(body, axis, shape[axis]!, size, 4 * q))
+        return quadStream(f, env(f), quads, coords, run).each(quads)
+      },
+    }),
     contiguous: best > 0 ? score.lastIndexOf(best) : undefined,
     along(f, axis, coords, position, aligned = false) {
       const stream = new ExpressionStream(f, env(f), axis, coords, position, [body])
@@ -39,17 +46,19 @@ export function operand(body: Expr, shape: readonly number[], env: (f: FunctionB
 const quadAxis = 30, placeAxis = 31
 const dependsOn = (e: Expr, axis: number): boolean => flatten([e]).some((x) => x.op === "index" && x.value === axis)
 
-/** An expression along an axis, in terms of quads and the places in them. */
-function inQuads(body: Expr, axis: number, size: number): Expr {
-  const at = expr.add(expr.mul(expr.index(quadAxis, Math.ceil(size / 4)), expr.int(4)), expr.index(placeAxis, 4))
-  return rewrite([body], (e) => (e.op === "index" && e.value === axis ? at : undefined))[0]!
+/** An expression along an axis, in terms of quads, or runs that begin `first` before a quad, and the places in it. */
+function inQuads(body: Expr, axis: number, length: number, size = 4, first = 0): Expr {
+  const at = expr.add(expr.mul(expr.index(quadAxis, Math.ceil(length / size)), expr.int(size)), expr.add(expr.index(placeAxis, 4), expr.int(first)))
+  const quads = rewrite([body], (e) => (e.op === "index" && e.value === axis ? at : undefined))
+  return sparingSubnormals(quads, (e) => !dependsOn(e, placeAxis))[0]!
 }
 
 /** What the places of a quad share is computed once, as scalars; the rest on vectors, read at once where it is adjacent. */
-function pushQuad(f: FunctionBuilder, env: Environment, body: Expr, coords: readonly Local[], quad: Local): void {
+const pushQuad = (f: FunctionBuilder, env: Environment, body: Expr, coords: readonly Local[], quad: Local): void => quadStream(f, env, [body], coords, quad).value(body, 4)
+function quadStream(f: FunctionBuilder, env: Environment, bodies: readonly Expr[], coords: readonly Local[], quad: Local): ExpressionStream {
   const all = [...coords], none = f.local("i32")
   all[quadAxis] = quad
   f.i32(0)
   f.set(none)
-  new ExpressionStream(f, env, placeAxis, all, none, [body]).value(body, 4)
+  return new ExpressionStream(f, env, placeAxis, all, none, bodies, { vectorOnly: true })
 }

@@ -73,7 +73,7 @@ function rowPhase(plan: ReducePlan, vector: boolean): Phase {
 }
 
 function finishScalar(f: FunctionBuilder, { epilogue, kernel }: ReducePlan, env: Environment, coords: readonly Local[], total: Local, none: Local, address: () => void): void {
-  const stream = new ExpressionStream(f, env, -1, coords, none, [epilogue], total)
+  const stream = new ExpressionStream(f, env, -1, coords, none, [epilogue], { accumulator: total })
   address()
   stream.value(epilogue, 1)
   storeScalar(f, kernel.dtype)

@@ -197,6 +197,11 @@ function boundSpelling(f: FunctionBuilder, { op, src: [x, c] }: Expr, go: (s: Ex
   return true
 }
 
+/** Shifts the vector on the stack by the count behind it, as `e` says. */
+export function shiftVector(f: FunctionBuilder, e: Expr): void {
+  f.op(e.op === "shl" ? "i32x4.shl" : e.type === "u32" ? "i32x4.shr_u" : "i32x4.shr_s")
+}
+
 /** Pushes four elements of `e` if there are vector instructions for it. */
 export function vectorSpelling(f: FunctionBuilder, e: Expr, relaxed: boolean, go: (s: Expr) => void): boolean {
   const [a, b, c] = e.src as [Expr, Expr, Expr]
@@ -266,7 +271,7 @@ export function vectorSpelling(f: FunctionBuilder, e: Expr, relaxed: boolean, go
       if (b.op !== "const") return false
       go(a)
       f.i32(b.value)
-      f.op(e.op === "shl" ? "i32x4.shl" : e.type === "u32" ? "i32x4.shr_u" : "i32x4.shr_s")
+      shiftVector(f, e)
       return true
     case "store": {
       go(a)
@@ -283,12 +288,6 @@ export function vectorSpelling(f: FunctionBuilder, e: Expr, relaxed: boolean, go
       go(a)
       f.i32(Math.log2(b.value))
       f.op("i32x4.shr_u")
-      return true
-    case "rem":
-      if (!(b.op === "const" && a.low >= 0 && Number.isInteger(Math.log2(b.value)))) return false
-      go(a)
-      f.i32x4(b.value - 1)
-      f.op("v128.and")
       return true
     default: return false
   }

@@ -33,6 +33,11 @@ export interface Operand {
    * which an aligned quad of them shares. Undefined where a stream reads as well.
    */
   quad?(f: FunctionBuilder, axis: number, coords: readonly Local[], quad: Local): void
+  /**
+   * The `size` values of a run, from size · run on along `axis`, as vectors in locals. Where in the run each of them is is
+   * known, so that much of a format's arithmetic falls away. There where `quad` is.
+   */
+  run?(f: FunctionBuilder, axis: number, size: number, coords: readonly Local[], run: Local): Local[]
   /** Whether all values along the axis are the same one. */
   constantAlong(axis: number): boolean
 }

@@ -8,10 +8,14 @@ import type { Holes } from "../emit/kernel.ts"
 import type { Phase, Stream } from "./holes.ts"
 import { ceilDiv, i32s, minimum, roundUp, v128s } from "./loops.ts"
 import { block, run, type Pieces, type Rounded } from "./quantized.ts"
+import { transpose4 } from "./pack.ts"
 import { multiplyAdd } from "./tile.ts"
 
-/** A value per group of W's row: one by one or four in a row; perhaps four that are computed together. */
-interface PerGroup extends Pick<Stream, "value"> { readonly quad?: ((quad: Local) => void) | undefined }
+/** A value per group of W's row: one by one or four in a row; perhaps four that are computed together, and those of a run. */
+interface PerGroup extends Pick<Stream, "value"> {
+  readonly quad?: ((quad: Local) => void) | undefined
+  readonly inRun?: (() => Local[]) | undefined
+}
 
 type Four = readonly [number, number, number, number]
 /** Two vectors side by side: whose sums are in each, by pieces of the run; of halves, only that of the vector's number. */
@@ -24,8 +28,10 @@ function twinsOf({ perBlock, pairs }: Pieces): readonly Twins[] {
 
 /** Rows of W per unit of work. */
 const unitRows = 16
+/** The partial sums of four rows. */
+const slotBytes = 64
 
-export function productPhase({ dims, operands, bytes, result, threadScratch, features: { relaxed, unsignedDot } }: Holes, pieces: Pieces, rounded: Rounded): { phase: Phase; threadScratchBytes: number } {
+export function productPhase({ dims, operands, bytes, result, threadScratch, constants, features: { relaxed, unsignedDot } }: Holes, pieces: Pieces, rounded: Rounded): { phase: Phase; threadScratchBytes: number } {
   const { m, n, group } = dims as { m: number; n: number; group: number }
   const { perBlock, count: all, runBlocks, blocks, wholeBlocks } = pieces
   const whole = wholeBlocks * perBlock, perGroup = (group / block) * perBlock
@@ -36,23 +42,29 @@ export function productPhase({ dims, operands, bytes, result, threadScratch, fea
   // A code of −128 has no absolute value in seven bits.
   const relaxedDot = relaxed && (unsignedDot === true || code.low >= -127)
   const oneZero = operands.zero?.constantAlong(0) && operands.zero.constantAlong(1)
+  const rowFactors = roundUp(all * 4 * twins.length, 32)
   const phase: Phase = { units: ceilDiv(n, unitRows), emit(f, begin, end) {
-    const [unit, row, rowEnd, i, b, xs, scales, sums, g, factors, at, partial, quad] = i32s(f, 13)
+    const [unit, row, rowEnd, i, b, xs, scales, sums, g, factors, at, partial, quad, number] = i32s(f, 14)
     const [factor, rest, last] = v128s(f, 3) as [Local, Local, Local]
-    const totals = v128s(f, 2), sum = f.local("f32")
+    const totals = v128s(f, 2), finished = v128s(f, 4), one = f.local("f32"), [slot, slots, first, end4, allFactors] = i32s(f, 5)
     threadScratch(f); f.set(partial)
-    f.address(partial, 32, 1); f.set(factors)
+    f.address(partial, 32, 1); f.set(slots)
+    f.address(slots, slotBytes, m); f.set(allFactors)
 
     /** What the sum of each piece of row `row` of W with row i of x is multiplied with; zeros and mins go to `rest`. Here b counts pieces. */
     const emitFactors = (): void => {
       const stream = (name: "scale" | "zero" | "min"): PerGroup | undefined =>
-        operands[name] && { quad: operands[name].quad?.bind(undefined, f, 1, [row, g]), value: operands[name].along(f, 1, [row, g], g).value }
+        operands[name] && { quad: operands[name].quad?.bind(undefined, f, 1, [row, g]), inRun: operands[name].run?.bind(undefined, f, 1, run, [row, g], number), value: operands[name].along(f, 1, [row, g], g).value }
       const [scale, zero, min] = [stream("scale")!, stream("zero"), stream("min")]
+      /** The values of the run that is made, where they are made together. */
+      const made = new Map<PerGroup, Local[]>()
       /** Pushes a per-group value for `count` pieces from b + from on, as a vector. */
       const perPiece = (s: PerGroup, integer: boolean, count: 1 | 4, from: number): void => {
         if (perGroup === 1 && count === 4) {
           // Runs and their halves are whole quads.
-          if (s.quad) { f.get(b); f.i32(2); f.op("i32.shr_u"); f.i32(from / 4); f.op("i32.add"); f.set(quad); s.quad(quad) }
+          const own = made.get(s)
+          if (own) f.get(own[from / 4]!)
+          else if (s.quad) { f.get(b); f.i32(2); f.op("i32.shr_u"); f.i32(from / 4); f.op("i32.add"); f.set(quad); s.quad(quad) }
           else s.value(4, from)
           if (integer) f.op("f32x4.convert_i32x4_s")
           return
@@ -94,8 +106,13 @@ export function productPhase({ dims, operands, bytes, result, threadScratch, fea
       f.f32x4(0); f.set(rest)
       f.assign(at, factors)
       f.forRange(b, 0, whole, run, () => {
-        if (perGroup === 1) f.assign(g, b)
+        if (perGroup === 1) {
+          f.assign(g, b)
+          f.get(b); f.i32(3); f.op("i32.shr_u"); f.set(number)
+          for (const s of [scale, zero, min]) if (s?.inRun) made.set(s, s.inRun())
+        }
         const [first, second] = [make(4, 0), make(4, 4)]
+        made.clear()
         twins.forEach(({ lanes }, q) => lanes.forEach((own, lane) => {
           f.get(at); f.get(first); f.get(second); f.shuffle32(...own); f.store("v128.store", 32 * q + 16 * lane)
         }))
@@ -114,10 +131,16 @@ export function productPhase({ dims, operands, bytes, result, threadScratch, fea
         f.get(at); f.get(one); f.laneMemory("v128.store32_lane", 0, 0)
         f.increment(at, 4)
       })
+      f.get(slot); f.get(rest); f.store("v128.store")
     }
 
+    // Multiplied with ones and added in pairs is one instruction; V8 would build these ones anew for each pairwise addition.
+    const ones = constants.load(f, 0x00010001)
+    const dot = (codes: readonly Halves[], part: Part, place: Place): Local => dotOf(f, { x, place, ones, code, relaxed: relaxedDot }, codes, part)
+    const x = f.local("i32")
+
     const emitProducts = (): void => {
-      const inRun = code.runs(1, runBlocks).along(f, [row, b], b), x = f.local("i32")
+      const inRun = code.runs(1, runBlocks).along(f, [row, b], b)
       for (const t of [...totals, last]) { f.f32x4(0); f.set(t) }
       f.assign(at, factors)
       f.assign(x, xs)
@@ -127,7 +150,7 @@ export function productPhase({ dims, operands, bytes, result, threadScratch, fea
         twins.forEach(({ lanes, halved }, q) => {
           const joined = lanes.map((four, lane) => {
             const scaled = f.local("v128")
-            joinFour(f, four.map((piece) => dot(f, x, place, codes, halved ? { block: piece, halves: [lane as 0 | 1] } : halvesOf(pieces, piece), code, relaxedDot)))
+            joinFour(f, four.map((piece) => dot(codes, halved ? { block: piece, halves: [lane as 0 | 1] } : halvesOf(pieces, piece), place)))
             f.op("f32x4.convert_i32x4_s"); f.set(scaled)
             return scaled
           })
@@ -143,7 +166,7 @@ export function productPhase({ dims, operands, bytes, result, threadScratch, fea
         const joined = f.local("v128")
         f.assign(b, (2 * wholeBlocks) / runBlocks)
         const codes = code.runs(1, runBlocks / 2).along(f, [row, b], b).read()
-        joinFour(f, [0, 1, 2, 3].map((piece) => dot(f, x, plain, codes, halvesOf(pieces, piece), code, relaxedDot)))
+        joinFour(f, [0, 1, 2, 3].map((piece) => dot(codes, halvesOf(pieces, piece), plain)))
         f.op("f32x4.convert_i32x4_s"); f.set(joined)
         f.get(at); f.load("v128.load"); f.set(factor)
         multiplyAdd(f, relaxed, () => f.get(joined), () => f.get(factor), last)
@@ -155,7 +178,7 @@ export function productPhase({ dims, operands, bytes, result, threadScratch, fea
         f.forRange(b, singles / perBlock, blocks, 1, () => {
           const codes = inBlock.read()
           for (let piece = 0; piece < perBlock; piece++) {
-            const product = dot(f, x, plain, codes, halvesOf(pieces, piece), code, relaxedDot)
+            const product = dot(codes, halvesOf(pieces, piece), plain)
             f.get(product); f.op("f32x4.convert_i32x4_s"); f.set(product)
             f.get(at); f.load("v128.load32_splat", 4 * piece); f.set(factor)
             multiplyAdd(f, relaxed, () => f.get(product), () => f.get(factor), last)
@@ -166,7 +189,7 @@ export function productPhase({ dims, operands, bytes, result, threadScratch, fea
       }
       // Neighbouring stores are where the revectorizer starts from.
       totals.forEach((t, lane) => { f.get(partial); f.get(t); f.store("v128.store", 16 * lane) })
-      f.get(rest)
+      f.get(slot); f.load("v128.load")
       if (oneZero && !operands.min) {
         operands.zero!.along(f, 1, [row, b], b).value(1)
         f.op("f32.convert_i32_s", "f32.neg", "f32x4.splat", "f32x4.mul")
@@ -174,27 +197,63 @@ export function productPhase({ dims, operands, bytes, result, threadScratch, fea
       f.get(last); f.op("f32x4.add")
       for (const lane of [0, 1]) { f.get(partial); f.load("v128.load", 16 * lane); f.op("f32x4.add") }
       f.set(rest)
-      for (let lane = 0; lane < 4; lane++) {
-        f.get(rest); f.lane("f32x4.extract_lane", lane)
-        if (lane > 0) f.op("f32.add")
+      f.get(slot); f.get(rest); f.store("v128.store")
+    }
+    /** Results of row i of x: as many as there are partial sums for, added lane by lane. */
+    const emitFinish = (count: 1 | 4): void => {
+      finished.slice(0, count).forEach((v, r) => { f.get(slot); f.load("v128.load", 16 * r); f.set(v) })
+      if (count === 1) {
+        for (let lane = 0; lane < 4; lane++) {
+          f.get(finished[0]!); f.lane("f32x4.extract_lane", lane)
+          if (lane > 0) f.op("f32.add")
+        }
+        f.set(one)
+      } else {
+        transpose4(f, finished)
+        finished.forEach((v, lane) => { f.get(v); if (lane > 0) f.op("f32x4.add") })
+        f.set(finished[0]!)
       }
-      f.set(sum)
+      result.along(f, 1, [i, row], row).finish(count, count === 1 ? one : finished[0]!)
     }
 
     f.forRange(unit, begin, end, 1, () => {
       f.get(unit); f.scale(unitRows); f.set(row)
       minimum(f, rowEnd, () => f.address(row, unitRows, 1), n)
-      f.forRange(row, row, rowEnd, 1, () => f.forRange(i, 0, m, 1, () => {
-        rounded.codes(f, i); f.set(xs)
-        rounded.scales(f, i); f.set(scales)
-        rounded.sums(f, i); f.set(sums)
-        emitFactors()
-        emitProducts()
-        result.along(f, 1, [i, row], row).finish(1, sum)
-      }))
+      // Four rows at a time, whose partial sums become one vector of results.
+      f.forRange(first, row, rowEnd, 4, () => {
+        f.address(first, 4, 1); f.set(end4)
+        minimum(f, end4, end4, rowEnd)
+        f.forRange(i, 0, m, 1, () => {
+          rounded.codes(f, i); f.set(xs)
+          rounded.scales(f, i); f.set(scales)
+          rounded.sums(f, i); f.set(sums)
+          // What is loaded two vectors at a time must have left the core for some time: no store of one vector can be passed on to it.
+          for (const emit of [emitFactors, emitProducts]) {
+            f.address(slots, i, slotBytes); f.set(slot)
+            f.assign(factors, allFactors)
+            f.forRange(row, first, end4, 1, () => {
+              emit()
+              f.increment(slot, 16)
+              f.increment(factors, rowFactors)
+            })
+          }
+        })
+        const finish = (count: 1 | 4): void => f.forRange(i, 0, m, 1, () => {
+          emitFinish(count)
+          f.increment(slot, slotBytes)
+        })
+        f.assign(row, first)
+        f.assign(slot, slots)
+        if (n % 4 === 0) return finish(4)
+        f.get(end4); f.get(first); f.op("i32.sub"); f.i32(4); f.op("i32.eq")
+        f.if(() => finish(4), () => f.forRange(row, first, end4, 1, () => {
+          finish(1)
+          f.increment(slot, 16 - m * slotBytes)
+        }))
+      })
     })
   } }
-  return { phase, threadScratchBytes: 32 + roundUp(all * 4 * twins.length, 32) }
+  return { phase, threadScratchBytes: 32 + m * slotBytes + 4 * rowFactors }
 }
 
 /** Pushes the sums of the lanes of four vectors of integers, a lane for each. */
@@ -217,20 +276,28 @@ interface Part { readonly block: number; readonly halves: readonly (0 | 1)[] }
 const halvesOf = ({ perBlock }: Pieces, piece: number): Part =>
   perBlock === 1 ? { block: piece, halves: [0, 1] } : { block: piece >> 1, halves: [(piece & 1) as 0 | 1] }
 
-/** Σ x · code of a part, as four partial sums (i32x4). The codes of x, in ±127, lie `place(block, half)` bytes from `x`. */
-function dot(f: FunctionBuilder, x: Local, place: (block: number, half: number) => number, codes: readonly Halves[], { block, halves }: Part, { low, high }: ByteOperand, relaxed: boolean): Local {
+/** How many bytes from `x` on the half of a block lies. */
+type Place = (block: number, half: number) => number
+/** What every product of a kernel has: where x is, a vector of ones (i16x8), bounds of the codes, whether they are relaxed. */
+interface Factor { readonly x: Local; readonly place: Place; readonly ones: Local; readonly code: Pick<ByteOperand, "low" | "high">; readonly relaxed: boolean }
+
+/** Σ x · code of a part, as four partial sums (i32x4). The codes of x are in ±127. */
+function dotOf(f: FunctionBuilder, { x, place, ones, code: { low, high }, relaxed }: Factor, codes: readonly Halves[], { block, halves }: Part): Local {
   const product = f.local("v128")
   const factor = (half: 0 | 1): void => { f.get(x); f.load("v128.load", place(block, half)) }
+  const inPairs = (): void => { f.get(ones); f.op("i32x4.dot_i16x8_s") }
   if (relaxed && low >= 0 && high * 127 * 2 * halves.length <= 32767) {
     // So many products fit in 16 bits: they are added there and widened once.
     halves.forEach((half, n) => {
       factor(half); f.get(codes[block]![half]); f.op("i16x8.relaxed_dot_i8x16_i7x16_s")
       if (n > 0) f.op("i16x8.add")
     })
-    f.op("i32x4.extadd_pairwise_i16x8_s")
+    inPairs()
   } else halves.forEach((half, n) => {
-    if (relaxed) relaxedProduct(f, () => factor(half), codes[block]![half], low)
-    else exactProduct(f, () => factor(half), codes[block]![half])
+    if (relaxed) {
+      relaxedProduct(f, () => factor(half), codes[block]![half], low)
+      inPairs()
+    } else exactProduct(f, () => factor(half), codes[block]![half])
     if (n > 0) f.op("i32x4.add")
   })
   f.set(product)
@@ -252,5 +319,5 @@ function relaxedProduct(f: FunctionBuilder, x: () => void, code: Local, low: num
     f.op("v128.xor"); f.get(sign); f.op("i8x16.sub")
     f.get(code); f.op("i8x16.abs")
   } else f.get(code)
-  f.op("i16x8.relaxed_dot_i8x16_i7x16_s", "i32x4.extadd_pairwise_i16x8_s")
+  f.op("i16x8.relaxed_dot_i8x16_i7x16_s")
 }

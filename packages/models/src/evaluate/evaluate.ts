@@ -1,4 +1,4 @@
-import { fail } from "@thimble/core"
+import { fail, memory } from "@thimble/core"
 import type { Evaluated, Metric } from "./metric.ts"
 
 export interface EvaluateOptions<M extends readonly Metric[]> {
@@ -22,6 +22,8 @@ export interface Report<M extends readonly Metric[]> {
   readonly results: { readonly [I in keyof M]: M[I] extends Metric<infer R> ? R : never }
   /** Stored size of the model's tensors. */
   readonly bytes: number
+  /** The most memory that was held after a batch, everything on all devices, temporaries included where they are counted. */
+  readonly peakBytes: number
   readonly seconds: number
   /** Positions computed per second, all metrics together, compiling included. */
   readonly tokensPerSecond: number
@@ -32,7 +34,7 @@ export async function evaluate<const M extends readonly Metric[]>(model: Evaluat
   const { metrics, reference, signal, onProgress } = options
   if (metrics.length === 0) fail("value", "evaluate", "nothing to measure", "metrics: [perplexity(text)]")
   const begun = performance.now(), results: unknown[] = []
-  let positions = 0
+  let positions = 0, peakBytes = held()
   for (const metric of metrics) {
     signal?.throwIfAborted()
     let counted = 0
@@ -41,10 +43,13 @@ export async function evaluate<const M extends readonly Metric[]>(model: Evaluat
       progress(done, total) {
         positions += done - counted
         counted = done
+        peakBytes = Math.max(peakBytes, held())
         onProgress?.({ metric: metric.name, done, total })
       },
     }))
   }
   const seconds = (performance.now() - begun) / 1000
-  return { results: results as Report<M>["results"], bytes: model.bytes, seconds, tokensPerSecond: positions / seconds }
+  return { results: results as Report<M>["results"], bytes: model.bytes, peakBytes, seconds, tokensPerSecond: positions / seconds }
 }
+
+const held = (): number => Object.values(memory().devices).reduce((n, { bytes, used }) => n + (used ?? bytes), 0)

@@ -1,0 +1,19 @@
+/** A model that is open. */
+export interface Runner {
+  /** Generates tokens after a prompt, each the most probable one; ms from the first token to the last, or to the only one. */
+  generate(prompt: readonly number[], tokens: number): Promise<number>
+  /** Bytes that it knows it holds. */
+  held?(): number
+}
+
+/** Reads tokens, and times them. */
+export async function timed(tokens: AsyncIterable<unknown>, count: number): Promise<number> {
+  const start = performance.now()
+  let first = start, n = 0
+  for await (const _ of tokens) {
+    if (++n === 1) first = performance.now()
+    if (n === count) break
+  }
+  if (n !== count) throw new Error(`made ${n} tokens instead of ${count}`)
+  return performance.now() - (count === 1 ? start : first)
+}

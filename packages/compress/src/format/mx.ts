@@ -1,0 +1,84 @@
+import { expr, fail, roundHalfEven, type Expr, type Format, type PartReader } from "@thimble/core"
+import { quantizer, type QuantizedFormat } from "../quantizer.ts"
+import type { LawName } from "../laws/names.ts"
+import { grouping, largest } from "./groups.ts"
+import { packing, type Bits } from "./packing.ts"
+import { bitsOf, exponentOf, halfSpacing, inUnits, smallBits, smallFloats, spelled, type SmallFloat } from "./small-float.ts"
+
+const { bitcast, cast, eq, int, select, shl } = expr
+
+export interface MxOptions {
+  /** Neighbours along a row that share a scale; 32 unless given, as the standard has it. */
+  readonly group?: number
+}
+
+/** What elements of a microscaled format are. */
+interface Elements {
+  readonly bits: Bits
+  /** Exponent of the largest element, and what a group may hold beyond it at most. */
+  readonly top: number
+  readonly most: number
+  readonly beyond: number
+  encode(v: number): number
+  half(value: number): number
+  readonly tables?: Format["tables"]
+  /** An element counts so many units. */
+  readonly unit: number
+  code(part: PartReader, code: Expr): Expr
+}
+
+function floats(kind: SmallFloat): Elements {
+  const { most } = smallFloats[kind], top = exponentOf(most), { tables, unit, look } = spelled(kind)
+  return { bits: bitsOf(kind), top, most, beyond: 2 ** (top + 1) - most, encode: (v) => smallBits(kind, v), half: (v) => halfSpacing(kind, v), tables, unit, code: look }
+}
+/** Two's complement with six bits after the point, ±127/64 at most. */
+const bytes: Elements = {
+  bits: 8, top: 0, most: 127 / 64, beyond: 1 / 64, unit: 1 / 64, half: () => 1 / 128,
+  encode: (v) => Math.max(-127, Math.min(127, roundHalfEven(v * 64))) & 255,
+  code: (_, code) => expr.sub(code, select(expr.lt(code, int(128)), int(0), int(256))),
+}
+
+const laws: readonly LawName[] = [
+  "bound", "outputBound", "nearest", "idempotent", "zero", "sign", "scaling", "monotone", "groups", "permutation", "rows", "views", "finite",
+  "subnormal", "overflow", "ragged", "oneSided", "storage", "anyBytes", "deterministic", "devices", "products",
+]
+
+/**
+ * Microscaling: a group shares a power of two, 2^(⌊log₂ amax⌋ − exponent of the largest element), stored in a byte
+ * (E8M0); elements are small floats or bytes, rounded to the nearest (halves to even). What the power of two leaves beyond
+ * the largest element becomes it. Source: OCP microscaling formats 1.0, section 6.3.
+ */
+export function mx(element: SmallFloat | "int8", { group = 32 }: MxOptions = {}): QuantizedFormat {
+  if (element !== "int8" && !Object.hasOwn(smallFloats, element)) fail("value", "mx", `no element is called '${String(element)}'`, `int8, ${Object.keys(smallFloats).join(", ")}`)
+  const groups = grouping("mx", group), own = element === "int8" ? bytes : floats(element), packed = packing(own.bits)
+  const format: Format = {
+    name: `mx ${element}${group === 32 ? "" : ` ${groups.suffix}`}`,
+    bits: own.bits + groups.bits(8),
+    group: groups.size,
+    ...(own.tables && { tables: own.tables }),
+    encode(values, shape) {
+      const [rows, columns] = shape, codes = new Uint8Array(rows * columns), exponents = new Uint8Array(groups.count(shape))
+      groups.each(shape, (g, from, to) => {
+        const amax = largest("mx", values, columns, from, to)
+        // What lies below the least power of two takes it.
+        const e = amax === 0 ? 0 : Math.max(0, exponentOf(amax) - own.top + 127)
+        exponents[g] = e
+        for (let i = from; i < to; i++) codes[i] = own.encode(values[i]! * 2 ** (127 - e))
+      })
+      return { ...packed.pack(codes, shape), exponents: { data: exponents, shape: groups.shape(shape), dtype: "u8" } }
+    },
+    code: (part, row, column) => own.code(part, packed.code(part, row, column)),
+    scale: (part, row, column) => inUnits(powerOfTwo(cast(groups.at(part, "exponents", row, column), "i32")), own.unit),
+  }
+  return quantizer(format, {
+    laws,
+    counterexamples: { constant: { values: [1.0078125] }, translation: { values: [0] }, saturates: { values: [] } },
+    range: [2 ** (-126 + own.top), 2 ** 127],
+    ...(element === "int8" ? { codes: Array.from({ length: 255 }, (_, i) => i - 127) } : {}),
+    storageBytes: (shape) => packed.bytes(shape) + groups.count(shape),
+    bound: ({ code, scale }) => (scale / own.unit) * Math.max(own.half(code * own.unit), Math.abs(code * own.unit) < own.most ? 0 : own.beyond),
+  })
+}
+
+/** 2^(e − 127); the least of them is no normal f32, and the code beyond the largest stands for NaN. */
+const powerOfTwo = (e: Expr): Expr => bitcast(select(eq(e, int(0)), int(0x400000), select(eq(e, int(255)), int(0x7fc00000), shl(e, int(23)))), "f32")

@@ -1,0 +1,15 @@
+import { constant, idempotent, monotone, nearest, saturates, scaling, sign, translation, zero } from "./algebra.ts"
+import { bound, oneSided, outputBound } from "./bounds.ts"
+import { devices, products } from "./devices.ts"
+import { finite, overflow, subnormal } from "./extremes.ts"
+import type { Law } from "./law.ts"
+import { groups, permutation, ragged, rows, views } from "./locality.ts"
+import type { LawName } from "./names.ts"
+import { anyBytes, deterministic, storage } from "./storage.ts"
+
+/** Every law, by name. */
+export const laws: Readonly<Record<LawName, Law>> = {
+  bound, outputBound, nearest, idempotent, zero, constant, sign, scaling, translation, monotone, saturates,
+  groups, permutation, rows, views, finite, subnormal, overflow, ragged, oneSided, storage, anyBytes, deterministic,
+  devices, products,
+}

@@ -1,0 +1,62 @@
+import { decode, encode, roundHalfEven } from "@thimble/core"
+import type { ScaleType } from "../format/groups.ts"
+
+/** How the integers of a group are laid over its values. */
+export interface GridOptions {
+  readonly bits: 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8
+  /** `asymmetric` (unless given): from min(w, 0) to max(w, 0). `symmetric`: ± the largest magnitude, zero in the middle of the codes. */
+  readonly range?: "symmetric" | "asymmetric"
+  /**
+   * Which range: the `whole` of the values (unless given), or that of 80 shrunk ones, by hundredths, with the least
+   * Σ|w − ŵ|^2.4 (`search`). Source: Frantar et al., OBC and GPTQ, quantizer.
+   */
+  readonly ends?: "whole" | "search"
+  /** What scales are rounded to before codes are chosen; f64, not at all, unless given. */
+  readonly scales?: ScaleType | "f64"
+}
+
+/** ŵ = (q − zero) · scale for 0 ≤ q < 2^bits. */
+export interface Grid { readonly scale: number; readonly zero: number }
+
+/** The code of a value on a grid: the nearest, halves to even. */
+export function codeOn({ scale, zero }: Grid, top: number, v: number): number {
+  const q = roundHalfEven(v / scale) + zero
+  return q < 0 ? 0 : q > top ? top : q
+}
+
+/** The grid of some values. */
+export function fitGrid(values: Float64Array, { bits, range = "asymmetric", ends = "whole", scales = "f64" }: GridOptions): Grid {
+  const top = 2 ** bits - 1
+  let lo = 0, hi = 0
+  for (const v of values) {
+    if (v < lo) lo = v
+    if (v > hi) hi = v
+  }
+  if (range === "symmetric") {
+    hi = Math.max(-lo, hi)
+    if (lo < 0) lo = -hi
+  }
+  if (lo === 0 && hi === 0) {
+    lo = -1
+    hi = 1
+  }
+  const grid = (p: number): Grid => {
+    const exact = (p * hi - p * lo) / top, stored = scales === "f64" ? exact : decode(scales, encode(scales, exact))
+    // What rounds to nothing is stored as it is: its group becomes zero.
+    const scale = stored === 0 ? exact : stored
+    return { scale, zero: range === "symmetric" ? (top + 1) / 2 : Math.min(top, Math.max(0, roundHalfEven((-p * lo) / scale))) }
+  }
+  let best = grid(1)
+  if (ends === "whole") return best
+  let least = Infinity
+  for (let i = 0; i < 80; i++) {
+    const tried = grid(1 - i / 100)
+    let error = 0
+    for (const v of values) error += Math.abs((codeOn(tried, top, v) - tried.zero) * tried.scale - v) ** 2.4
+    if (error < least) {
+      least = error
+      best = tried
+    }
+  }
+  return best
+}

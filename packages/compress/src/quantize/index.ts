@@ -1,0 +1,7 @@
+export { gptq, type GptqOptions, type GptqResult } from "./gptq.ts"
+export { fitGrid, type Grid, type GridOptions } from "./grid.ts"
+export { hessian, type Hessian } from "./hessian.ts"
+export type { Fallback } from "./damping.ts"
+export { awqClip, awqRound, awqScales, type AwqOptions, type AwqScales } from "./awq.ts"
+export { hqq, type HqqOptions, type HqqResult } from "./hqq.ts"
+export { columnAbsmax, smoothScales, type SmoothOptions } from "./smooth.ts"

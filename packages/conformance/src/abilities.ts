@@ -1,0 +1,28 @@
+import type { Device } from "@thimble/core"
+import type { OpName } from "./table/index.ts"
+import { without, type Lacks } from "./table/spec.ts"
+
+/** A device that the conformance suite runs on. What it cannot do is a skip with its reason. */
+export interface DeviceRow {
+  readonly name: string
+  open(): Device | Promise<Device>
+  /** Whether it has f64; all do unless it says so. Without, f32 stands in wherever f64 would be drawn. */
+  readonly f64?: boolean
+  /** Whether numbers below the normal ones of f32 are kept; all do unless it says so. Without, they may count as zero. */
+  readonly subnormals?: boolean
+  /** Share of the usual random cases that it is tried with. */
+  readonly share?: number
+  /** Golden op or case → why this device does not run it. */
+  readonly skips?: Readonly<Record<string, string>>
+  /** Op of the table → why this device does not run it. */
+  readonly unsupported?: Readonly<Partial<Record<OpName, string>>>
+}
+
+type Abilities = Pick<DeviceRow, "f64" | "subnormals" | "share">
+const lacks = ({ f64 = true, subnormals = true }: Abilities): Lacks => ({ f64: !f64, subnormals: !subnormals })
+/** What a device is tried with in place of these arguments. */
+export const argumentsFor = <A>(entry: Abilities, args: A): A => without(lacks(entry), args)
+/** The name under which devices that are tried with the same arguments share what is expected. */
+export const sharedBy = (entry: Abilities, op: string): string => `${op} ${JSON.stringify([lacks(entry), entry.share])}`
+/** How many random cases a device is tried with where others are with `few`. */
+export const casesFor = ({ share = 1 }: Abilities, few: number): number => Math.max(2, Math.round(few * share))

@@ -1,0 +1,53 @@
+// Run-time scalars of a program's calls: rows of words in one uniform buffer, each call's at an offset of its own.
+import type { Scalar } from "@thimble/core"
+import { scalarAt } from "../wgsl/module.ts"
+import type { Memory, Pool } from "./pool.ts"
+
+/** What one binding spans; offsets are multiples of 256 everywhere. */
+const spanBytes = 1024
+const alignment = 256
+export const mostArguments = spanBytes / 4 - scalarAt
+
+export interface Placed { readonly memory: Memory | undefined; readonly offsets: readonly number[] }
+
+export class ArgumentRows {
+  private words = new Uint32Array(1024)
+  private floats = new Float32Array(this.words.buffer)
+  private used = 0
+
+  /** Puts down the arguments of a call, and returns the offset in bytes. Those without any share the row of zeros at 0. */
+  add(types: readonly Scalar[], values: readonly number[], places: readonly number[]): number {
+    if (values.length + places.length === 0) return 0
+    const begin = Math.max(alignment / 4, Math.ceil((this.used * 4) / alignment) * (alignment / 4))
+    this.used = begin + scalarAt + values.length + places.length
+    this.reserve(this.used)
+    this.words[begin] = 0
+    for (let i = 0; i < values.length; i++) {
+      if (types[i] === "f32") this.floats[begin + scalarAt + i] = values[i]!
+      else this.words[begin + scalarAt + i] = values[i]!
+    }
+    for (let i = 0; i < places.length; i++) this.words[begin + scalarAt + values.length + i] = places[i]!
+    return begin * 4
+  }
+  get isEmpty(): boolean {
+    return this.used === 0
+  }
+  /** Writes the rows to a buffer, with room for the last one's span; the caller gives it back after the submission. */
+  upload(pool: Pool, queue: GPUQueue): Memory {
+    const memory = pool.take(this.used * 4 + spanBytes)
+    queue.writeBuffer(memory.block.gpu, 0, this.words, 0, this.used)
+    this.used = 0
+    return memory
+  }
+  private reserve(words: number): void {
+    if (words <= this.words.length) return
+    const more = new Uint32Array(2 * words)
+    more.set(this.words)
+    this.words = more
+    this.floats = new Float32Array(more.buffer)
+  }
+}
+
+export function argumentGroup(device: GPUDevice, layout: GPUBindGroupLayout, buffer: GPUBuffer): GPUBindGroup {
+  return device.createBindGroup({ layout, entries: [{ binding: 0, resource: { buffer, offset: 0, size: spanBytes } }] })
+}

@@ -1,0 +1,339 @@
+import { dtypes, fail, showKernel, sizeOf, ThimbleError, type Buffer, type Call, type Device, type Executable, type Kernel } from "@thimble/core"
+import { gridWidth, type Emitted, type EmittedPass } from "../wgsl/emitted.ts"
+import { emitKernel } from "../wgsl/kernel.ts"
+import { templateFor } from "../wgsl/template/index.ts"
+import { hasMatrices } from "../wgsl/template/matmul.matrices.ts"
+import type { Features } from "../wgsl/template/holes.ts"
+import { argumentGroup, ArgumentRows, mostArguments } from "./arguments.ts"
+import { mapForReading, usage } from "./constants.ts"
+import { matricesWork } from "./matrices.ts"
+import { deviceDescriptor, featuresOf } from "./features.ts"
+import { adapterName, findAdapter, firstLine, type AdapterOptions } from "./instance.ts"
+import { Pipelines, type Pipeline } from "./pipelines.ts"
+import { failureOf, Pool, type Block, type Memory } from "./pool.ts"
+import { probeNumbers } from "./probe.ts"
+
+const pieceBytes = 2 ** 20
+
+interface Ready extends Executable {
+  readonly emitted: Emitted
+  readonly pipelines: readonly Pipeline[]
+}
+
+/** A WebGPU device tells more of itself. */
+export interface WebgpuDevice extends Device {
+  /** The adapter's name. */
+  readonly adapter: string
+  readonly features: Features
+  /** The device below, for what Thimble does not do. */
+  readonly gpu: GPUDevice
+  /** Counts of what was made, not of what was used again. */
+  counts(): { readonly pipelines: number; readonly bindGroups: number; readonly buffers: number }
+}
+
+/** Opens a WebGPU device: kernels become WGSL when first needed, programs are submitted as one piece of work. */
+export async function webgpuDevice(options: AdapterOptions = {}): Promise<WebgpuDevice> {
+  const { adapter, instance } = await findAdapter(options)
+  let gpu: GPUDevice
+  try {
+    gpu = await adapter.requestDevice(deviceDescriptor(adapter))
+  } catch (e) {
+    return fail("device", "open", `the adapter ${adapterName(adapter)} gives no device (${firstLine(e)})`)
+  }
+  const told = featuresOf(gpu, adapter.info, instance.wgslLanguageFeatures ?? [], await probeNumbers(gpu))
+  const features = !hasMatrices(told) || (await matricesWork(gpu)) ? told : { ...told, matrices: [] }
+  const own = new Opened(gpu, adapterName(adapter), features)
+  return {
+    name: "webgpu", adapter: own.adapter, features, gpu, limits: own.limits,
+    accepts: (name, dims, dtype) => own.accepts(name, dims, dtype),
+    alloc: (bytes) => own.alloc(bytes),
+    free: (buffer) => own.free(buffer),
+    write: (buffer, data, at) => own.write(buffer, data, at),
+    read: (buffer, bytes) => own.read(buffer, bytes),
+    prepare: (kernels) => own.prepare(kernels),
+    run: (calls) => own.run(calls),
+    used: () => own.used(),
+    counts: () => own.counts(),
+    close: () => own.close(),
+  }
+}
+
+class Opened {
+  readonly adapter: string
+  readonly features: Features
+  readonly gpu: GPUDevice
+  readonly limits: { readonly bufferBytes: number }
+  private readonly pipelines: Pipelines
+  private readonly pool: Pool
+  private readonly uniforms: Pool
+  private readonly staging: Pool
+  private readonly rows = new ArgumentRows()
+  private readonly cache = new Map<string, Promise<Ready>>()
+  private readonly groups = new Map<string, GPUBindGroup>()
+  private readonly zeros: Memory
+  private readonly scopes = new Set<Promise<void>>()
+  private made = { bindGroups: 0, buffers: 0 }
+  private closed = false
+  private lost: ThimbleError | undefined
+  /** What went wrong outside of any scope. */
+  private fault: ThimbleError | undefined
+  private running = "nothing"
+
+  constructor(gpu: GPUDevice, adapter: string, features: Features) {
+    this.gpu = gpu
+    this.adapter = adapter
+    this.features = features
+    const most = Math.min(gpu.limits.maxBufferSize, gpu.limits.maxStorageBufferBindingSize)
+    this.limits = { bufferBytes: Math.floor(most / 16) * 16 }
+    const events = { onAllocated: (b: Block) => this.watchAllocation(b), onDestroyed: (b: Block) => this.forget(b) }
+    this.pool = new Pool(gpu, usage.storage | usage.copySource | usage.copyTarget, this.limits.bufferBytes, events)
+    this.uniforms = new Pool(gpu, usage.uniform | usage.copyTarget, this.limits.bufferBytes, events)
+    this.staging = new Pool(gpu, usage.mapRead | usage.copyTarget, gpu.limits.maxBufferSize, events)
+    this.pipelines = new Pipelines(gpu)
+    // New buffers are zero.
+    this.zeros = this.uniforms.take(1024)
+    gpu.onuncapturederror = ({ error }) => void (this.fault ??= new ThimbleError("internal", "webgpu", `${error.message.split("\n")[0]!} while running ${this.running}`))
+    void gpu.lost.then(({ reason, message }) => {
+      if (!this.closed) this.lost = new ThimbleError("device", "webgpu", `the device was lost (${message.split("\n")[0] || reason}) while running ${this.running}`, "open it again; its tensors are gone")
+    })
+  }
+
+  accepts(name: string, dims: Readonly<Record<string, number>>, dtype: Kernel["dtype"]): boolean {
+    return dtypes[dtype].scalar === "f32" && templateFor(name, dims, this.features) !== undefined
+  }
+  alloc(bytes: number): Buffer {
+    this.refuse("alloc")
+    return this.pool.take(bytes)
+  }
+  free(buffer: Buffer): void {
+    if (!this.closed && this.lost === undefined) this.pool.give(buffer as Memory)
+  }
+  write(buffer: Buffer, data: Uint8Array, at = 0): void {
+    this.refuse("write")
+    const { block: { gpu, size }, bytes } = buffer as Memory
+    if (at % 4 !== 0) fail("value", "write", `the webgpu device writes at multiples of 4 bytes, got ${at}`)
+    const whole = data.byteLength & ~3, rest = data.byteLength - whole
+    if (rest > 0 && at + data.byteLength < bytes) fail("value", "write", `the webgpu device writes multiples of 4 bytes before the end, got ${data.byteLength}`)
+    // In pieces that find room in the ring that an implementation keeps for them.
+    for (let from = 0; from < whole; from += pieceBytes) this.gpu.queue.writeBuffer(gpu, at + from, data.buffer as ArrayBuffer, data.byteOffset + from, Math.min(pieceBytes, whole - from))
+    if (rest === 0 || at + whole + 4 > size) return
+    const last = new Uint8Array(4)
+    last.set(data.subarray(whole))
+    this.gpu.queue.writeBuffer(gpu, at + whole, last)
+  }
+  async read(buffer: Buffer, bytes = buffer.bytes): Promise<Uint8Array<ArrayBuffer>> {
+    this.refuse("read")
+    const { gpu } = (buffer as Memory).block
+    const size = Math.ceil(bytes / 4) * 4
+    if (size === 0) return new Uint8Array(0)
+    const staging = this.staging.take(size)
+    try {
+      this.guarded([staging], [buffer as Memory], "a read", () => {
+        const encoder = this.gpu.createCommandEncoder()
+        encoder.copyBufferToBuffer(gpu, 0, staging.block.gpu, 0, size)
+        this.gpu.queue.submit([encoder.finish()])
+      })
+      const mapped = staging.block.gpu.mapAsync(mapForReading, 0, size).then(() => undefined, (e: unknown) => e)
+      await Promise.all(this.scopes)
+      this.throwFailure(buffer as Memory)
+      const problem = await mapped
+      this.refuse("read")
+      this.throwFailure(staging)
+      if (problem !== undefined) throw new ThimbleError("internal", "read", firstLine(problem))
+      const copy = new Uint8Array(bytes)
+      copy.set(new Uint8Array(staging.block.gpu.getMappedRange(0, size), 0, bytes))
+      return copy
+    } finally {
+      // Also gives up a mapping that is under way.
+      staging.block.gpu.unmap()
+      if (!this.closed) this.staging.give(staging)
+    }
+  }
+  async prepare(kernels: readonly Kernel[]): Promise<Executable[]> {
+    this.refuse("prepare")
+    return Promise.all(kernels.map((kernel) => {
+      const key = showKernel(kernel)
+      let ready = this.cache.get(key)
+      if (ready === undefined) {
+        this.cache.set(key, (ready = this.compile(kernel)))
+        ready.catch(() => this.cache.delete(key))
+      }
+      return ready
+    })).catch((e: unknown) => {
+      // A device that is gone compiles nothing.
+      this.refuse("prepare")
+      throw e
+    })
+  }
+  run(calls: readonly Call[]): void {
+    if (calls.length === 0) return
+    this.refuse("run")
+    const outputs: Memory[] = [], temporary: Memory[] = [], steps: Step[] = []
+    for (const call of calls) this.plan(call, { outputs, temporary, steps })
+    if (steps.length === 0) return
+    const names = new Set(calls.map((c) => nameOf(c.executable.kernel)))
+    this.running = [...names].slice(0, 6).join(", ") + (names.size > 6 ? ", …" : "")
+    const uniform = this.rows.isEmpty ? this.zeros : this.rows.upload(this.uniforms, this.gpu.queue)
+    const bound = new Set(steps.flatMap((s) => s.bound))
+    this.guarded([...outputs, ...temporary], bound, this.running, () => this.submit(steps, this.argumentsOf(uniform)))
+    for (const m of temporary) this.pool.give(m)
+    if (uniform !== this.zeros) this.uniforms.give(uniform)
+  }
+  used(): number {
+    return this.closed ? 0 : this.pool.used
+  }
+  counts(): { pipelines: number; bindGroups: number; buffers: number } {
+    return { pipelines: this.pipelines.count, ...this.made }
+  }
+  async close(): Promise<void> {
+    if (this.closed) return
+    this.closed = true
+    this.cache.clear()
+    this.groups.clear()
+    this.pipelines.clear()
+    this.gpu.destroy()
+    await this.gpu.lost
+  }
+
+  private refuse(op: string): void {
+    if (this.closed) fail("device", op, "the webgpu device was closed, and its tensors with it", "open it again")
+    if (this.lost !== undefined) throw this.lost
+    if (this.fault !== undefined) {
+      const { fault } = this
+      this.fault = undefined
+      throw fault
+    }
+  }
+  private throwFailure(memory: Memory): void {
+    const failure = failureOf(memory)
+    if (failure !== undefined) throw failure
+  }
+
+  private async compile(kernel: Kernel): Promise<Ready> {
+    const emitted = emitKernel(kernel, this.features)
+    const words = kernel.scalars.length + kernel.parameters.length - emitted.firstPacked
+    if (words > mostArguments) fail("internal", "webgpu", `${nameOf(kernel)} has ${words} arguments, more than ${mostArguments}`)
+    const what = nameOf(kernel)
+    return { kernel, emitted, pipelines: await Promise.all(emitted.passes.map((p) => this.pipelines.get(p, what))) }
+  }
+
+  /** Errors of an allocation are told later; whoever reads the buffer is told then. */
+  private watchAllocation(block: Block): void {
+    this.made.buffers++
+    this.follow(this.gpu.popErrorScope(), () => {
+      block.failure = new ThimbleError("memory", "alloc", `the adapter has no ${block.size} bytes left (${this.pool.used} are in use)`, "free tensors, or compute in smaller pieces")
+    })
+  }
+  private follow(scope: Promise<GPUError | null>, failed: (e: GPUError) => void): void {
+    const done: Promise<void> = scope.then((e) => e !== null && failed(e), () => {}).then(() => void this.scopes.delete(done))
+    this.scopes.add(done)
+  }
+  /** Does work whose errors spoil what it writes, and nothing else. What is the matter with what it reads is the reason, if there is any. */
+  private guarded(written: readonly Memory[], read: Iterable<Memory>, what: string, work: () => void): void {
+    const spoil = (failure: () => ThimbleError): void => {
+      const cause = [...written, ...read].map(failureOf).find((f) => f !== undefined) ?? failure()
+      for (const m of written) m.failure ??= cause
+    }
+    for (const filter of ["validation", "out-of-memory", "internal"] as const) this.gpu.pushErrorScope(filter)
+    try {
+      work()
+    } finally {
+      const failed = (e: GPUError): void => spoil(() => new ThimbleError("internal", "webgpu", `${what} failed (${firstLine(e)})`))
+      this.follow(this.gpu.popErrorScope(), failed)
+      this.follow(this.gpu.popErrorScope(), () => spoil(() => new ThimbleError("memory", "webgpu", `the adapter ran out of memory while running ${what}`, "free tensors, or compute in smaller pieces")))
+      this.follow(this.gpu.popErrorScope(), failed)
+    }
+  }
+
+  private plan({ executable, buffers, scalars }: Call, { outputs, temporary, steps }: Plan): void {
+    const { kernel, emitted, pipelines } = executable as Ready
+    if (emitted.passes.length === 0) return
+    const memories = buffers as readonly Memory[]
+    const out = memories[0]!
+    // What is made of something spoiled is spoiled; what is made anew is not.
+    out.failure = memories.slice(1).map(failureOf).find((f) => f !== undefined) ?? (kernel.kind === "map" && kernel.into !== undefined ? out.failure : undefined)
+    if (failureOf(out) !== undefined) return
+    outputs.push(out)
+    const copies: Copy[] = []
+    const take = (bytes: number): Memory => {
+      const memory = this.pool.take(bytes)
+      temporary.push(memory)
+      return memory
+    }
+    let packed: Memory | undefined
+    const places: number[] = []
+    if (emitted.firstPacked < kernel.parameters.length) {
+      let at = 0
+      const parts = memories.slice(emitted.firstPacked).map((m) => {
+        const part = { from: m, at, bytes: Math.ceil(m.bytes / 4) * 4 }
+        places.push(at / 4)
+        at += Math.ceil(m.bytes / 16) * 16
+        return part
+      })
+      packed = take(at)
+      for (const { from, at: to, bytes } of parts) copies.push({ from, to: packed, at: to, bytes })
+    }
+    // A kernel cannot read what it writes: where it should, it reads a copy.
+    const inputs = memories.map((m, i) => {
+      if (i === 0 || m !== out || i >= emitted.firstPacked) return m
+      const copy = take(m.bytes)
+      copies.push({ from: m, to: copy, at: 0, bytes: Math.ceil(m.bytes / 4) * 4 })
+      return copy
+    })
+    const scratch = Object.fromEntries(Object.entries(emitted.scratch).map(([name, bytes]) => [name, take(bytes)]))
+    const offset = this.rows.add(kernel.scalars, scalars, places)
+    emitted.passes.forEach((pass, i) => {
+      const bound = pass.bindings.map((b) => (b.kind === "parameter" ? inputs[b.parameter]! : b.kind === "packed" ? packed! : scratch[b.name]!))
+      steps.push({ pass, pipeline: pipelines[i]!, bound, offset, copies: i === 0 ? copies : [] })
+    })
+  }
+
+  private submit(steps: readonly Step[], args: GPUBindGroup): void {
+    const encoder = this.gpu.createCommandEncoder()
+    let pass: GPUComputePassEncoder | undefined
+    for (const { pass: { units, readsArguments }, pipeline, bound, offset, copies } of steps) {
+      if (copies.length > 0) {
+        pass?.end()
+        pass = undefined
+        for (const { from, to, at, bytes } of copies) encoder.copyBufferToBuffer(from.block.gpu, 0, to.block.gpu, at, bytes)
+      }
+      pass ??= encoder.beginComputePass()
+      pass.setPipeline(pipeline.gpu)
+      pass.setBindGroup(0, this.group(pipeline, bound))
+      if (readsArguments) pass.setBindGroup(1, args, [offset])
+      pass.dispatchWorkgroups(Math.min(units, gridWidth), Math.ceil(units / gridWidth))
+    }
+    pass?.end()
+    this.gpu.queue.submit([encoder.finish()])
+  }
+
+  private group({ layout, access }: Pipeline, bound: readonly Memory[]): GPUBindGroup {
+    const key = `${access} ${bound.map((m) => m.block.id).join(" ")}`
+    return this.kept(key, bound, () => this.gpu.createBindGroup({ layout, entries: bound.map((m, binding) => ({ binding, resource: { buffer: m.block.gpu } })) }))
+  }
+  private argumentsOf(memory: Memory): GPUBindGroup {
+    return this.kept(`arguments ${memory.block.id}`, [memory], () => argumentGroup(this.gpu, this.pipelines.argumentLayout, memory.block.gpu))
+  }
+  private kept(key: string, bound: readonly Memory[], make: () => GPUBindGroup): GPUBindGroup {
+    let group = this.groups.get(key)
+    if (group === undefined) {
+      this.groups.set(key, (group = make()))
+      this.made.bindGroups++
+      for (const m of bound) m.block.dependents.add(key)
+    }
+    return group
+  }
+  private forget({ dependents }: Block): void {
+    for (const key of dependents) this.groups.delete(key)
+  }
+}
+
+interface Copy { readonly from: Memory; readonly to: Memory; readonly at: number; readonly bytes: number }
+interface Step { readonly pass: EmittedPass; readonly pipeline: Pipeline; readonly bound: readonly Memory[]; readonly offset: number; readonly copies: readonly Copy[] }
+interface Plan { readonly outputs: Memory[]; readonly temporary: Memory[]; readonly steps: Step[] }
+
+/** A kernel in a few words. */
+function nameOf(kernel: Kernel): string {
+  const shape = `${kernel.dtype}[${kernel.shape.join(", ")}]`
+  return kernel.kind === "template" ? `${kernel.name} ${shape}` : kernel.kind === "reduce" ? `${kernel.combine} over ${sizeOf(kernel.over)} ${shape}` : `map ${shape}`
+}

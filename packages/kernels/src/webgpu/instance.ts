@@ -1,0 +1,95 @@
+// Where WebGPU comes from: the browser or Deno has it, in Node it is the npm package `webgpu` (Dawn).
+import { fail } from "@thimble/core"
+
+export interface AdapterOptions {
+  /** A part of the adapter's name, in any case; the first that has it. */
+  readonly adapter?: string
+  readonly powerPreference?: GPUPowerPreference
+  /** Further options of Dawn, in Node: `backend=null`, say, compiles and computes nothing. */
+  readonly dawn?: readonly string[]
+}
+
+/** Everything `create` of the npm package returned. A device outlives its instance only until the next collection of garbage: then the process dies. */
+const instances = new Map<string, GPU>()
+
+/** What the npm package exports. */
+interface Dawn { create(options: string[]): GPU }
+
+/** Features that stand behind a flag are wanted where they exist, and timestamps as the driver gives them. */
+const dawnOptions = ["enable-dawn-features=allow_unsafe_apis,vulkan_enable_f16_on_nvidia", "disable-dawn-features=timestamp_quantization"]
+
+const isNode = (): boolean => typeof process === "object" && typeof process.versions?.node === "string" && !("Deno" in globalThis) && !("Bun" in globalThis)
+
+/** The entry to WebGPU; throws where there is none. */
+export async function gpuInstance({ dawn = [] }: Pick<AdapterOptions, "dawn">, adapter?: string): Promise<GPU> {
+  const own = ownInstance()
+  if (own !== undefined) return own
+  if (!isNode()) fail("device", "open", "WebGPU is not available here (no navigator.gpu)", "use a browser that has it, in a secure context, or open('wasm')")
+  const options = [...dawnOptions, ...dawn, ...(adapter === undefined ? [] : [`adapter=${adapter}`])]
+  const key = options.join(" ")
+  let instance = instances.get(key)
+  if (instance === undefined) instances.set(key, (instance = (await loadDawn()).create(options)))
+  return instance
+}
+const ownInstance = (): GPU | undefined => (globalThis.navigator as Navigator | undefined)?.gpu
+
+async function loadDawn(): Promise<Dawn> {
+  // No bundler is to follow this name, and no browser to fetch it.
+  const name = "webgpu"
+  try {
+    return (await import(/* @vite-ignore */ /* webpackIgnore: true */ name)) as Dawn
+  } catch (e) {
+    const missing = (e as { code?: string }).code === "ERR_MODULE_NOT_FOUND"
+    return fail("device", "open", missing ? "the optional package 'webgpu' is not installed" : `the package 'webgpu' cannot be loaded (${firstLine(e)})`,
+      missing ? "npm install webgpu@0.6.2" : "it has binaries for Linux (x64, arm64), macOS and Windows, and needs their usual C++ runtime; webgpu@0.6.2 asks for the least of it")
+  }
+}
+
+export const firstLine = (e: unknown): string => (e instanceof Error ? e.message : String(e)).split("\n")[0]!
+
+/** An adapter, and where it comes from. */
+export interface Found { readonly adapter: GPUAdapter; readonly instance: GPU }
+
+/** The adapter that the options ask for. */
+export async function findAdapter(options: AdapterOptions): Promise<Found> {
+  const { adapter: wanted, powerPreference } = options
+  const request: GPURequestAdapterOptions = powerPreference === undefined ? {} : { powerPreference }
+  if (wanted !== undefined && ownInstance() === undefined) return namedAdapter(options, wanted, request)
+  const instance = await gpuInstance(options)
+  const adapter = await instance.requestAdapter(request)
+  if (adapter === null)
+    return fail("device", "open", "WebGPU found no adapter", isNode() ? "Linux needs a Vulkan driver and libvulkan.so.1 (apt-get install libvulkan1); VK_DRIVER_FILES names a driver's file" : "see the browser's page about its GPU, or open('wasm')")
+  if (wanted !== undefined && !adapterName(adapter).toLowerCase().includes(wanted.toLowerCase()))
+    return fail("device", "open", `no adapter with '${wanted}' in its name, this one is ${adapterName(adapter)}`, "browsers choose the adapter themselves; powerPreference may sway them")
+  return { adapter, instance }
+}
+
+/** Dawn finds an adapter by a part of its name, letter by letter, or throws and tells the names. */
+async function namedAdapter(options: AdapterOptions, wanted: string, request: GPURequestAdapterOptions): Promise<Found> {
+  let names: string[] = []
+  const find = async (name: string): Promise<Found | undefined> => {
+    const instance = await gpuInstance(options, name)
+    try {
+      const adapter = await instance.requestAdapter(request)
+      return adapter === null ? undefined : { adapter, instance }
+    } catch (e) {
+      names = Array.from(String((e as Error).message).matchAll(/name: '([^']*)'/g), (m) => m[1]!)
+      return undefined
+    }
+  }
+  const exact = await find(wanted)
+  if (exact !== undefined) return exact
+  const near = names.find((n) => n.toLowerCase().includes(wanted.toLowerCase()))
+  return (near === undefined ? undefined : await find(near)) ??
+    fail("device", "open", `WebGPU found no adapter with '${wanted}' in its name`, names.length > 0 ? `there are ${[...new Set(names)].join(", ")}` : "Linux needs a Vulkan driver and libvulkan.so.1 (apt-get install libvulkan1); VK_DRIVER_FILES names a driver's file")
+}
+
+/** What an adapter calls itself, as far as it tells. */
+export function adapterName({ info }: GPUAdapter): string {
+  const words = [info.vendor, info.architecture, info.device, info.description].filter((w) => w !== "")
+  return words.length === 0 ? "an unnamed adapter" : words.join(" ")
+}
+/** Whether the driver computes on the CPU, as SwiftShader, llvmpipe (lavapipe) and WARP do. */
+export function isSoftware(adapter: GPUAdapter): boolean {
+  return adapter.info.isFallbackAdapter || /swiftshader|llvmpipe|lavapipe|basic render driver/i.test(adapterName(adapter))
+}

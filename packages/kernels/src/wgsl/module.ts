@@ -1,0 +1,166 @@
+// One WGSL module: what a pass binds, and the functions it calls, gathered while its text is written.
+import type { Kernel, Scalar } from "@thimble/core"
+import { asScalar } from "./expression.ts"
+import { calledAs, mathFunctions, mathText, type MathName } from "./numbers.ts"
+import type { Features } from "./template/holes.ts"
+
+/** A storage buffer that a pass binds. `packed` holds the parameters that have no binding of their own. */
+export type Binding =
+  | { readonly kind: "parameter"; readonly parameter: number; readonly writes: boolean }
+  | { readonly kind: "scratch"; readonly name: string; readonly writes: true }
+  | { readonly kind: "packed"; readonly writes: false }
+
+/** What the first attempt at a text found out, and a second one makes use of. */
+export interface Findings {
+  /** Parameters of which neighbouring words are read, and so are bound as vectors. */
+  readonly wide: Set<number>
+  /** Whether results are written in parts of words. */
+  parts: boolean
+}
+
+/** Arguments come as four words a row: zero, the run-time scalars, then where packed parameters begin (in words). */
+export const scalarAt = 1
+
+/** Parameters from this one on share a binding: those that find no place beside the scratch memory. */
+export function firstPacked(kernel: Kernel, { bindings }: Features, scratches: number): number {
+  const own = bindings - scratches
+  return kernel.parameters.length <= own ? kernel.parameters.length : own - 1
+}
+
+export class ModuleWriter {
+  readonly kernel: Kernel
+  readonly features: Features
+  private readonly found: Findings
+  private readonly mathNames = new Set<MathName>()
+  private readonly extensions = new Set<string>()
+  private readonly functions = new Map<string, { readonly name: string; readonly text: string }>()
+  private readonly used = new Map<number, boolean>()
+  private readonly scratches = new Map<string, string>()
+  private readonly quads = new Map<string, number>()
+  private names = 0
+  private readsArguments = false
+  readonly firstPacked: number
+
+  constructor(kernel: Kernel, features: Features, found: Findings, scratches = 0) {
+    this.kernel = kernel
+    this.features = features
+    this.found = found
+    this.firstPacked = firstPacked(kernel, features, scratches)
+  }
+
+  fresh(prefix: string): string {
+    return `${prefix}${this.names++}`
+  }
+  math(name: MathName): string {
+    this.mathNames.add(name)
+    return calledAs(name)
+  }
+  enable(extension: string): void {
+    this.extensions.add(extension)
+  }
+  scalar(type: Scalar, slot: number): string {
+    const at = scalarAt + slot
+    this.readsArguments = true
+    const word = `arguments[${at >> 2}][${at & 3}]`
+    return type === "bool" ? `(${word} != 0u)` : asScalar(type, word)
+  }
+
+  /** Whether a parameter is bound as vectors of four words. */
+  isWide(parameter: number): boolean {
+    return parameter < this.firstPacked && this.found.wide.has(parameter)
+  }
+  /** Two words of one quad are read: reading them together takes one instruction. */
+  noteQuad(parameter: number, quad: { readonly id: number }, place: number): void {
+    const key = `${parameter} ${quad.id}`
+    const before = this.quads.get(key)
+    if (before === undefined) this.quads.set(key, place)
+    else if (before !== place) this.found.wide.add(parameter)
+  }
+  /** Quads are compared within one function. */
+  forgetQuads(): void {
+    this.quads.clear()
+  }
+  read(parameter: number, at: string): string {
+    this.used.set(parameter, this.used.get(parameter) ?? false)
+    if (parameter < this.firstPacked) return parameter === 0 && this.found.parts ? `atomicLoad(&p0[${at}])` : `p${parameter}[${at}]`
+    const place = scalarAt + this.kernel.scalars.length + parameter - this.firstPacked
+    this.readsArguments = true
+    return `packed[i32(arguments[${place >> 2}][${place & 3}]) + ${at}]`
+  }
+  readQuad(parameter: number, quad: string): string {
+    this.used.set(parameter, this.used.get(parameter) ?? false)
+    return `p${parameter}[${quad}]`
+  }
+  /** A statement that writes a word of the result. */
+  writeWord(at: string, bits: string): string {
+    this.used.set(0, true)
+    if (this.found.parts) return `atomicStore(&p0[${at}], ${bits});`
+    return this.isWide(0) ? `p0[(${at}) >> 2u][(${at}) & 3] = ${bits};` : `p0[${at}] = ${bits};`
+  }
+  /** Statements that write the four words from 4 · `quad` on. */
+  writeQuad(quad: string, bits: readonly string[]): string {
+    this.used.set(0, true)
+    this.found.wide.add(0)
+    return this.isWide(0) && !this.found.parts ? `p0[${quad}] = vec4<u32>(${bits.join(", ")});` : bits.map((b, i) => this.writeWord(`4 * (${quad}) + ${i}`, b)).join(" ")
+  }
+  /** Statements that write element `at` of a type of `bytes` 1 or 2, and leave the rest of its word, which others may be writing, alone. */
+  writePart(at: string, bits: string, bytes: number): string {
+    this.used.set(0, true)
+    this.found.parts = true
+    const per = 4 / bytes, word = `(${at}) >> ${per === 2 ? 1 : 2}u`, shift = `u32((${at}) & ${per - 1}) * ${8 * bytes}u`
+    return `atomicAnd(&p0[${word}], ~(${bytes === 1 ? "0xffu" : "0xffffu"} << (${shift}))); atomicOr(&p0[${word}], (${bits}) << (${shift}));`
+  }
+  scratch(name: string, type: string): string {
+    this.scratches.set(name, type)
+    return name
+  }
+  /** The function under `key`, written when first asked for. */
+  function(key: string, write: (name: string) => string): string {
+    let known = this.functions.get(key)
+    if (known === undefined) {
+      const name = this.fresh(key.replaceAll(/\W/g, "_") + "_")
+      this.forgetQuads()
+      this.functions.set(key, (known = { name, text: write(name) }))
+      this.forgetQuads()
+    }
+    return known.name
+  }
+
+  /** The bindings of group 0, in order, and the text of the module. */
+  finish(text: string): { readonly code: string; readonly bindings: readonly Binding[]; readonly readsArguments: boolean } {
+    const bindings: Binding[] = [], declared: string[] = []
+    const declare = (binding: Binding, name: string, type: string): void => {
+      declared.push(`@group(0) @binding(${bindings.length}) var<storage, ${binding.writes ? "read_write" : "read"}> ${name}: array<${type}>;`)
+      bindings.push(binding)
+    }
+    let packs = false
+    for (const [parameter, writes] of [...this.used].sort(([a], [b]) => a - b)) {
+      if (parameter >= this.firstPacked) packs = true
+      else declare({ kind: "parameter", parameter, writes }, `p${parameter}`, parameter === 0 && this.found.parts ? "atomic<u32>" : this.isWide(parameter) ? "vec4<u32>" : "u32")
+    }
+    if (packs) declare({ kind: "packed", writes: false }, "packed", "u32")
+    for (const [name, type] of this.scratches) declare({ kind: "scratch", name, writes: true }, name, type)
+    const library = mathText(this.mathNames)
+    const readsArguments = this.readsArguments || library.includes("arguments[")
+    const rows = Math.ceil((scalarAt + this.kernel.scalars.length + this.kernel.parameters.length - this.firstPacked) / 4)
+    if (readsArguments) declared.push(`@group(1) @binding(0) var<uniform> arguments: array<vec4<u32>, ${rows}>;`)
+    // What a subgroup has in common, the analysis takes for different: it knows workgroups only.
+    const silenced = this.extensions.has("chromium_experimental_subgroup_matrix") ? ["diagnostic(off, chromium.subgroup_matrix_uniformity);"] : []
+    const code = [...[...this.extensions].map((e) => `enable ${e};`), ...silenced, ...declared, library, ...[...this.functions.values()].map((f) => f.text), text].filter((t) => t !== "").join("\n")
+    return { code, bindings, readsArguments }
+  }
+}
+
+/** Writes a module, again if the first attempt found that memory is better declared otherwise. */
+export function writeModule(kernel: Kernel, features: Features, scratches: number, write: (module: ModuleWriter) => string): ReturnType<ModuleWriter["finish"]> {
+  const found: Findings = { wide: new Set(), parts: false }
+  for (;;) {
+    const before = `${[...found.wide]} ${found.parts}`
+    const module = new ModuleWriter(kernel, features, found, scratches)
+    const text = write(module)
+    if (found.parts) found.wide.delete(0)
+    if (`${[...found.wide]} ${found.parts}` === before) return module.finish(text)
+  }
+}
+
+export const isMathName = (name: string): name is MathName => Object.hasOwn(mathFunctions, name)

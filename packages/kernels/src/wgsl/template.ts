@@ -1,0 +1,133 @@
+// Template kernels: the functions that fill the holes.
+import { bytesOf, expr, fail, rewrite, type Expr, type Shape, type TemplateKernel } from "@thimble/core"
+import { entryPoint, type EmittedPass } from "./emitted.ts"
+import { asBits, beforeStore, Statements, typeName } from "./expression.ts"
+import { contiguousAxis, laneOf } from "./lanes.ts"
+import { halvesFunction } from "./halves.ts"
+import { packedFunction } from "./packed.ts"
+import { isMathName, writeModule, type ModuleWriter } from "./module.ts"
+import { templateFor } from "./template/index.ts"
+import type { Features, Lanes, Operand, PassHoles } from "./template/holes.ts"
+
+const scratchBytes = { "f32": 4, "u32": 4, "i32": 4, "vec4<f32>": 16 } as const
+
+export function emitTemplate(kernel: TemplateKernel, features: Features): { passes: EmittedPass[]; scratch: Record<string, number> } {
+  const template = templateFor(kernel.name, kernel.dims, features) ?? fail("internal", kernel.name, "has no template on the webgpu device")
+  const names = Object.keys(kernel.loads)
+  const all = rewrite([...names.map((n) => kernel.loads[n]!.body), beforeStore(kernel.epilogue, kernel.dtype)])
+  const operands = Object.fromEntries(names.map((name, i): [string, Operand] => {
+    const { shape } = kernel.loads[name]!, body = all[i]!
+    return [name, { shape, body, type: body.type, contiguous: contiguousAxis(body, shape) }]
+  }))
+  const epilogue = all.at(-1)!
+  const scratch: Record<string, number> = {}
+  const passes = template.passes({ dims: kernel.dims, kernel, operands, features })
+  const emit = (scratches: number): EmittedPass[] => passes.map((pass) => ({
+    units: pass.units,
+    ...writeModule(kernel, features, scratches, (module) => {
+      let subgroups = false
+      const holes: PassHoles = {
+        read: (name, lanes = 1, axis) => readFunction(module, name, operands[name]!, lanes, axis ?? operands[name]!.contiguous ?? operands[name]!.shape.length - 1),
+        packed: (name) => packedFunction(module, name, operands[name]!),
+        halves: (name, axis) => halvesFunction(module, name, operands[name]!, axis),
+        finish: (lanes = 1) => finishFunction(module, kernel, epilogue, lanes),
+        scratch(name, type, size) {
+          scratch[name] = size * scratchBytes[type]
+          return module.scratch(name, type)
+        },
+        math: (name) => (isMathName(name) ? module.math(name) : fail("internal", "webgpu", `no function ${name}`)),
+        enable(extension) {
+          subgroups ||= extension === "subgroups"
+          module.enable(extension)
+        },
+      }
+      const { body, declarations } = pass.write(holes)
+      return entryPoint(pass, body, { subgroups, ...(declarations !== undefined && { declarations }) })
+    }),
+  }))
+  const first = emit(0)
+  // Scratch takes bindings of its own, from the parameters if need be.
+  const scratches = Object.keys(scratch).length
+  return { passes: scratches > 0 && kernel.parameters.length + scratches > features.bindings ? emit(scratches) : first, scratch }
+}
+
+const coordinates = (shape: Shape): string[] => shape.map((_, i) => `i${i}`)
+const typed = (names: readonly string[]): string => names.map((n) => `${n}: i32`).join(", ")
+/** The type of several values of a scalar type. */
+const vectorType = (type: string, lanes: Lanes): string => (lanes === 1 ? type : lanes <= 4 ? `vec${lanes}<${type}>` : `array<vec4<${type}>, ${lanes / 4}>`)
+function vector(type: string, values: readonly string[]): string {
+  if (values.length === 1) return values[0]!
+  const lanes = values.length as Lanes
+  if (lanes <= 4) return `${vectorType(type, lanes)}(${values.join(", ")})`
+  return `${vectorType(type, lanes)}(${Array.from({ length: lanes / 4 }, (_, i) => `vec4<${type}>(${values.slice(4 * i, 4 * i + 4).join(", ")})`).join(", ")})`
+}
+const element = (name: string, lanes: Lanes, lane: number): string => (lanes === 1 ? name : lanes <= 4 ? `${name}[${lane}]` : `${name}[${lane >> 2}][${lane & 3}]`)
+
+function readFunction(module: ModuleWriter, name: string, { shape, body, type }: Operand, lanes: Lanes, axis: number): string {
+  return module.function(`${name}_${lanes}_${axis}`, (called) => {
+    const axes = coordinates(shape), size = shape[axis] ?? 1
+    const w = new Statements(module, axes)
+    const values = Array.from({ length: lanes }, (_, lane) => (lanes === 1 ? body : laneOf(body, axis, size, lanes, lane)))
+    w.expect(values)
+    const own = typeName(type), nothing = type === "bool" ? "false" : type === "f32" ? "0f" : type === "i32" ? "0i" : "0u"
+    const texts = values.map((e, lane) => {
+      const value = w.variable(e)
+      return size % lanes === 0 || lane === 0 ? value : `select(${nothing}, ${value}, i${axis} * ${lanes} + ${lane} < ${size})`
+    })
+    return `fn ${called}(${typed(axes)}) -> ${vectorType(own, lanes)} {\n${w.lines.join("\n")}\nreturn ${vector(own, texts)};\n}`
+  })
+}
+
+function finishFunction(module: ModuleWriter, kernel: TemplateKernel, epilogue: Expr, lanes: Lanes): string {
+  return module.function(`finish_${lanes}`, (called) => {
+    const { shape, dtype } = kernel
+    const axes = coordinates(shape), axis = shape.length - 1, size = shape[axis] ?? 1
+    const bytes = bytesOf(dtype), accumulator = accumulatorType(epilogue)
+    // Whole words, if lanes fill them and never cross the end of the axis.
+    const whole = bytes === 4 || ((lanes * bytes) % 4 === 0 && size % lanes === 0)
+    const bits: string[] = [], blocks: string[] = []
+    const w = new Statements(module, axes, { accumulator: "total" })
+    const position = (lane: number): Expr => {
+      const coords = shape.map((n, i) => expr.index(i, n))
+      if (lanes > 1) coords[axis] = expr.add(expr.mul(expr.index(axis, Math.ceil(size / lanes)), expr.int(lanes)), expr.int(lane))
+      return coords.reduce((at, c, i) => expr.add(expr.mul(at, expr.int(shape[i]!)), c), expr.int(0))
+    }
+    for (let lane = 0; lane < lanes; lane++) {
+      // Each lane has an accumulator of its own, so nothing is shared between them.
+      const own = new Statements(module, axes, { accumulator: element("acc", lanes, lane) })
+      const value = lanes === 1 ? epilogue : laneOf(epilogue, axis, size, lanes, lane)
+      own.expect([value])
+      const text = asBits(module, dtype, own.variable(value))
+      w.lines.push(...own.lines)
+      const name = w.declare(text)
+      bits.push(name)
+      if (whole) continue
+      const write = module.writePart(w.declare(w.value(position(lane))), name, bytes)
+      blocks.push(size % lanes === 0 || lane === 0 ? write : `if (i${axis} * ${lanes} + ${lane} < ${size}) { ${write} }`)
+    }
+    if (whole) blocks.push(...writeWords(module, w, { bits, per: 4 / bytes, lanes, size, axis, at: position(0) }))
+    return `fn ${called}(${typed(axes)}${axes.length > 0 ? ", " : ""}acc: ${vectorType(accumulator, lanes)}) {\n${w.lines.join("\n")}\n${blocks.join("\n")}\n}`
+  })
+}
+
+interface Words { readonly bits: readonly string[]; readonly per: number; readonly lanes: number; readonly size: number; readonly axis: number; readonly at: Expr }
+
+function writeWords(module: ModuleWriter, w: Statements, { bits, per, lanes, size, axis, at }: Words): string[] {
+  const words = Array.from({ length: lanes / per }, (_, i) => bits.slice(i * per, (i + 1) * per).map((b, lane) => (lane === 0 ? b : `(${b} << ${(lane * 32) / per}u)`)).join(" | "))
+  const first = per === 1 ? at : expr.div(at, expr.int(per))
+  if (words.length % 4 === 0 && size % lanes === 0 && expr.rem(first, expr.int(4)).op === "const") {
+    const quad = w.declare(w.value(expr.div(first, expr.int(4))))
+    return Array.from({ length: words.length / 4 }, (_, i) => module.writeQuad(`${quad} + ${i}`, words.slice(4 * i, 4 * i + 4)))
+  }
+  const start = w.declare(w.value(first))
+  return words.map((word, i) => {
+    const write = module.writeWord(`${start} + ${i}`, word)
+    return i === 0 || size % lanes === 0 ? write : `if (i${axis} * ${lanes} + ${i * per} < ${size}) { ${write} }`
+  })
+}
+
+/** The type of what a template accumulates: that of `acc`, or f32 where the epilogue does not look at it. */
+function accumulatorType(epilogue: Expr): string {
+  const find = (e: Expr): Expr | undefined => (e.op === "acc" ? e : e.src.map(find).find((x) => x !== undefined))
+  return typeName(find(epilogue)?.type ?? "f32")
+}

@@ -1,0 +1,132 @@
+// Products with few rows, or few columns: the other operand is read once, and reading it is all that takes time.
+import { fixedSubgroup, joinAcross } from "./join.ts"
+import { lanesFor, quarters } from "./read.ts"
+import type { Features, Holes, Lanes, Operand, PassHoles, PassText, Template } from "./holes.ts"
+
+/** Rows up to which this beats tiles. */
+const fewRows = 8
+const threads = 128
+/** Groups of threads from which a large adapter is busy. */
+const manyGroups = 2048
+
+/** The product seen as few vectors of length k times the many of the other operand. */
+interface Sides {
+  readonly k: number
+  readonly few: number
+  readonly many: number
+  readonly fewOperand: Operand
+  readonly manyOperand: Operand
+  readonly fewName: "a" | "b"
+  readonly manyName: "a" | "b"
+  /** Axes of the operands that run along k. */
+  readonly fewAxis: 1 | 2
+  readonly manyAxis: 1 | 2
+}
+
+function sidesOf({ dims, operands }: Holes): Sides {
+  const { m, k, n } = dims as Record<"m" | "k" | "n", number>
+  return m <= n
+    ? { k, few: m, many: n, fewOperand: operands.a!, manyOperand: operands.b!, fewName: "a", manyName: "b", fewAxis: 2, manyAxis: 1 }
+    : { k, few: n, many: m, fewOperand: operands.b!, manyOperand: operands.a!, fewName: "b", manyName: "a", fewAxis: 1, manyAxis: 2 }
+}
+/** Coordinates of an operand, or of a result, whose axis along k (or along the few) is the last or the one before. */
+const coordinates = (axis: 1 | 2, along: string, other: string): string => (axis === 2 ? `batch, ${other}, ${along}` : `batch, ${along}, ${other}`)
+
+export const matmulFew: Template = {
+  accepts: ({ m, n }, { threads: most }) => Math.min(m!, n!) <= fewRows && most >= threads,
+  passes(holes) {
+    const sides = sidesOf(holes)
+    return [sides.manyOperand.contiguous === sides.manyAxis || sides.many < 8 ? dots(holes, sides) : columns(holes, sides)]
+  },
+}
+
+/** Vectors along k side by side in memory: a group of threads takes some of them, a thread every so many terms. */
+function dots({ dims, features }: Holes, s: Sides): ReturnType<Template["passes"]>[number] {
+  const batch = dims.batch!
+  const vectors = s.many * batch >= 4 * manyGroups ? 4 : s.many * batch >= 2 * manyGroups ? 2 : 1
+  // A group is a subgroup, or more where there are few vectors.
+  const least = fixedSubgroup(features, threads) ?? 32
+  const group = s.many * batch < manyGroups / 4 && s.k >= 1024 ? threads : Math.min(threads, Math.max(least, 16))
+  const perUnit = (threads / group) * vectors, across = Math.ceil(s.many / perUnit)
+  return { units: batch * across, threads: [threads], write: (pass) => writeDots(pass, features, { ...s, vectors, group, perUnit, across }) }
+}
+
+interface Shared extends Sides { readonly vectors: number; readonly group: number; readonly perUnit: number; readonly across: number }
+
+function writeDots(pass: PassHoles, features: Features, s: Shared): PassText {
+  const lanes = lanesFor(s.manyOperand, s.k)
+  const readMany = pass.read(s.manyName, lanes, s.manyAxis), readFew = pass.read(s.fewName, 4, s.fewAxis)
+  const each = <T>(count: number, of: (i: number) => T): T[] => Array.from({ length: count }, (_, i) => of(i))
+  const sums = each(s.few, (i) => each(s.vectors, (r) => `sum${i}_${r}`)).flat()
+  const joined = joinAcross(pass, features, { variables: sums, group: s.group, threads })
+  const groups = Math.ceil(s.k / lanes)
+  const body = [
+    ...each(s.vectors, (r) => `let w${r} = ${readMany}(${coordinates(s.manyAxis, "g", `min(first + ${r}, ${s.many - 1})`)});`),
+    ...quarters("", lanes).flatMap((part, q) => each(s.few, (i) => [
+      `let x${i}_${q} = ${readFew}(${coordinates(s.fewAxis, lanes === 4 ? "g" : `g * ${lanes / 4} + ${q}`, String(i))});`,
+      ...each(s.vectors, (r) => `sum${i}_${r} += dot(x${i}_${q}, w${r}${part});`),
+    ].join("\n"))),
+  ].join("\n")
+  const normal = s.manyName === "b", whole = normal && s.vectors > 1 && s.many % s.vectors === 0
+  const finish = pass.finish(whole ? (s.vectors as Lanes) : 1)
+  const finished = each(s.few, (i) => whole
+    ? `if (first < ${s.many}) { ${finish}(batch, ${i}, first / ${s.vectors}, vec${s.vectors}<f32>(${each(s.vectors, (r) => `sum${i}_${r}`).join(", ")})); }`
+    : each(s.vectors, (r) => `if (first + ${r} < ${s.many}) { ${finish}(${normal ? `batch, ${i}, first + ${r}` : `batch, first + ${r}, ${i}`}, sum${i}_${r}); }`).join("\n"))
+  return {
+    declarations: joined.declarations,
+    body: `
+let batch = unit / ${s.across};
+let first = unit % ${s.across} * ${s.perUnit} + thread / ${s.group} * ${s.vectors};
+${sums.map((v) => `var ${v} = 0f;`).join("\n")}
+for (var g = thread % ${s.group}; g < ${groups}; g += ${s.group}) {
+${body}
+}
+${joined.text}
+if (thread % ${s.group} == 0) {
+${finished.join("\n")}
+}`,
+  }
+}
+
+/** Neighbours across the vectors side by side: a thread takes a few of those, and every so many of the terms. */
+function columns({ dims, features }: Holes, s: Sides): ReturnType<Template["passes"]>[number] {
+  const across = lanesFor(s.manyOperand, s.many, 8), wide = 8, deep = threads / wide
+  const perUnit = wide * across, units = Math.ceil(s.many / perUnit)
+  return {
+    units: dims.batch! * units, threads: [threads],
+    write(pass) {
+      const manyAcross = s.manyAxis === 1 ? 2 : 1
+      const readMany = pass.read(s.manyName, across, manyAcross), readFew = pass.read(s.fewName, 1), normal = s.manyName === "b"
+      const finish = pass.finish(normal ? 4 : 1)
+      const each = <T>(count: number, of: (i: number) => T): T[] => Array.from({ length: count }, (_, i) => of(i))
+      const parts = across / 4, sums = each(s.few, (i) => each(parts, (q) => `sum${i}_${q}`)).flat()
+      const groups = Math.ceil(s.many / across)
+      const inner = each(s.few, (i) => `let x${i} = ${readFew}(${coordinates(s.fewAxis, "l", String(i))});\n${quarters("w", across).map((part, q) => `sum${i}_${q} += x${i} * ${part};`).join("\n")}`).join("\n")
+      const put = (i: number, q: number): string => normal
+        ? `if (g * ${parts} + ${q} < ${Math.ceil(s.many / 4)}) { ${finish}(batch, ${i}, g * ${parts} + ${q}, total); }`
+        : each(4, (e) => `if (g * ${across} + ${4 * q + e} < ${s.many}) { ${finish}(batch, g * ${across} + ${4 * q + e}, ${i}, total[${e}]); }`).join(" ")
+      const joins = each(s.few, (i) => each(parts, (q) => `partial[thread] = sum${i}_${q};
+for (var half = ${deep / 2}; half > 0; half = half / 2) {
+workgroupBarrier();
+if (slice < half) { partial[thread] += partial[thread + half * ${wide}]; }
+}
+if (slice == 0) { let total = partial[thread]; ${put(i, q)} }
+workgroupBarrier();`)).flat().join("\n")
+      return {
+        declarations: `var<workgroup> partial: array<vec4<f32>, ${threads}>;`,
+        body: `
+let batch = unit / ${units};
+let g = unit % ${units} * ${wide} + thread % ${wide};
+let slice = thread / ${wide};
+${sums.map((v) => `var ${v} = vec4<f32>();`).join("\n")}
+if (g < ${groups}) {
+for (var l = slice; l < ${s.k}; l += ${deep}) {
+let w = ${readMany}(${coordinates(s.manyAxis, "l", "g")});
+${inner}
+}
+}
+${joins}`,
+      }
+    },
+  }
+}

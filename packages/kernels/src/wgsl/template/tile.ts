@@ -1,0 +1,25 @@
+// Sizes of the tiles that a workgroup of the product computes, and how work is shared out within one.
+
+/** A workgroup computes `rows` × `columns` results, a thread `down` × `across` of them, through `depth` terms at a time. */
+export interface Tile { readonly rows: number; readonly columns: number; readonly depth: number; readonly down: number; readonly across: number }
+
+/** Largest first; what a thread reads of the workgroup's memory is used `across`, or `down`, times. */
+const tiles: readonly Tile[] = [
+  { rows: 128, columns: 128, depth: 16, down: 8, across: 8 },
+  { rows: 64, columns: 64, depth: 16, down: 4, across: 4 },
+  { rows: 32, columns: 32, depth: 16, down: 4, across: 2 * 2 },
+]
+/** Workgroups from which a large adapter is busy. */
+const many = 192
+
+export const threadsOf = ({ rows, columns, down, across }: Tile): number => (rows / down) * (columns / across)
+export const sharedOf = ({ rows, columns, depth }: Tile): number => 4 * depth * (rows + columns)
+
+/** The largest tile that leaves enough workgroups, of those that fit an adapter. */
+export function tileFor(batch: number, m: number, n: number, { sharedBytes, threads }: { readonly sharedBytes: number; readonly threads: number }): Tile {
+  const fitting = tiles.filter((t) => sharedOf(t) <= sharedBytes && threadsOf(t) <= threads)
+  const groups = (t: Tile): number => batch * Math.ceil(m / t.rows) * Math.ceil(n / t.columns)
+  // A tile twice as wide as the matrix computes mostly nothing.
+  const sensible = fitting.filter((t) => t.rows < 2 * m && t.columns < 2 * n)
+  return sensible.find((t) => groups(t) >= many) ?? sensible.at(-1) ?? fitting.at(-1)!
+}

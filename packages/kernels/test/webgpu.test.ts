@@ -1,0 +1,163 @@
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest"
+import { add, castTo, compile, currentDevice, memory, mul, randn, realize, referenceDevice, sum, tensor, ThimbleError, useDevice, withDevice, zeros, type Device, type Tensor } from "@thimble/core"
+import { best, devices, open } from "../src/index.ts"
+import { webgpuDevice, type WebgpuDevice } from "../src/webgpu/device.ts"
+
+const outer = currentDevice(), reference = referenceDevice()
+const found = (await devices()).find((d) => d.name === "webgpu")!
+/** Unattended runs must have a driver. */
+const here = found.available || process.env.CI !== undefined
+if (!here && !found.available) test.skip(`webgpu: ${found.reason}`, () => {})
+
+describe("what there is", () => {
+  afterEach(() => void useDevice(outer))
+  test("devices() names every kind, and says why one is missing", async () => {
+    const all = await devices()
+    expect(all.map((d) => d.name)).toEqual(["webgpu", "wasm", "gpujs", "reference"])
+    for (const d of all) expect(d.available ? d.on : d.reason).not.toBe("")
+    expect(all.filter((d) => d.available).map((d) => d.name)).toEqual(expect.arrayContaining(["wasm", "reference"]))
+  })
+  test("best() opens the CPU where a GPU's driver computes on the CPU as well", async () => {
+    const device = await best({ threads: 1 })
+    const wanted = found.available && found.accelerated ? "webgpu" : "wasm"
+    expect([device.name, currentDevice()]).toEqual([wanted, device])
+    await device.close()
+  })
+  test("an adapter that is not there is refused, with what to do, and nothing else is opened", async () => {
+    await expect(open("webgpu", { adapter: "no such adapter" })).rejects.toMatchObject({ name: "ThimbleError", code: "device", message: expect.stringContaining("WebGPU found no adapter with 'no such adapter' in its name; ") })
+    expect(currentDevice()).toBe(outer)
+  })
+})
+
+describe.runIf(here)("the webgpu device", () => {
+  let device: WebgpuDevice
+  beforeAll(async () => void useDevice((device = await webgpuDevice())))
+  afterAll(async () => {
+    useDevice(outer)
+    await device.close()
+  })
+  const wave = (n: number, phase = 0): Float32Array => Float32Array.from({ length: n }, (_, i) => Math.sin(i + phase))
+  /** The same on the reference device. */
+  const agree = async (make: () => Tensor, tolerance = 0): Promise<void> => {
+    const got = Array.from(await make().data()), want = await withDevice(reference, () => make().data())
+    expect(got.length).toBe(want.length)
+    const worst = got.reduce((m, v, i) => Math.max(m, Math.abs(v - want[i]!)), 0)
+    expect(worst).toBeLessThanOrEqual(tolerance)
+  }
+
+  test("is opened by a part of its adapter's name", async () => {
+    const same = await open("webgpu", { adapter: device.adapter.split(" ").at(1)!.toUpperCase() })
+    useDevice(device)
+    await same.close()
+  })
+  test("a kernel may read more tensors than there are bindings", () => {
+    const { bindings } = device.features
+    return agree(() => {
+      const parts = Array.from({ length: bindings + 5 }, (_, k) => tensor(wave(1000, k)))
+      return parts.slice(1).reduce((a, b) => add(mul(a, 0.5), b), parts[0]!)
+    })
+  })
+  test("a kernel may have more workgroups than one dimension of a grid", async () => {
+    const n = 65535 * 128 * 4 + 4099
+    const x = castTo(tensor(new Uint8Array(n).map((_, i) => i)), "i8"), y = await x.raw()
+    expect([0, 127, 128, n - 1].map((i) => y[i])).toEqual([0, 127, -128, ((n - 1) << 24) >> 24])
+  })
+  test.each(["i8", "u8", "i16", "f16", "bf16", "bool"] as const)("results of %s next to each other do not disturb each other, whatever their number", async (dtype) => {
+    for (const n of [1, 2, 3, 5, 31, 333]) {
+      await agree(() => castTo(mul(tensor(wave(n)), 100), dtype))
+      await agree(() => sum(castTo(mul(tensor(wave(3 * n, 7)), 10), dtype === "bool" ? "i8" : dtype).reshape([n, 3]), { axis: 1 }))
+    }
+  })
+  test.each([[1, 100_003], [3, 50_000], [100_003, 1], [20_000, 70], [1, 4_000_000]])("sums of %i rows of %i", (rows, columns) =>
+    agree(() => sum(tensor(wave(rows * columns), { shape: [rows, columns] }), { axis: 1 }), 2e-7 * columns))
+  test.each([[100_003, 3], [70, 20_000]])("sums of columns of [%i, %i]", (rows, columns) =>
+    agree(() => sum(tensor(wave(rows * columns), { shape: [rows, columns] }), { axis: 0 }), 2e-7 * rows))
+  test("tensors move to it and back", async () => {
+    const x = tensor(wave(5), { device: reference }), y = await x.to(device)
+    expect([...await (await mul(y, 2).to(reference)).data()]).toEqual([...wave(5)].map((v) => Math.fround(2 * v)))
+  })
+  test("f64 is refused, with what to do; it can still be stored", async () => {
+    const x = tensor([1.5], { dtype: "f64" })
+    expect(await x.tolist()).toEqual([1.5])
+    await expect(mul(x, 2).data()).rejects.toThrow("webgpu: has no f64; cast to f32, or compute on the wasm device")
+  })
+
+  test("a compiled step, run again, makes no buffers, pipelines or bind groups, and holds no more memory", async () => {
+    const step = compile((w: Tensor, x: Tensor, rate: number | Tensor) => {
+      const y = x.matmul(w).tanh()
+      return add(w, mul(x.T.matmul(y), rate))
+    })
+    const x = randn([8, 32], { seed: 2 })
+    let w = randn([32, 32], { seed: 1 })
+    await realize(w, x)
+    const run = async (rate: number): Promise<void> => {
+      const next = await step(w, x, rate)
+      w.dispose()
+      w = next
+    }
+    for (let i = 0; i < 6; i++) await run(0.01 * i)
+    await w.data()
+    const before = { ...device.counts(), used: device.used!(), held: memory().bytes }
+    for (let i = 0; i < 20; i++) await run(0.01 + 0.001 * i)
+    await w.data()
+    expect({ ...device.counts(), used: device.used!(), held: memory().bytes }).toEqual(before)
+    step.dispose()
+    w.dispose()
+    x.dispose()
+  })
+  test("memory that there is not: an error of the read that names the size; the device goes on", async () => {
+    const x = tensor(wave(3))
+    const bytes = device.limits.bufferBytes
+    const large: Tensor[] = []
+    let refused: unknown
+    for (let i = 0; i < 64 && refused === undefined; i++) {
+      const t = zeros([bytes / 4])
+      large.push(t)
+      await realize(t).then(() => t.sum().data()).catch((e: unknown) => (refused = e))
+    }
+    expect(refused).toBeInstanceOf(ThimbleError)
+    expect(refused).toMatchObject({ code: "memory", message: expect.stringMatching(/the adapter (has no \d+ bytes left|ran out of memory)/) })
+    for (const t of large) t.dispose()
+    expect([...await mul(x, 2).data()]).toEqual([...wave(3)].map((v) => Math.fround(2 * v)))
+  })
+  test("too large a tensor is refused when it is made", async () => {
+    await expect(zeros([device.limits.bufferBytes / 4 + 1]).data()).rejects.toMatchObject({ code: "memory", message: expect.stringContaining("the webgpu device takes at most") })
+  })
+})
+
+describe.runIf(here)("a device that is gone", () => {
+  const gone = async (leave: (d: WebgpuDevice) => unknown): Promise<{ device: Device; x: Tensor; y: Tensor }> => {
+    const device = await webgpuDevice()
+    const x = withDevice(device, () => tensor([1, 2, 3])), y = mul(x, 2)
+    await realize(y)
+    await leave(device)
+    return { device, x, y }
+  }
+  test("closed: says so when its tensors are read, used or made", async () => {
+    const { device, x, y } = await gone((d) => d.close())
+    const closed = "the webgpu device was closed, and its tensors with it; open it again"
+    await expect(y.data()).rejects.toThrow(`read: ${closed}`)
+    await expect(add(x, 1).data()).rejects.toThrow(`prepare: ${closed}`)
+    expect(() => withDevice(device, () => tensor([1]))).toThrow(`alloc: ${closed}`)
+    x.dispose()
+    await device.close()
+  })
+  test("lost: says why and while running what", async () => {
+    const { device, x, y } = await gone(async (d) => {
+      d.gpu.destroy()
+      await d.gpu.lost
+    })
+    const lost = { code: "device", message: expect.stringMatching(/^webgpu: the device was lost \(.+\) while running map f32\[3\]; open it again; its tensors are gone$/) }
+    await expect(y.data()).rejects.toMatchObject(lost)
+    await expect(add(x, 1).data()).rejects.toMatchObject(lost)
+    x.dispose()
+    await device.close()
+  })
+  test("lost while something is read: the read is refused", async () => {
+    const device = await webgpuDevice()
+    const reading = withDevice(device, () => mul(tensor([1, 2, 3]), 2).data())
+    device.gpu.destroy()
+    await expect(reading).rejects.toBeInstanceOf(ThimbleError)
+    await device.close()
+  })
+})

@@ -1,0 +1,32 @@
+// Opens the webgpu device for tests of its templates, beside the reference device they are compared with.
+import { afterAll, beforeAll, expect } from "vitest"
+import { random, referenceDevice, useDevice, withDevice, type Device, type Tensor } from "@thimble/core"
+import { webgpuDevice, type WebgpuDevice } from "../src/webgpu/device.ts"
+
+export type Data = Float32Array
+export const reference = referenceDevice()
+const opened: WebgpuDevice[] = []
+/** The device, once the tests run. */
+export const gpu = (): WebgpuDevice => opened[0]!
+
+/** Opens the device before the tests of a file, and closes it after them. */
+export function withGpu(): void {
+  beforeAll(async () => void opened.push(await webgpuDevice()))
+  afterAll(async () => {
+    useDevice(reference)
+    await opened.pop()!.close()
+  })
+}
+
+export const normal = async (seed: number, n: number): Promise<Data> => withDevice(reference, () => random.normal(random.key(seed), [n]).data()) as Promise<Data>
+
+/** The law: what the expansion gives on the reference device, within a part of the largest value. */
+export async function check(make: () => Tensor, tolerance = 4e-6, absolute = 0): Promise<Data> {
+  const run = (device: Device): Promise<Data> => withDevice(device, () => make().data()) as Promise<Data>
+  const want = await run(reference), got = await run(gpu())
+  const scale = want.reduce((m, v) => (Number.isFinite(v) ? Math.max(m, Math.abs(v)) : m), 0)
+  const bad = got.findIndex((v, i) => !(Object.is(v, want[i]) || v === want[i] || Math.abs(v - want[i]!) <= tolerance * scale + absolute))
+  expect(bad < 0 ? "" : `[${bad}] ${got[bad]} instead of ${want[bad]}`).toBe("")
+  expect(got.length).toBe(want.length)
+  return got
+}
