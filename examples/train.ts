@@ -31,6 +31,7 @@ const command = defineCommand({
     stop: { type: "string", description: "End after this many of the steps", valueHint: "N" },
     cooldown: { type: "string", default: "0", description: "Last steps before the end in which the rate falls to 0", valueHint: "N" },
     resume: { type: "boolean", default: false, description: "Go on from the checkpoint" },
+    export: { type: "boolean", default: false, description: "Write the model that the checkpoint has, and train no further" },
     device: { type: "string", default: "wasm", description: "Where to compute" },
     threads: { type: "string", description: "Threads of the CPU device; all processors unless given", valueHint: "N" },
     checkpoints: { type: "string", default: "out/train", description: "Folder for the checkpoint", valueHint: "DIR" },
@@ -56,7 +57,7 @@ const command = defineCommand({
     const path = join(args.checkpoints, "checkpoint.safetensors")
     await mkdir(args.checkpoints, { recursive: true })
     let lines: Line[] = []
-    const resumed = args.resume ? await openCheckpoint(path, await initialize(config, random.key(seed))) : undefined
+    const resumed = args.resume || args.export ? await openCheckpoint(path, await initialize(config, random.key(seed))) : undefined
     if (resumed === undefined && existsSync(path)) console.log(`${path} will be replaced; --resume goes on from it.`)
     if (resumed !== undefined) {
       if (resumed.settings !== settings) throw new RangeError(`${path} was written with ${resumed.settings}, not with ${settings}`)
@@ -64,6 +65,7 @@ const command = defineCommand({
     }
 
     const interrupt = new AbortController()
+    if (args.export) interrupt.abort()
     const onInterrupt = (): void => (interrupt.signal.aborted ? process.exit(130) : interrupt.abort())
     process.on("SIGINT", onInterrupt).on("SIGTERM", onInterrupt)
     const some = perplexity([...heldOut], { bos: end, tokens: 64 * (config.context - 1) })
@@ -87,9 +89,9 @@ const command = defineCommand({
       onEnd: (snapshot) => saveCheckpoint(path, { snapshot, settings, lines }),
     })
     console.log(`Step ${trained.step} of ${stop} is in ${path}.`)
-    if (trained.step === stop) {
+    if (trained.step === stop || args.export) {
       await exportModel(args.model, trained.parameters, config, end, learned)
-      await card(args.model, { config, texts, stream: text.length, lines, steps, stop, batch, rate, warmup, cooldown, seed })
+      await card(args.model, { config, texts, stream: text.length, lines, steps, made: trained.step, stop, batch, rate, warmup, cooldown, seed })
       console.log(`The model is in ${args.model}.`)
     }
     for (const t of tensorsOf(trained.parameters)) t.dispose()

@@ -1,6 +1,6 @@
 import { mkdir } from "node:fs/promises"
 import { join } from "node:path"
-import { scope, stateDict, tensorsOf } from "@thimble/core"
+import { stateDict, tensorsOf } from "@thimble/core"
 import { saveSafetensors } from "@thimble/formats"
 import { saveModel, type Model } from "@thimble/models"
 import { compress, measure, type Row, type Trial } from "./measure.ts"
@@ -40,8 +40,7 @@ export async function compare(original: Model, options: CompareOptions): Promise
 const write: Readonly<Record<FileKind, (model: Model, name: string, out: string) => Promise<string>>> = {
   async gguf(model, name, out) {
     const path = join(out, `${name}.gguf`)
-    // Norms are cast for the file.
-    await scope(() => saveModel(model, path, { name }))
+    await saveModel(model, path, { name })
     return path
   },
   async safetensors(model, name, out) {

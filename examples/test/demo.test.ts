@@ -43,21 +43,21 @@ describe("the demo", () => {
     return loadModel(join(folder, "model"))
   }
   test("compresses a model in every way, and writes files that are the models it measured", async () => {
-    const model = await random256(), some = schemes.filter((s) => ["Q8_0", "Q4_K_M", "Q2_K", "int8"].includes(s.name))
+    const model = await random256(), some = schemes.filter((s) => ["Q8_0", "Q4_K_M", "Q4_0", "int8"].includes(s.name))
     const before = memory().tensors, names: string[] = []
     const rows = await compare(model, { schemes: some, name: "BF16", file: "gguf", out: join(folder, "files"), text: "The whale saw the ships, and the ships saw the whale.".repeat(3), protocol: {}, prompt: "The end", count: 6, onStart: (name) => names.push(name) })
     expect(memory().tensors).toBe(before)
-    expect(rows.map((r) => r.name)).toEqual(["BF16", "Q8_0", "Q4_K_M", "Q2_K", "int8"])
+    expect(rows.map((r) => r.name)).toEqual(["BF16", "Q8_0", "Q4_K_M", "Q4_0", "int8"])
     expect(names).toEqual(rows.map((r) => r.name))
     const of = new Map(rows.map((r) => [r.name, r]))
     // Beside the format's own bits there are norms.
-    for (const [name, bits] of Object.entries({ BF16: 16, Q8_0: 8.5, Q2_K: 2.625, int8: 8 })) {
+    for (const [name, bits] of Object.entries({ BF16: 16, Q8_0: 8.5, Q4_0: 4.5, int8: 8 })) {
       expect(of.get(name)!.bits).toBeGreaterThanOrEqual(bits)
       expect(of.get(name)!.bits).toBeLessThan(bits + 0.2)
     }
     expect(of.get("Q4_K_M")!.bits).toBeGreaterThan(4.6)
     expect(of.get("Q4_K_M")!.bits).toBeLessThan(5.3)
-    const divergences = ["BF16", "Q8_0", "Q4_K_M", "Q2_K"].map((name) => of.get(name)!.divergence)
+    const divergences = ["BF16", "Q8_0", "Q4_K_M", "Q4_0"].map((name) => of.get(name)!.divergence)
     expect(divergences[0]).toBe(0)
     expect(divergences).toEqual([...divergences].sort((a, b) => a - b))
     expect(of.get("BF16")!.agreement).toBe(1)

@@ -14,8 +14,9 @@ export interface Made {
   /** Tokens of the stream that windows were drawn from. */
   readonly stream: number
   readonly lines: readonly Line[]
-  /** Steps that the rate was planned for, those that were made, and the last ones of these in which it fell to 0. */
+  /** Steps that the rate was planned for, those that were made, the end that was meant, and the last steps before it in which the rate falls to 0. */
   readonly steps: number
+  readonly made: number
   readonly stop: number
   readonly cooldown: number
   readonly batch: number
@@ -26,12 +27,12 @@ export interface Made {
 
 /** Writes README.md and the picture of the losses beside the files of a model, which is loaded and measured on the whole held-out text. */
 export async function card(folder: string, made: Made): Promise<void> {
-  const { config, texts, stream, lines, steps, stop, cooldown, batch, rate, warmup, seed } = made
+  const { config, texts, stream, lines, steps, made: step, stop, cooldown, batch, rate, warmup, seed } = made
   const model = await loadModel(folder)
   const parts = [...sources.map(({ title }) => ({ title, documents: ofSource(texts.heldOut, title) })), { title: "all", documents: texts.heldOut }]
   const { results } = await evaluate(model, { metrics: parts.map(({ documents }) => perplexity(joined(documents))) })
   const measured = (results as readonly Perplexity[]).map((result, i) => ({ ...parts[i]!, ...result }))
-  const seen = stop * batch * config.context
+  const seen = step * batch * config.context
   const looks = lines.filter((l) => l.perplexity !== undefined)
   await writeFile(join(folder, "loss.svg"), curve([
     { name: "training", color: "#8aa8d8", points: lines.map((l) => [l.step, l.loss] as const) },
@@ -77,9 +78,9 @@ ends each document and begins each window.
 
 ## Training
 
-${n(stop)} steps of ${batch} windows of ${config.context} tokens: ${n(seen)} tokens, the stream ${(seen / stream).toFixed(1)} times over. AdamW with β = 0.9 and 0.99, weight decay 0.1 on matrices,
+${n(step)} steps of ${batch} windows of ${config.context} tokens: ${n(seen)} tokens, the stream ${(seen / stream).toFixed(1)} times over. AdamW with β = 0.9 and 0.99, weight decay 0.1 on matrices,
 gradients clipped to norm 1; the learning rate rises to ${rate} in ${warmup} steps and falls to a hundredth of that along half a
-cosine${stop < steps ? ` of ${n(steps)} steps` : ""}${cooldown > 0 ? `, and in the last ${n(cooldown)} steps before step ${n(stop)} evenly to 0` : ""}. Seed ${seed}. In f32, rounded to bf16 at the end. The same command gives the same files:
+cosine${stop < steps ? ` of ${n(steps)} steps` : ""}${cooldown > 0 ? `, and in the last ${n(cooldown)} steps before step ${n(stop)} evenly to 0` : ""}. Seed ${seed}. In f32, rounded to bf16 at the end. The same command gives the same files${step < stop ? `, if it is interrupted after step ${step} and then called with \`--export\`` : ""}:
 
 \`\`\`sh
 npx -y pnpm@12.21.0 train --steps ${steps}${stop < steps ? ` --stop ${stop}` : ""}${cooldown > 0 ? ` --cooldown ${cooldown}` : ""} --batch ${batch} --rate ${rate} --warmup ${warmup} --seed ${seed}
