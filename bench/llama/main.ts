@@ -38,8 +38,11 @@ async function start(module: string, path: string, threads: number): Promise<Rac
 const table = new Table({ head: ["work", "threads", "unit", "thimble", "llama.cpp", "ratio"], colAligns: ["left", "right", "left", "right", "right", "right"], style: { head: [], border: [], compact: true } })
 const short = (n: number): string => (n >= 100 ? n.toFixed(0) : n.toFixed(1))
 /** `more` is better, or less. */
-const row = (work: string, threads: number, unit: string, [ours, theirs]: readonly [number, number], more: boolean): void =>
-  void table.push([work, threads, unit, short(ours), short(theirs), (more ? ours / theirs : theirs / ours).toFixed(2)])
+function row(work: string, threads: number, unit: string, [ours, theirs]: readonly [number, number], more: boolean): void {
+  const cells = [work, threads, unit, short(ours), short(theirs), (more ? ours / theirs : theirs / ours).toFixed(2)]
+  console.error(cells.join("  "))
+  table.push(cells)
+}
 const pair = <T>(f: (i: 0 | 1) => T): [T, T] => [f(0), f(1)]
 
 for (const type of types.split(",") as GgmlName[]) {
