@@ -33,8 +33,8 @@ export function contiguousAxis(root: Expr, shape: Shape): number | undefined {
     if (n < 4) return
     const pair = [0, 1].map((lane) => laneOf(root, axis, n, 4, lane))
     const [first, second] = pair.map((e) => flatten([e]).flatMap((x) => (x.op === "load" ? [x] : [])))
-    // The same load of either lane has the same place in the walk; a step of one element, or none within a word, is adjacent.
-    const count = first!.filter((x, i) => second![i] !== undefined && isNext(x, second![i]!)).length
+    // Lanes may have been simplified differently, so loads are told by what they read.
+    const count = first!.filter((x) => second!.some((y) => x.value === y.value && isNext(x, y))).length
     if (count > 0 && count >= most) [best, most] = [axis, count]
   })
   return best

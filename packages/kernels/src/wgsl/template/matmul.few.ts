@@ -36,7 +36,9 @@ export const matmulFew: Template = {
   accepts: ({ m, n }, { threads: most }) => Math.min(m!, n!) <= fewRows && most >= threads,
   passes(holes) {
     const sides = sidesOf(holes)
-    return [sides.manyOperand.contiguous === sides.manyAxis || sides.many < 8 ? dots(holes, sides) : columns(holes, sides)]
+    // Where no axis is known to be contiguous, that of the sum is: weights lie by rows.
+    const otherAxis = sides.manyAxis === 1 ? 2 : 1
+    return [sides.manyOperand.contiguous !== otherAxis || sides.many < 8 ? dots(holes, sides) : columns(holes, sides)]
   },
 }
 
