@@ -80,7 +80,7 @@ ends each document and begins each window.
 
 ${n(step)} steps of ${batch} windows of ${config.context} tokens: ${n(seen)} tokens, the stream ${(seen / stream).toFixed(1)} times over. AdamW with β = 0.9 and 0.99, weight decay 0.1 on matrices,
 gradients clipped to norm 1; the learning rate rises to ${rate} in ${warmup} steps and falls to a hundredth of that along half a
-cosine${stop < steps ? ` of ${n(steps)} steps` : ""}${cooldown > 0 ? `, and in the last ${n(cooldown)} steps before step ${n(stop)} evenly to 0` : ""}. Seed ${seed}. In f32, rounded to bf16 at the end. The same command gives the same files${step < stop ? `, if it is interrupted after step ${step} and then called with \`--export\`` : ""}:
+cosine${stop < steps ? ` of ${n(steps)} steps` : ""}${cooldown > 0 ? `, and in the last ${n(cooldown)} steps before step ${n(stop)} evenly to 0` : ""}. Seed ${seed}. In f32, rounded to bf16 at the end. The command${step < stop ? `, interrupted after step ${step} and then called with \`--export\`` : ""}:
 
 \`\`\`sh
 npx -y pnpm@12.21.0 train --steps ${steps}${stop < steps ? ` --stop ${stop}` : ""}${cooldown > 0 ? ` --cooldown ${cooldown}` : ""} --batch ${batch} --rate ${rate} --warmup ${warmup} --seed ${seed}
