@@ -7,9 +7,10 @@ import { conformance } from "./gpu/conformance.ts"
 import { attention, decoding, training } from "./gpu/models.ts"
 import type { Context, GpuDevice, Part } from "./gpu/part.ts"
 import { products, rows } from "./gpu/products.ts"
+import { profile } from "./gpu/profile.ts"
 import { torch } from "./gpu/torch.ts"
 
-const parts: Record<string, Part> = { torch, ceilings, rows, products, decoding, attention, training, conformance }
+const parts: Record<string, Part> = { torch, ceilings, rows, products, decoding, attention, training, conformance, profile }
 const chosen = process.env.PARTS?.split(",") ?? Object.keys(parts)
 const totalSeconds = Number(process.env.SECONDS ?? 460)
 const begin = performance.now(), elapsed = (): number => performance.now() - begin

@@ -9,7 +9,7 @@ import { isMathName, writeModule, type ModuleWriter } from "./module.ts"
 import { templateFor } from "./template/index.ts"
 import type { Features, Lanes, Operand, PassHoles } from "./template/holes.ts"
 
-const scratchBytes = { "f32": 4, "u32": 4, "i32": 4, "vec4<f32>": 16 } as const
+const scratchBytes = { "f32": 4, "u32": 4, "i32": 4, "vec4<f32>": 16, "vec4<u32>": 16 } as const
 
 export function emitTemplate(kernel: TemplateKernel, features: Features): { passes: EmittedPass[]; scratch: Record<string, number> } {
   const template = templateFor(kernel.name, kernel.dims, features) ?? fail("internal", kernel.name, "has no template on the webgpu device")

@@ -101,7 +101,7 @@ export interface PassHoles {
    */
   finish(lanes?: Lanes): string
   /** The name of a storage array of `size` elements, zero-initialised or not, that all passes of the kernel see. */
-  scratch(name: string, type: "f32" | "u32" | "i32" | "vec4<f32>", size: number): string
+  scratch(name: string, type: "f32" | "u32" | "i32" | "vec4<f32>" | "vec4<u32>", size: number): string
   /** A function of the library of exact functions, by the alphabet's name: exp, tanh, erf, max, … of f32. */
   math(name: string): string
   enable(extension: "f16" | "subgroups" | "chromium_experimental_subgroup_matrix"): void

@@ -1,16 +1,34 @@
-// Few rows times a weight stored in integer codes. The threads of a workgroup round the activations to int8, each some blocks
-// of 32, and share them; then a group of them takes some rows of W, each thread every so many blocks. Where workgroup memory
-// is too small for all activations, each thread rounds those it needs.
-import { fixedSubgroup, joinAcross } from "./join.ts"
-import type { Features, Holes, Lanes, PassHoles, PassText, Template } from "./holes.ts"
+// Few rows times a weight stored in integer codes: activations are rounded to int8 in blocks of 32, and a group of threads
+// takes some rows of W, each thread every so many blocks. Where activations are read as they are stored, every workgroup
+// rounds them itself, and its threads share them: that costs less than another pass. Where they are computed, or workgroup
+// memory is too small for them, they are rounded in a pass before.
+import { fixedSubgroup, joinAcross, largest } from "./join.ts"
+import type { Features, Holes, Lanes, Pass, PassHoles, PassText, Template } from "./holes.ts"
 
 /** Neighbours that share an activation scale; as in core's definition of quantizedMatmul. */
 const block = 32
+/** Threads that round a block in a pass of its own, four neighbours each. */
+const perBlock = 8
 const threads = 128
 /** Groups of threads from which a large adapter is busy. */
 const manyGroups = 1024
 
 interface Sizes { readonly m: number; readonly k: number; readonly n: number; readonly group: number; readonly low: number; readonly high: number }
+
+interface Plan {
+  readonly sizes: Sizes
+  readonly features: Features
+  /** Rows of W that a group takes, threads of a group, rows that a workgroup takes. */
+  readonly rows: number
+  readonly group: number
+  readonly perUnit: number
+  readonly blocks: number
+  /** A piece is what shares a scale on both sides: a block, or half of one. */
+  readonly pieces: 1 | 2
+  /** Whether sums of activations are asked for, by zeros or minima. */
+  readonly sums: boolean
+  has(operand: string): boolean
+}
 
 export const quantizedMatmul: Template = {
   accepts: (dims, features) => {
@@ -18,57 +36,95 @@ export const quantizedMatmul: Template = {
     return features.packedDot && features.threads >= threads && m <= 8 && k % block === 0 && (group % block === 0 || group === block / 2) && low >= -128 && high <= 127
   },
   passes({ dims, operands, features }: Holes) {
-    const { m, k, n } = dims as unknown as Sizes
+    const sizes = dims as unknown as Sizes, { m, k, n } = sizes
     const rows = m <= 2 && n >= 4 * manyGroups ? 4 : n >= 2 * manyGroups ? 2 : 1
     const least = fixedSubgroup(features, threads) ?? 32
     const group = n < manyGroups / 4 && k >= block * threads ? threads : Math.min(threads, Math.max(least, 16))
-    const perUnit = (threads / group) * rows
-    return [{ units: Math.ceil(n / perUnit), threads: [threads], write: (pass) => product(pass, features, { sizes: dims as unknown as Sizes, rows, group, perUnit, has: (name) => operands[name] !== undefined }) }]
+    const perUnit = (threads / group) * rows, has = (name: string): boolean => operands[name] !== undefined
+    const plan: Plan = { sizes, features, rows, group, perUnit, blocks: k / block, pieces: sizes.group < block ? 2 : 1, sums: has("zero") || has("min"), has }
+    const held = operands.x!.body.op === "load" && sharedBytes(plan) <= features.sharedBytes
+    const product: Pass = { units: Math.ceil(n / perUnit), threads: [threads], write: (pass) => writeProduct(pass, plan, held ? inWorkgroup(pass, plan) : inScratch(pass, plan)) }
+    return held ? [product] : [{ units: Math.ceil((m * plan.blocks * perBlock) / threads), threads: [threads], write: (pass) => writeRounding(pass, plan) }, product]
   },
 }
 
+const each = <T>(count: number, of: (i: number) => T): T[] => Array.from({ length: count }, (_, i) => of(i))
+
+/** Where rounded activations are: arrays of words [m, 2, blocks], so that neighbours in memory are of neighbouring blocks, of steps [m, blocks], of sums [m, blocks, pieces]. */
+interface Rounded { readonly codes: string; readonly steps: string; readonly totals: string; readonly declarations: string; readonly before: string }
+
 /** Workgroup memory for rounded activations, with room for joining sums. */
-const sharedBytes = ({ m, k }: Pick<Sizes, "m" | "k">, totals: number): number => m * k + ((m * k) / block) * 4 * (1 + totals) + threads * 4 * m
+const sharedBytes = ({ sizes: { m, k }, blocks, pieces, sums, rows }: Plan): number => m * k + m * blocks * 4 * (1 + (sums ? pieces : 0)) + threads * 4 * m * rows
 
-interface Plan { readonly sizes: Sizes; readonly rows: number; readonly group: number; readonly perUnit: number; has(operand: string): boolean }
+const divider = (pass: PassHoles, { numbers }: Features) => (a: string, b: string): string => (numbers.exactDivision ? `${a} / ${b}` : `${pass.math("div")}(${a}, ${b})`)
+/** 127/amax, and 0 where amax is 0. */
+const rateOf = (divide: (a: string, b: string) => string): string => `select(${divide("127f", "select(amax, 1f, amax == 0f)")}, 0f, amax == 0f)`
 
-function product(pass: PassHoles, features: Features, { sizes: { m, k, n, group: scaled }, rows, group, perUnit, has }: Plan): PassText {
-  const x = pass.read("x", 4, 1), code = pass.packed("code"), scale = pass.read("scale")
+function inWorkgroup(pass: PassHoles, { sizes: { m }, features, blocks, pieces, sums }: Plan): Rounded {
+  const x = pass.read("x", 4, 1), divide = divider(pass, features), words = 8 / pieces
+  return {
+    codes: "codes", steps: "steps", totals: "totals",
+    declarations: [`var<workgroup> codes: array<vec4<u32>, ${2 * m * blocks}>;`, `var<workgroup> steps: array<f32, ${m * blocks}>;`, ...(sums ? [`var<workgroup> totals: array<f32, ${m * blocks * pieces}>;`] : [])].join("\n"),
+    before: `
+for (var item = thread; item < ${m * blocks}; item += ${threads}) {
+let row = item / ${blocks};
+let b = item % ${blocks};
+${each(8, (e) => `let x${e} = ${x}(row, b * 8 + ${e});`).join("\n")}
+let most = max(${each(2, (h) => `max(max(abs(x${4 * h}), abs(x${4 * h + 1})), max(abs(x${4 * h + 2}), abs(x${4 * h + 3})))`).join(", ")});
+let amax = max(max(most.x, most.y), max(most.z, most.w));
+steps[item] = ${divide("amax", "127f")};
+let rate = ${rateOf(divide)};
+${each(8, (e) => `let r${e} = vec4<i32>(round(x${e} * rate));`).join("\n")}
+${each(2, (h) => `codes[row * ${2 * blocks} + ${h * blocks} + b] = vec4<u32>(${each(4, (e) => `pack4xI8(r${4 * h + e})`).join(", ")});`).join("\n")}
+${sums ? each(pieces, (p) => `{ let s = ${each(words, (e) => `r${p * words + e}`).join(" + ")}; totals[item * ${pieces} + ${p}] = f32(s.x + s.y + s.z + s.w); }`).join("\n") : ""}
+}
+workgroupBarrier();`,
+  }
+}
+
+const inScratch = (pass: PassHoles, { sizes: { m }, blocks, pieces, sums }: Plan): Rounded =>
+  ({ codes: pass.scratch("codes", "vec4<u32>", 2 * m * blocks), steps: pass.scratch("steps", "f32", m * blocks), totals: sums ? pass.scratch("totals", "f32", m * blocks * pieces) : "", declarations: "", before: "" })
+
+function writeRounding(pass: PassHoles, { sizes: { m }, features, blocks, pieces, sums }: Plan): PassText {
+  const x = pass.read("x", 4, 1), divide = divider(pass, features), count = m * blocks, own = perBlock / pieces
+  const codes = pass.scratch("codes", "u32", 8 * count), steps = pass.scratch("steps", "f32", count)
+  const most = joinAcross(pass, features, { variables: ["amax"], group: perBlock, threads, how: largest, name: "most" })
+  const total = sums ? joinAcross(pass, features, { variables: ["total"], group: own, threads, name: "sums" }) : undefined
+  return {
+    declarations: [most.declarations, total?.declarations ?? ""].join("\n"),
+    body: `
+let at = unit * ${threads / perBlock} + thread / ${perBlock};
+let item = min(at, ${count - 1});
+let row = item / ${blocks};
+let b = item % ${blocks};
+let e = thread % ${perBlock};
+let x = ${x}(row, b * ${perBlock} + e);
+let size = abs(x);
+var amax = max(max(size.x, size.y), max(size.z, size.w));
+${most.text}
+let rate = ${rateOf(divide)};
+let r = vec4<i32>(round(x * rate));
+${total === undefined ? "" : `var total = f32(r.x + r.y + r.z + r.w);\n${total.text}`}
+if (at < ${count}) {
+${codes}[((row * 2 + e / 4) * ${blocks} + b) * 4 + e % 4] = pack4xI8(r);
+if (e == 0) { ${steps}[item] = ${divide("amax", "127f")}; }
+${total === undefined ? "" : `if (e % ${own} == 0) { ${pass.scratch("totals", "f32", count * pieces)}[item * ${pieces} + e / ${own}] = total; }`}
+}`,
+  }
+}
+
+function writeProduct(pass: PassHoles, { sizes: { m, k, n, group: scaled }, features, rows, group, perUnit, blocks, pieces, sums: needsSums, has }: Plan, rounded: Rounded): PassText {
+  const code = pass.packed("code"), scale = pass.read("scale")
   const zero = has("zero") ? pass.read("zero") : undefined, least = has("min") ? pass.read("min") : undefined
-  const each = <T>(count: number, of: (i: number) => T): T[] => Array.from({ length: count }, (_, i) => of(i))
-  const divide = (a: string, b: string): string => (features.numbers.exactDivision ? `${a} / ${b}` : `${pass.math("div")}(${a}, ${b})`)
-  // A piece is what shares a scale on both sides.
-  const pieces = scaled < block ? 2 : 1, blocks = k / block, words = 8 / pieces
+  const words = 8 / pieces
   const scaleAt = (piece: number): string => (pieces === 2 ? `2 * b + ${piece}` : scaled >= k ? "0" : scaled === block ? "b" : `b / ${scaled / block}`)
   const sums = each(m, (i) => each(rows, (r) => `sum${i}_${r}`)).flat()
   const joined = joinAcross(pass, features, { variables: sums, group, threads })
   const word = (name: string, i: number): string => `${name}[${i >> 2}][${i & 3}]`
-  const needsSums = zero !== undefined || least !== undefined
-  // Rounds the block b of a row of x: sets the words q, the step and the sums of its pieces.
-  const round = (row: string, q: string, step: string, total: (piece: number) => string): string => `
-${each(8, (e) => `let x${e} = ${x}(${row}, b * 8 + ${e});`).join("\n")}
-let most = max(${each(2, (h) => `max(max(${each(4, (e) => `abs(x${4 * h + e})`).slice(0, 2).join(", ")}), max(${each(4, (e) => `abs(x${4 * h + e})`).slice(2).join(", ")}))`).join(", ")});
-let amax = max(max(most.x, most.y), max(most.z, most.w));
-${step} = ${divide("amax", "127f")};
-let rate = select(${divide("127f", "select(amax, 1f, amax == 0f)")}, 0f, amax == 0f);
-${each(8, (e) => `let r${e} = vec4<i32>(round(x${e} * rate));\n${word(q, e)} = pack4xI8(r${e});`).join("\n")}
-${needsSums ? each(pieces, (p) => `{ let s = ${each(words, (e) => `r${p * words + e}`).join(" + ")}; ${total(p)} = f32(s.x + s.y + s.z + s.w); }`).join("\n") : ""}`
-  const shares = sharedBytes({ m, k }, needsSums ? pieces : 0) <= features.sharedBytes
-  const rounding = !shares ? "" : `
-for (var e = thread; e < ${m * blocks}; e += ${threads}) {
-let row = e / ${blocks};
-let b = e % ${blocks};
-var q = array<vec4<u32>, 2>();
-${round("row", "q", "steps[e]", (p) => `totals[e * ${pieces} + ${p}]`)}
-codes[row * ${2 * blocks} + b] = q[0];
-codes[row * ${2 * blocks} + ${blocks} + b] = q[1];
-}
-workgroupBarrier();`
-  // Halves of the blocks lie apart, so that neighbouring threads read neighbouring words.
-  const activations = each(m, (i) => shares
-    ? [`let q${i} = array<vec4<u32>, 2>(codes[${i * 2 * blocks} + b], codes[${(2 * i + 1) * blocks} + b]);`, `let step${i} = steps[${i * blocks} + b];`,
-      ...(needsSums ? each(pieces, (p) => `let total${i}_${p} = totals[(${i * blocks} + b) * ${pieces} + ${p}];`) : [])].join("\n")
-    : [`var q${i} = array<vec4<u32>, 2>();`, `var step${i} = 0f;`, ...each(pieces, (p) => `var total${i}_${p} = 0f;`), "{", round(String(i), `q${i}`, `step${i}`, (p) => `total${i}_${p}`), "}"].join("\n")).join("\n")
+  const activations = each(m, (i) => [
+    `let q${i} = array<vec4<u32>, 2>(${rounded.codes}[${2 * i * blocks} + b], ${rounded.codes}[${(2 * i + 1) * blocks} + b]);`, `let step${i} = ${rounded.steps}[${i * blocks} + b];`,
+    ...(needsSums ? each(pieces, (p) => `let total${i}_${p} = ${rounded.totals}[(${i * blocks} + b) * ${pieces} + ${p}];`) : []),
+  ].join("\n")).join("\n")
   const products = each(rows, (r) => `
 {
 let row = min(first + ${r}, ${n - 1});
@@ -90,9 +146,8 @@ ${each(pieces, (p) => {
     ? `if (first < ${n}) { ${finish}(${i}, first / ${rows}, vec${rows}<f32>(${each(rows, (r) => `sum${i}_${r}`).join(", ")})); }`
     : each(rows, (r) => `if (first + ${r} < ${n}) { ${finish}(${i}, first + ${r}, sum${i}_${r}); }`).join("\n")).join("\n")
   return {
-    declarations: [joined.declarations, ...(shares ? [`var<workgroup> codes: array<vec4<u32>, ${2 * m * blocks}>;`, `var<workgroup> steps: array<f32, ${m * blocks}>;`] : []),
-      ...(shares && needsSums ? [`var<workgroup> totals: array<f32, ${m * blocks * pieces}>;`] : [])].join("\n"),
-    body: `${rounding}
+    declarations: `${joined.declarations}\n${rounded.declarations}`,
+    body: `${rounded.before}
 let first = unit * ${perUnit} + thread / ${group} * ${rows};
 ${sums.map((v) => `var ${v} = 0f;`).join("\n")}
 for (var b = thread % ${group}; b < ${blocks}; b += ${group}) {
