@@ -18,7 +18,7 @@ export function operand(body: Expr, shape: readonly number[], env: (f: FunctionB
     contiguous: best > 0 ? score.lastIndexOf(best) : undefined,
     along(f, axis, coords, position, aligned = false) {
       const stream = new ExpressionStream(f, env(f), axis, coords, position, [body])
-      const own = aligned && uneven[axis] ? inQuads(body, axis, shape[axis]!) : undefined
+      const own = aligned && uneven[axis] ? quadsInRuns(f, env(f), inQuads(body, axis, shape[axis]!), coords, shape[axis]!) : undefined
       return {
         value(lanes, offset = 0) {
           if (own === undefined || lanes === 1) return stream.value(body, lanes, offset)
@@ -27,7 +27,7 @@ export function operand(body: Expr, shape: readonly number[], env: (f: FunctionB
           f.i32(2)
           f.op("i32.shr_u")
           f.set(quad)
-          pushQuad(f, env(f), own, coords, quad)
+          own(quad)
         },
         vectors: (count) => stream.vectors(body, count),
       }
@@ -44,6 +44,44 @@ export const dependsOn = (e: Expr, axis: number): boolean => flatten([e]).some((
 function inQuads(body: Expr, axis: number, length: number): Expr {
   const at = expr.add(expr.mul(expr.index(quadAxis, Math.ceil(length / 4)), expr.int(4)), expr.index(placeAxis, 4))
   return sparingSubnormals(rewrite([body], (e) => (e.op === "index" && e.value === axis ? at : undefined)), (e) => !dependsOn(e, placeAxis))[0]!
+}
+
+/** Quads that are likely to share something: the blocks and groups of stored weights are no smaller. */
+const run = 8
+const runAxis = 28, partAxis = 29
+
+/** Reads quad after quad along an axis; what those of a run share (the scale of a group) is computed when a run begins. */
+function quadsInRuns(f: FunctionBuilder, env: Environment, body: Expr, coords: readonly Local[], length: number): (quad: Local) => void {
+  const quads = Math.ceil(length / 4), at = expr.add(expr.mul(expr.index(runAxis, Math.ceil(quads / run)), expr.int(run)), expr.index(partAxis, run))
+  const split = rewrite([body], (e) => (e.op === "index" && e.value === quadAxis ? at : undefined))[0]!
+  const shared = new Set<Expr>(), seen = new Set<Expr>()
+  const find = (e: Expr): void => {
+    if (seen.has(e)) return
+    seen.add(e)
+    if (e.type === "f32" && dependsOn(e, runAxis) && !dependsOn(e, partAxis) && !dependsOn(e, placeAxis)) shared.add(e)
+    else e.src.forEach(find)
+  }
+  find(split)
+  if (shared.size === 0 || quads % run !== 0) return (quad) => pushQuad(f, env, body, coords, quad)
+  const values = [...shared], first = env.scalars.length, held = values.map(() => f.local("f32"))
+  const rest = rewrite([split], (e) => (shared.has(e) ? expr.scalar("f32", first + values.indexOf(e)) : undefined))[0]!
+  const [current, number, part, none] = Array.from({ length: 4 }, () => f.local("i32")) as [Local, Local, Local, Local]
+  const all = [...coords]
+  all[runAxis] = number
+  all[partAxis] = part
+  f.i32(-1); f.set(current)
+  f.i32(0); f.set(none)
+  return (quad) => {
+    f.get(quad); f.i32(Math.log2(run)); f.op("i32.shr_u"); f.tee(number)
+    f.get(current); f.op("i32.ne")
+    f.if(() => {
+      f.get(number); f.set(current)
+      const stream = new ExpressionStream(f, env, placeAxis, all, none, values)
+      values.forEach((e, i) => { stream.value(e, 1); f.set(held[i]!) })
+    })
+    f.get(quad); f.i32(run - 1); f.op("i32.and"); f.set(part)
+    new ExpressionStream(f, { ...env, scalars: [...env.scalars, ...held] }, placeAxis, all, none, [rest]).value(rest, 4)
+  }
 }
 
 /** What the places of a quad share is computed once, as scalars; the rest on vectors, read at once where it is adjacent. */
