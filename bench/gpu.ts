@@ -7,10 +7,11 @@ import { conformance } from "./gpu/conformance.ts"
 import { attention, decoding, training } from "./gpu/models.ts"
 import type { Context, GpuDevice, Part } from "./gpu/part.ts"
 import { products, rows } from "./gpu/products.ts"
+import { demo } from "./gpu/demo.ts"
 import { profile } from "./gpu/profile.ts"
 import { torch } from "./gpu/torch.ts"
 
-const parts: Record<string, Part> = { torch, ceilings, rows, products, decoding, attention, training, conformance, profile }
+const parts: Record<string, Part> = { torch, ceilings, rows, products, decoding, attention, training, conformance, demo, profile }
 const chosen = process.env.PARTS?.split(",") ?? Object.keys(parts)
 const totalSeconds = Number(process.env.SECONDS ?? 460)
 const begin = performance.now(), elapsed = (): number => performance.now() - begin
