@@ -3,20 +3,20 @@ import { clamp, f, nearest, nothing } from "./round.ts"
 
 const tenth = f(0.1)
 
+/** The element of largest magnitude, the first of several. */
+function extremeOf(n: number, x: Float32Array, from: number): number {
+  let extreme = 0
+  for (let i = 0; i < n; i++) if (Math.abs(x[from + i]!) > Math.abs(extreme)) extreme = x[from + i]!
+  return extreme
+}
+
 /**
  * A scale s for x ≈ s · l with l in −top … top−1: least squares, tried at 19 steps around the one that brings the
  * element of largest magnitude to −top. Codes are stored as l + top. Weights are x² unless given.
  */
 export function symmetric(n: number, top: number, x: Float32Array, from: number, weights: Float32Array | undefined, weightsFrom: number, codes: Uint8Array, at: number): number {
-  let amax = 0, extreme = 0
-  for (let i = 0; i < n; i++) {
-    const a = Math.abs(x[from + i]!)
-    if (a > amax) {
-      amax = a
-      extreme = x[from + i]!
-    }
-  }
-  if (amax < nothing) {
+  const extreme = extremeOf(n, x, from)
+  if (Math.abs(extreme) < nothing) {
     codes.fill(0, at, at + n)
     return 0
   }
@@ -45,15 +45,8 @@ export function symmetric(n: number, top: number, x: Float32Array, from: number,
 
 /** As {@link symmetric} with weights x², but instead of other scales it tries other codes, one at a time, for up to five sweeps. */
 export function symmetricBySweeps(n: number, top: number, x: Float32Array, from: number, codes: Uint8Array, at: number): number {
-  let amax = 0, extreme = 0
-  for (let i = 0; i < n; i++) {
-    const a = Math.abs(x[from + i]!)
-    if (a > amax) {
-      amax = a
-      extreme = x[from + i]!
-    }
-  }
-  if (amax < nothing) {
+  const extreme = extremeOf(n, x, from)
+  if (Math.abs(extreme) < nothing) {
     codes.fill(0, at, at + n)
     return 0
   }

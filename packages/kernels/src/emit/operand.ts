@@ -46,13 +46,14 @@ function inQuads(body: Expr, axis: number, length: number): Expr {
   return sparingSubnormals(rewrite([body], (e) => (e.op === "index" && e.value === axis ? at : undefined)), (e) => !dependsOn(e, placeAxis))[0]!
 }
 
-/** Quads that are likely to share something: the blocks and groups of stored weights are no smaller. */
-const run = 8
+/** Quads that are likely to share something: few blocks or groups of stored weights are smaller. */
+const quadsPerRun = 8
+/** Coordinates of a run of quads, and of the quad in it. */
 const runAxis = 28, partAxis = 29
 
 /** Reads quad after quad along an axis; what those of a run share (the scale of a group) is computed when a run begins. */
 function quadsInRuns(f: FunctionBuilder, env: Environment, body: Expr, coords: readonly Local[], length: number): (quad: Local) => void {
-  const quads = Math.ceil(length / 4), at = expr.add(expr.mul(expr.index(runAxis, Math.ceil(quads / run)), expr.int(run)), expr.index(partAxis, run))
+  const quads = Math.ceil(length / 4), at = expr.add(expr.mul(expr.index(runAxis, Math.ceil(quads / quadsPerRun)), expr.int(quadsPerRun)), expr.index(partAxis, quadsPerRun))
   const split = rewrite([body], (e) => (e.op === "index" && e.value === quadAxis ? at : undefined))[0]!
   const shared = new Set<Expr>(), seen = new Set<Expr>()
   const find = (e: Expr): void => {
@@ -62,7 +63,7 @@ function quadsInRuns(f: FunctionBuilder, env: Environment, body: Expr, coords: r
     else e.src.forEach(find)
   }
   find(split)
-  if (shared.size === 0 || quads % run !== 0) return (quad) => pushQuad(f, env, body, coords, quad)
+  if (shared.size === 0 || quads % quadsPerRun !== 0) return (quad) => pushQuad(f, env, body, coords, quad)
   const values = [...shared], first = env.scalars.length, held = values.map(() => f.local("f32"))
   const rest = rewrite([split], (e) => (shared.has(e) ? expr.scalar("f32", first + values.indexOf(e)) : undefined))[0]!
   const [current, number, part, none] = Array.from({ length: 4 }, () => f.local("i32")) as [Local, Local, Local, Local]
@@ -72,14 +73,14 @@ function quadsInRuns(f: FunctionBuilder, env: Environment, body: Expr, coords: r
   f.i32(-1); f.set(current)
   f.i32(0); f.set(none)
   return (quad) => {
-    f.get(quad); f.i32(Math.log2(run)); f.op("i32.shr_u"); f.tee(number)
+    f.get(quad); f.i32(Math.log2(quadsPerRun)); f.op("i32.shr_u"); f.tee(number)
     f.get(current); f.op("i32.ne")
     f.if(() => {
       f.get(number); f.set(current)
       const stream = new ExpressionStream(f, env, placeAxis, all, none, values)
       values.forEach((e, i) => { stream.value(e, 1); f.set(held[i]!) })
     })
-    f.get(quad); f.i32(run - 1); f.op("i32.and"); f.set(part)
+    f.get(quad); f.i32(quadsPerRun - 1); f.op("i32.and"); f.set(part)
     new ExpressionStream(f, { ...env, scalars: [...env.scalars, ...held] }, placeAxis, all, none, [rest]).value(rest, 4)
   }
 }

@@ -4,6 +4,16 @@ export interface KernelFunction { readonly name: string; readonly parameters: re
 const define = (name: string, parameters: readonly string[], body: string): KernelFunction =>
   ({ name, parameters, source: `function ${name}(${parameters.join(", ")}) {${body}}` })
 
+/** p · 2^±e for e < 192, by exact products, each only if it is needed; `n` says the sign. */
+const timesPower2 = `    if (e >= 64) { p = p * (n < 0 ? 5.421010862427522e-20 : 18446744073709551616); e = e - 64; }
+    if (e >= 64) { p = p * 5.421010862427522e-20; e = e - 64; }
+    if (e >= 32) { p = p * (n < 0 ? 2.3283064365386963e-10 : 4294967296); e = e - 32; }
+    if (e >= 16) { p = p * (n < 0 ? 0.0000152587890625 : 65536); e = e - 16; }
+    if (e >= 8) { p = p * (n < 0 ? 0.00390625 : 256); e = e - 8; }
+    if (e >= 4) { p = p * (n < 0 ? 0.0625 : 16); e = e - 4; }
+    if (e >= 2) { p = p * (n < 0 ? 0.25 : 4); e = e - 2; }
+    if (e >= 1) { p = p * (n < 0 ? 0.5 : 2); }
+`
 /** The largest finite f32. */
 const largest = 3.4028234663852886e38
 /** 2/π in base 256, behind the point, after zeros for what is less than a digit. */
@@ -88,15 +98,7 @@ export const functions: readonly KernelFunction[] = [
   define("pow2", ["n"], `
     let e = Math.abs(n);
     let p = 1;
-    if (e >= 64) { p = p * (n < 0 ? 5.421010862427522e-20 : 18446744073709551616); e = e - 64; }
-    if (e >= 64) { p = p * 5.421010862427522e-20; e = e - 64; }
-    if (e >= 32) { p = p * (n < 0 ? 2.3283064365386963e-10 : 4294967296); e = e - 32; }
-    if (e >= 16) { p = p * (n < 0 ? 0.0000152587890625 : 65536); e = e - 16; }
-    if (e >= 8) { p = p * (n < 0 ? 0.00390625 : 256); e = e - 8; }
-    if (e >= 4) { p = p * (n < 0 ? 0.0625 : 16); e = e - 4; }
-    if (e >= 2) { p = p * (n < 0 ? 0.25 : 4); e = e - 2; }
-    if (e >= 1) { p = p * (n < 0 ? 0.5 : 2); }
-    return p;
+${timesPower2}    return p;
   `),
   // ⌊log₂ a⌋ for a normal number a.
   define("exponent", ["a"], `
@@ -204,15 +206,7 @@ export const functions: readonly KernelFunction[] = [
     const q = ((((0.00019875691500 * r + 0.0013981999507) * r + 0.0083334519073) * r + 0.041665795894) * r + 0.16666665459) * r + 0.50000001201;
     let e = Math.abs(n) - (n == 0 ? 0 : 1);
     let p = q * r * r + r + 1;
-    if (e >= 64) { p = p * (n < 0 ? 5.421010862427522e-20 : 18446744073709551616); e = e - 64; }
-    if (e >= 64) { p = p * 5.421010862427522e-20; e = e - 64; }
-    if (e >= 32) { p = p * (n < 0 ? 2.3283064365386963e-10 : 4294967296); e = e - 32; }
-    if (e >= 16) { p = p * (n < 0 ? 0.0000152587890625 : 65536); e = e - 16; }
-    if (e >= 8) { p = p * (n < 0 ? 0.00390625 : 256); e = e - 8; }
-    if (e >= 4) { p = p * (n < 0 ? 0.0625 : 16); e = e - 4; }
-    if (e >= 2) { p = p * (n < 0 ? 0.25 : 4); e = e - 2; }
-    if (e >= 1) { p = p * (n < 0 ? 0.5 : 2); }
-    return n == 0 ? p : (n < 0 ? p * 0.5 : p * 2);
+${timesPower2}    return n == 0 ? p : (n < 0 ? p * 0.5 : p * 2);
   `),
   define("logOf", ["x", "infinity", "nan"], `
     const a = x >= 1.1754943508222875e-38 && x <= ${largest} ? x : 1;

@@ -1,6 +1,7 @@
 // The product of f16 matrices on matrices of subgroups (tensor cores): exact products, summed in f32.
 import { hasHalves } from "../halves.ts"
 import type { Features, Holes, Operand, Pass, PassHoles, PassText } from "./holes.ts"
+import { alongTerms } from "./tile.ts"
 
 /** Edge of the matrices, on adapters that have this kind. */
 export const edge = 16
@@ -83,21 +84,7 @@ let wide0 = own % ${subgroupsAcross} * ${wide};
 ${each(fragments.down, (i) => each(fragments.across, (j) => `var c${i}_${j} = subgroup_matrix_result<f32, ${edge}, ${edge}>();`)).flat().join("\n")}
 ${left.setup}
 ${right.setup}
-var start = 0;
-${left.load}
-${right.load}
-for (; start < ${k}; ) {
-${left.store}
-${right.store}
-workgroupBarrier();
-start += ${depth};
-if (start < ${k}) {
-${left.load}
-${right.load}
-}
-${multiply}
-workgroupBarrier();
-}
+${alongTerms({ terms: k, depth, operands: [left, right], multiply })}
 ${store}`,
   }
 }

@@ -1,7 +1,7 @@
 // The product of large matrices: tiles of both operands in workgroup memory, a block of results in each thread's registers.
 import { byMatrices } from "./matmul.matrices.ts"
 import type { Operand, PassHoles, Template } from "./holes.ts"
-import { sharedOf, threadsOf, tileFor, type Tile } from "./tile.ts"
+import { alongTerms, sharedOf, threadsOf, tileFor, type Tile } from "./tile.ts"
 
 interface Sizes { readonly batch: number; readonly m: number; readonly k: number; readonly n: number }
 
@@ -59,21 +59,7 @@ let y = thread / ${wide};
 ${each(down, (i) => each(vectors, (j) => `var c${i}_${j} = vec4<f32>();`).join(" ")).join("\n")}
 ${left.setup}
 ${right.setup}
-var start = 0;
-${left.load}
-${right.load}
-for (; start < ${k}; ) {
-${left.store}
-${right.store}
-workgroupBarrier();
-start += ${depth};
-if (start < ${k}) {
-${left.load}
-${right.load}
-}
-${compute}
-workgroupBarrier();
-}
+${alongTerms({ terms: k, depth, operands: [left, right], multiply: compute })}
 ${each(down, (i) => each(vectors, (j) => guard(i, j, `${finish}(batch, row0 + y + ${i * high}, column0 / 4 + x + ${j * wide}, c${i}_${j});`)).join("\n")).join("\n")}`,
   }
 }

@@ -23,3 +23,23 @@ export function tileFor(batch: number, m: number, n: number, { sharedBytes, thre
   const sensible = fitting.filter((t) => t.rows < 2 * m && t.columns < 2 * n)
   return sensible.find((t) => groups(t) >= many) ?? sensible.at(-1) ?? fitting.at(-1)!
 }
+
+/** How an operand's tile comes into workgroup memory: read into registers at `start`, and put down from them. */
+export interface Staged { readonly load: string; readonly store: string }
+
+/** Goes along the terms of a product, `depth` at a time: while tiles are multiplied the next ones are on their way. */
+export function alongTerms({ terms, depth, operands, multiply }: { readonly terms: number; readonly depth: number; readonly operands: readonly Staged[]; readonly multiply: string }): string {
+  const load = operands.map((o) => o.load).join("\n"), store = operands.map((o) => o.store).join("\n")
+  return `var start = 0;
+${load}
+for (; start < ${terms}; ) {
+${store}
+workgroupBarrier();
+start += ${depth};
+if (start < ${terms}) {
+${load}
+}
+${multiply}
+workgroupBarrier();
+}`
+}
