@@ -1,5 +1,5 @@
 /** @packageDocumentation Storage formats for compressed weights, and what they promise. */
-export type { Counterexample, MatrixShape, Parts, QuantizedFormat, Quantizer, StoredAt } from "./quantizer.ts"
+export type { Counterexample, FormatGrids, MatrixShape, Parts, QuantizedFormat, Quantizer, SolvableFormat, StoredAt } from "./quantizer.ts"
 export { quantizer, type Promises } from "./quantizer.ts"
 export type { Element } from "./host.ts"
 export type { LawName } from "./laws/names.ts"
@@ -18,3 +18,5 @@ export { ggml, type GgmlFormats } from "./format/ggml.ts"
 export type { BlockFormat, GgmlName } from "@thimble/formats"
 export * from "./quantize/index.ts"
 export { splitOutliers, type OutlierOptions } from "./format/outliers.ts"
+export { permutedWeight } from "./format/permuted.ts"
+export * from "./prune/index.ts"
