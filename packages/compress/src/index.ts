@@ -1,5 +1,5 @@
 /** @packageDocumentation Storage formats for compressed weights, and what they promise. */
-export type { Counterexample, MatrixShape, Parts, QuantizedFormat, Quantizer, StoredAt } from "./quantizer.ts"
+export type { Counterexample, FormatGrids, MatrixShape, Parts, QuantizedFormat, Quantizer, SolvableFormat, StoredAt } from "./quantizer.ts"
 export { quantizer, type Promises } from "./quantizer.ts"
 export type { Element } from "./host.ts"
 export type { LawName } from "./laws/names.ts"
@@ -34,3 +34,5 @@ export { quantize } from "./method/quantize.ts"
 export { rtn, type RtnOptions } from "./method/rtn.ts"
 export { activationScales, awq, type AwqMethodOptions } from "./method/awq.ts"
 export { smooth } from "./method/smooth.ts"
+export { permutedWeight } from "./format/permuted.ts"
+export * from "./prune/index.ts"

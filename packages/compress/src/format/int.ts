@@ -1,8 +1,8 @@
-import { expr, fail, roundHalfEven, type Format, type Part } from "@thimble/core"
-import type { Promises, QuantizedFormat } from "../quantizer.ts"
+import { expr, fail, roundHalfEven, type Part } from "@thimble/core"
+import type { MatrixShape, Parts, Promises, QuantizedFormat, SolvableFormat } from "../quantizer.ts"
 import { quantizer } from "../quantizer.ts"
 import type { LawName } from "../laws/names.ts"
-import { grouping, largest, newScales, precision, type GroupOptions } from "./groups.ts"
+import { grouping, largest, newScales, peakOf, precision, scalePart, storedScale, type GroupOptions } from "./groups.ts"
 import { packing, type Bits } from "./packing.ts"
 
 export interface IntOptions extends GroupOptions {
@@ -43,21 +43,28 @@ const breaks = (tensor: boolean): Promises["counterexamples"] => ({ ...(tensor &
 function symmetric(...[bits, groups, scales, name]: Scaled): QuantizedFormat {
   const top = 2 ** (bits - 1) - 1, offset = 2 ** (bits - 1), packed = packing(bits), tensor = groups.suffix.startsWith("t")
   const { unit, tiny, least, most } = precision[scales]
-  const format: Format = {
+  const codeOf = (v: number, scale: number): number => (scale === 0 ? 0 : Math.max(-top, Math.min(top, roundHalfEven(v / scale))))
+  const pack = (codes: Uint8Array, shape: MatrixShape): Parts =>
+    bits === 8 ? { codes: { data: Int8Array.from(codes, (q) => q - offset), shape, dtype: "i8" } } : packed.pack(codes, shape)
+  const format: SolvableFormat = {
     name, bits: bits + groups.bits(scales === "f32" ? 32 : 16), group: groups.size,
     encode(values, shape) {
       const [rows, columns] = shape, found = newScales("int", scales, groups.shape(shape))
-      const codes = bits === 8 ? new Int8Array(rows * columns) : new Uint8Array(rows * columns)
+      const codes = new Uint8Array(rows * columns)
       groups.each(shape, (g, from, to) => {
         const scale = found.put(g, largest("int", values, columns, from, to) / top, top)
-        for (let i = from; i < to; i++) {
-          const q = scale === 0 ? 0 : Math.max(-top, Math.min(top, roundHalfEven(values[i]! / scale)))
-          codes[i] = bits === 8 ? q : q + offset
-        }
+        for (let i = from; i < to; i++) codes[i] = codeOf(values[i]!, scale) + offset
       })
-      const parts: Record<string, Part> = bits === 8 ? { codes: { data: codes, shape, dtype: "i8" } } : packed.pack(codes as Uint8Array, shape)
-      return { ...parts, scales: found.part }
+      return { ...pack(codes, shape), scales: found.part }
     },
+    ...(!tensor && {
+      grids: {
+        fit: (values) => ({ scale: storedScale("int", scales, peakOf(values) / top, top), zero: offset }),
+        code: (v, scale, zero) => codeOf(v, scale) + zero,
+        value: (code, scale, zero) => Math.fround((code - zero) * scale),
+        pack: (codes, steps, _zeros, shape) => ({ ...pack(codes, shape), scales: scalePart("int", scales, steps, groups.shape(shape)) }),
+      },
+    }),
     code: bits === 8 ? (part, row, column) => part("codes", row, column) : packed.code,
     ...(bits === 8 ? {} : { zero: () => expr.int(offset) }),
     scale: (part, row, column) => groups.at(part, "scales", row, column),
@@ -76,25 +83,33 @@ function symmetric(...[bits, groups, scales, name]: Scaled): QuantizedFormat {
 function asymmetric(...[bits, groups, scales, name]: Scaled): QuantizedFormat {
   const top = 2 ** bits - 1, packed = packing(bits), tensor = groups.suffix.startsWith("t")
   const { unit, tiny, least, most } = precision[scales]
-  const format: Format = {
+  const codeOf = (v: number, scale: number, zero: number): number => (scale === 0 ? zero : Math.max(0, Math.min(top, roundHalfEven(v / scale) + zero)))
+  const zeroOf = (lo: number, scale: number): number => (scale === 0 ? 0 : Math.min(top, Math.max(0, roundHalfEven(-lo / scale))))
+  const zeroPart = (zeros: Uint8Array, shape: MatrixShape): Part => ({ data: zeros, shape: groups.shape(shape), dtype: "u8" })
+  const format: SolvableFormat = {
     name, bits: bits + groups.bits((scales === "f32" ? 32 : 16) + 8), group: groups.size,
     encode(values, shape) {
       const [rows, columns] = shape, found = newScales("int", scales, groups.shape(shape))
       const codes = new Uint8Array(rows * columns), zeros = new Uint8Array(groups.count(shape))
       groups.each(shape, (g, from, to) => {
         largest("int", values, columns, from, to)
-        let lo = 0, hi = 0
-        for (let i = from; i < to; i++) {
-          if (values[i]! < lo) lo = values[i]!
-          if (values[i]! > hi) hi = values[i]!
-        }
-        const scale = found.put(g, (hi - lo) / top, top)
-        const zero = scale === 0 ? 0 : Math.min(top, Math.max(0, roundHalfEven(-lo / scale)))
+        const [lo, hi] = endsOf(values.subarray(from, to)), scale = found.put(g, (hi - lo) / top, top), zero = zeroOf(lo, scale)
         zeros[g] = zero
-        for (let i = from; i < to; i++) codes[i] = scale === 0 ? zero : Math.max(0, Math.min(top, roundHalfEven(values[i]! / scale) + zero))
+        for (let i = from; i < to; i++) codes[i] = codeOf(values[i]!, scale, zero)
       })
-      return { ...packed.pack(codes, shape), scales: found.part, zeros: { data: zeros, shape: groups.shape(shape), dtype: "u8" } }
+      return { ...packed.pack(codes, shape), scales: found.part, zeros: zeroPart(zeros, shape) }
     },
+    ...(!tensor && {
+      grids: {
+        fit(values) {
+          const [lo, hi] = endsOf(values), scale = storedScale("int", scales, (hi - lo) / top, top)
+          return { scale, zero: zeroOf(lo, scale) }
+        },
+        code: codeOf,
+        value: (code, scale, zero) => Math.fround((code - zero) * scale),
+        pack: (codes, steps, zeros, shape) => ({ ...packed.pack(codes, shape), scales: scalePart("int", scales, steps, groups.shape(shape)), zeros: zeroPart(zeros, shape) }),
+      },
+    }),
     code: packed.code,
     zero: (part, row, column) => expr.cast(groups.at(part, "zeros", row, column), "i32"),
     scale: (part, row, column) => groups.at(part, "scales", row, column),
@@ -110,4 +125,14 @@ function asymmetric(...[bits, groups, scales, name]: Scaled): QuantizedFormat {
     storageBytes: (shape) => packed.bytes(shape) + groups.count(shape) * (scales === "f32" ? 5 : 3),
     bound: ({ scale, value }) => scale * (0.5 + top * unit) + top * tiny + Math.abs(value) * 2 ** -23,
   })
+}
+
+/** Least and largest of values and zero. */
+function endsOf(values: Float32Array | Float64Array): readonly [lo: number, hi: number] {
+  let lo = 0, hi = 0
+  for (const v of values) {
+    if (v < lo) lo = v
+    if (v > hi) hi = v
+  }
+  return [lo, hi]
 }
