@@ -46,6 +46,8 @@ export interface Quantizer<E = Parts> {
   readonly laws: readonly LawName[]
   /** Laws it does not obey, each with what breaks it. */
   readonly counterexamples?: Readonly<Partial<Record<LawName, Counterexample>>>
+  /** The same without its search for parameters, if it has one that promises to be no worse. */
+  readonly plain?: Quantizer<E>
 }
 
 /** A storage format with its promises: devices run it, and the laws hold it to them. */
