@@ -1,6 +1,6 @@
 import fc from "fast-check"
 import { describe, expect, test } from "vitest"
-import { fitGrid, gptq, hessian, type GptqOptions, type GptqResult, type GridOptions } from "../src/index.ts"
+import { fitGrid, hessian, solveGptq as gptq, type GptqOptions, type GptqResult, type GridOptions } from "../src/index.ts"
 import { calibrations } from "../src/laws/index.ts"
 import { fill, shuffled } from "../src/laws/values.ts"
 

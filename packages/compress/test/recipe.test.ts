@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import type { Model } from "@thimble/models"
 import { open } from "../../kernels/src/index.ts"
 import { smallModel } from "../../models/test/random-model.ts"
-import { awq, formatNamed, ggml, int, keep, nf4, on, parseRecipe, plan, quantize, rtn, sequencesOf, smooth, type Calibration, type Method } from "../src/index.ts"
+import { awq, formatNamed, ggml, gptq, hqq, int, keep, nf4, on, parseRecipe, plan, quantize, rtn, sequencesOf, smooth, type Calibration, type Method } from "../src/index.ts"
 import { formats } from "./formats.ts"
 
 beforeAll(async () => void (await open("wasm", { threads: 1 })))
@@ -74,7 +74,7 @@ describe("a recipe", () => {
 
 describe("a job", () => {
   test("leaves the model it starts from alone, and no tensors beside the result's", async () => {
-    for (const method of [rtn(int(8)), awq({ format: int(8, { group: 8 }), points: 4 }), smooth({ method: rtn(int(8)) })]) {
+    for (const method of [rtn(int(8)), gptq({ format: int(8, { group: 8 }), order: "activity" }), hqq({ bits: 8, group: 8 }), awq({ format: int(8, { group: 8 }), points: 4 }), smooth({ method: rtn(int(8)) })]) {
       const model = smallModel("llama")
       await realize(...Object.values(model.parts()))
       const before = await logits(model), held = memory().devices.wasm!.tensors
@@ -97,7 +97,7 @@ describe("a job", () => {
     }
   })
   test("gives the same bytes whether it is run at once, or ended and gone on with", async () => {
-    const model = smallModel("llama"), texts = await data(), recipe = quantize({ default: awq({ format: int(3, { group: 8 }), points: 4 }), rules: [on("lm_head", rtn(int(8)))] })
+    const model = smallModel("llama"), texts = await data(), recipe = quantize({ default: awq({ format: int(3, { group: 8 }), points: 4 }), rules: [on("lm_head", rtn(int(8))), on("q_proj", gptq({ format: int(3, { group: 4 }), order: "activity" }))] })
     const whole = await bytes((await plan(model, recipe).run(texts).result).model)
     for (let stop = 1; stop < 16; stop += 3) {
       const checkpoint = join(folder, `stop${stop}`), control = new AbortController()

@@ -20,6 +20,9 @@ export const precision: Readonly<Record<ScaleType, { readonly unit: number; read
   bf16: { unit: 2 ** -8, tiny: 2 ** -134, least: 2 ** -126, most: 2 ** 128 * (1 - 2 ** -8) },
 }
 
+/** A scale as it is stored. */
+export const storedAs = (type: ScaleType, scale: number): number => decode(type, encode(type, scale))
+
 /** How groups lie in a matrix. */
 export interface Grouping {
   /** Neighbours along a row, as {@link Format} counts them. */
@@ -97,7 +100,7 @@ export function storedScale(op: string, dtype: ScaleType, scale: number, reach: 
 }
 
 /** Largest magnitude. */
-export function peakOf(values: Float64Array): number {
+export function peakOf(values: Float32Array | Float64Array): number {
   let amax = 0
   for (const v of values) amax = Math.max(amax, Math.abs(v))
   return amax

@@ -1,7 +1,9 @@
 import { fail } from "@thimble/core"
 import type { QuantizedFormat } from "../quantizer.ts"
+import { affine } from "./affine.ts"
 import { fp4, nf4 } from "./bnb.ts"
 import { codebook } from "./codebook.ts"
+import { endsNamed } from "./ends.ts"
 import { fp } from "./fp.ts"
 import { ggml } from "./ggml.ts"
 import type { Group, GroupOptions, ScaleType } from "./groups.ts"
@@ -19,8 +21,8 @@ const shared = (g: string | undefined, s: string | undefined): GroupOptions => (
 
 /** Names that formats give themselves, and what makes them. */
 const rows: readonly (readonly [pattern: RegExp, make: (...parts: (string | undefined)[]) => QuantizedFormat])[] = [
-  [/^int(\d)(g\d+|t)?(?: (f32|bf16))?$/, (bits, g, s) => int(Number(bits) as Bits, shared(g, s))],
-  [/^uint(\d)(g\d+|t)?(?: (f32|bf16))?$/, (bits, g, s) => int(Number(bits) as Bits, { ...shared(g, s), range: "asymmetric" })],
+  [/^(u?)int(\d)(g\d+|t)?(?: (f32|bf16))?(?: ((?:mse|percentile|entropy).*))?$/, (kind, bits, g, s, ends) => int(Number(bits) as Bits, { ...shared(g, s), range: kind === "u" ? "asymmetric" : "symmetric", ends: (ends && endsNamed(ends)) || "whole" })],
+  [/^affine(\d)(g\d+)?(?: (f32|bf16))?$/, (bits, g, s) => affine(Number(bits) as Bits, { group: "row", ...shared(g, s) })],
   [/^fp (e\dm\d) cast$/, (kind) => fp(kind as SmallFloat, { group: "none" })],
   [/^fp (e\dm\d)(g\d+|t)?(?: (f16|bf16))?$/, (kind, g, s) => fp(kind as SmallFloat, shared(g, s))],
   [/^mx (e\dm\d|int8)(?: (g\d+))?$/, (element, g) => mx(element as SmallFloat | "int8", group(g) as { group?: number })],

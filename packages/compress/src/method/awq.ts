@@ -2,7 +2,7 @@ import { fail, matmul, mul, sub, sum, transpose, type Tensor } from "@thimble/co
 import type { Json } from "@thimble/models"
 import type { QuantizedFormat } from "../quantizer.ts"
 import { onDevice, weightOf, type Balance, type Matrix, type Method } from "../recipe/method.ts"
-import { magnitudes, sampled } from "../recipe/observer.ts"
+import { magnitudes, sampled } from "../recipe/statistic.ts"
 import { clipped } from "./clip.ts"
 import { cost } from "./target.ts"
 

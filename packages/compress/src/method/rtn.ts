@@ -1,6 +1,6 @@
 import type { Json } from "@thimble/models"
 import type { Method } from "../recipe/method.ts"
-import { squares } from "../recipe/observer.ts"
+import { squares } from "../recipe/statistic.ts"
 import type { MatrixShape, QuantizedFormat } from "../quantizer.ts"
 import { cost } from "./target.ts"
 

@@ -1,7 +1,7 @@
 import type { Json } from "@thimble/models"
 import { columnAbsmax, smoothScales, type SmoothOptions } from "../quantize/smooth.ts"
 import type { Balance, Method } from "../recipe/method.ts"
-import { largest } from "../recipe/observer.ts"
+import { largest } from "../recipe/statistic.ts"
 
 /**
  * SmoothQuant (Xiao et al., arXiv 2211.10438): part of the range of the activations is moved into the weights, which are

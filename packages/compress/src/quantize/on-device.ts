@@ -96,7 +96,8 @@ async function factorSlabs(h: Tensor[], damped: Float64Array, sizes: Sizes): Pro
         parts[r] = s
       }
       const own = parts[q]!.slice([row, row + width]), factored = factorBlock(Float64Array.from((await own.data()) as Float32Array), width, damped.subarray(start))
-      own.dispose()
+      // A slice that takes all is the tensor itself.
+      if (own !== parts[q]) own.dispose()
       if (typeof factored === "number") {
         for (const s of parts) s.dispose()
         return { pivot: start + factored }

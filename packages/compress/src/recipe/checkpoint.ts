@@ -4,9 +4,12 @@ import type { Json } from "@thimble/models"
 import type { Parts } from "../quantizer.ts"
 import type { ReportEntry } from "./stage.ts"
 
+/** A matrix as it is stored: as methods give it, its format by name. */
+export interface Kept { readonly format: string; readonly parts: Parts; readonly order?: Int32Array }
+
 /** What a piece of work gave: matrices by path as they are stored, and vectors by name. */
 export interface Work {
-  readonly matrices: Readonly<Record<string, { readonly format: string; readonly parts: Parts }>>
+  readonly matrices: Readonly<Record<string, Kept>>
   readonly vectors: Readonly<Record<string, Float32Array>>
   readonly entries: readonly ReportEntry[]
 }
@@ -43,13 +46,15 @@ export async function openCheckpoint(directory: string, identity: Json): Promise
       if ((await stat(file(name)).catch(() => undefined)) === undefined) return undefined
       await using stored = await openSafetensors(file(name))
       const known = JSON.parse(stored.metadata.work ?? "{}") as Described
-      const matrices: Record<string, { format: string; parts: Record<string, Parts[string]> }> = {}, vectors: Record<string, Float32Array> = {}
+      const matrices: Record<string, Kept> = {}, vectors: Record<string, Float32Array> = {}
       for (const [path, { format, parts }] of Object.entries(known.matrices)) {
-        matrices[path] = { format, parts: {} }
+        const own: Record<string, Parts[string]> = {}
         for (const part of parts) {
           const key = `matrix|${path}|${part}`, { dtype, shape } = stored.entries.get(key) ?? fail("format", "run", `${file(name)} lacks the tensor '${key}'`, "remove the file, and it will be made again")
-          matrices[path].parts[part] = { data: (await stored.array(key)) as TypedArray, shape, dtype: dtype.toLowerCase() as DType }
+          own[part] = { data: (await stored.array(key)) as TypedArray, shape, dtype: dtype.toLowerCase() as DType }
         }
+        const order = `order|${path}`
+        matrices[path] = { format, parts: own, ...(stored.entries.has(order) && { order: (await stored.array(order)) as Int32Array }) }
       }
       for (const path of known.vectors) vectors[path] = (await stored.array(`vector|${path}`)) as Float32Array
       const { entries } = known
@@ -58,6 +63,7 @@ export async function openCheckpoint(directory: string, identity: Json): Promise
     async save(name, { matrices, vectors, entries }) {
       const tensors: Record<string, RawTensor> = {}
       for (const [path, { parts }] of Object.entries(matrices)) for (const [part, { data, shape, dtype }] of Object.entries(parts)) tensors[`matrix|${path}|${part}`] = { dtype: dtype.toUpperCase() as RawTensor["dtype"], shape, bytes: data }
+      for (const [path, { order }] of Object.entries(matrices)) if (order !== undefined) tensors[`order|${path}`] = { dtype: "I32", shape: [order.length], bytes: order }
       for (const [path, data] of Object.entries(vectors)) tensors[`vector|${path}`] = { dtype: "F32", shape: [data.length], bytes: data }
       const known: Described = { matrices: Object.fromEntries(Object.entries(matrices).map(([path, { format, parts }]) => [path, { format, parts: Object.keys(parts) }])), vectors: Object.keys(vectors), entries }
       await saveSafetensors(file(name), tensors, { metadata: { work: JSON.stringify(known) } })

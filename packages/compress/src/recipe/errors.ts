@@ -1,6 +1,6 @@
 import { matmul, mul, sub, sum, type Weight } from "@thimble/core"
 import { onDevice, type Matrix, type Statistics } from "./method.ts"
-import { gram } from "./observer.ts"
+import { gram } from "./statistic.ts"
 
 /** How far a matrix is from what it was: itself, and its outputs where the inputs were seen. */
 export async function errorsOf(matrix: Matrix, weight: Weight, statistics: Statistics | undefined): Promise<{ weightError: number; outputError?: number }> {

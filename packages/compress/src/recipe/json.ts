@@ -2,6 +2,8 @@ import { fail } from "@thimble/core"
 import type { Json } from "@thimble/models"
 import { formatNamed } from "../format/named.ts"
 import { awq } from "../method/awq.ts"
+import { gptq } from "../method/gptq.ts"
+import { hqq } from "../method/hqq.ts"
 import { quantize } from "../method/quantize.ts"
 import { rtn } from "../method/rtn.ts"
 import { smooth } from "../method/smooth.ts"
@@ -23,6 +25,8 @@ const methods: Readonly<Record<string, Of<Method>>> = {
   keep: () => keep(),
   rtn: (json, { format }) => rtn({ ...plain(json), format: format(json.format) }),
   awq: (json, { format }) => awq({ ...plain(json), format: format(json.format) }),
+  gptq: (json, { format }) => gptq({ ...plain(json), format: format(json.format) }),
+  hqq: (json) => hqq(plain(json) as never),
   smooth: (json, { method }) => smooth({ ...plain(json), method: method(json.then) }),
 }
 /** A row per stage. */

@@ -1,8 +1,9 @@
 import { denseWeight, fromBytes, quantizedWeight, uploadParts, type Format, type QuantizedOptions, type Tensor, type Weight } from "@thimble/core"
 import type { Json } from "@thimble/models"
+import { permutedWeight } from "../format/permuted.ts"
 import type { MatrixShape, Parts } from "../quantizer.ts"
 import type { Fallback } from "../quantize/damping.ts"
-import type { Observer } from "./observer.ts"
+import type { Statistic } from "./statistic.ts"
 
 /** A matrix of a model, on the host. */
 export interface Matrix {
@@ -15,15 +16,17 @@ export interface Matrix {
 /** What calibration says of the inputs of a matrix: what its observers kept, by their names, of so many tokens. */
 export interface Statistics {
   readonly tokens: number
-  of(observer: Observer): Tensor
+  of(observer: Statistic): Tensor
   /** The same, or undefined where that was not observed. */
-  known(observer: Observer): Tensor | undefined
+  known(observer: Statistic): Tensor | undefined
 }
 
 /** A matrix as it will be stored: in a format, or as plain elements (part `values`). */
 export interface Stored extends QuantizedOptions {
   readonly format: Format | "f32" | "f16" | "bf16"
   readonly parts: Parts
+  /** Column order[i] of the matrix is stored at place i; as they are unless given. */
+  readonly order?: Int32Array
 }
 
 /** What a method made of a matrix. */
@@ -53,7 +56,7 @@ export interface Method {
   readonly name: string
   toJSON(): Json
   /** What it asks of calibration; nothing, and no data is needed. */
-  readonly observes?: readonly Observer[]
+  readonly observes?: readonly Statistic[]
   /** Factors that make rounding easier, moved from the inputs' columns into what gives them. */
   readonly balance?: Balance
   /** What a matrix of a shape will be stored in; undefined, as it is; or why it cannot. */
@@ -66,15 +69,15 @@ export interface Method {
 export interface Balance {
   readonly name: string
   toJSON(): Json
-  readonly observes: readonly Observer[]
+  readonly observes: readonly Statistic[]
   /** Factors, one per column, for matrices that read the same input. */
   scales(matrices: readonly Matrix[], statistics: Statistics): Promise<Float64Array> | Float64Array
 }
 
 /** The weight of what is stored, on the current device. */
-export function weightOf({ format, parts, ...options }: Stored, shape: MatrixShape): Weight {
-  const tensors = uploadParts(parts)
-  return typeof format === "string" ? denseWeight(tensors.values!) : quantizedWeight(format, shape, tensors, options)
+export function weightOf({ format, parts, order, ...options }: Stored, shape: MatrixShape): Weight {
+  const tensors = uploadParts(parts), weight = typeof format === "string" ? denseWeight(tensors.values!) : quantizedWeight(format, shape, tensors, options)
+  return order === undefined ? weight : permutedWeight(weight, order)
 }
 
 /** A matrix as plain elements. */

@@ -3,7 +3,7 @@ import type { Block, Model } from "@thimble/models"
 import { balancedFolds, moveScales, scalesOf } from "./balance.ts"
 import { errorsOf } from "./errors.ts"
 import { matrixOf, onDevice, weightOf, type Method, type Stored, type Statistics } from "./method.ts"
-import type { Observer } from "./observer.ts"
+import type { Statistic } from "./statistic.ts"
 import type { JobEvent, PlanEntry, ReportEntry, RunContext } from "./stage.ts"
 import { inputGroups, observe, streamOf, type Observed, type Stream, type Watched } from "./stream.ts"
 import { restored, workOf } from "./work.ts"
@@ -44,7 +44,7 @@ export async function* runMatrices(start: Model, { methods, entries: plans, sequ
       return
     }
     const entries: ReportEntry[] = [], stored: Record<string, Stored> = {}, vectors = new Map<string, Float32Array>()
-    const gather = (of: ReadonlyMap<string, readonly Observer[]>): Promise<Observed> => observe(stream!, watched(), of, { ...(signal && { signal }) })
+    const gather = (of: ReadonlyMap<string, readonly Statistic[]>): Promise<Observed> => observe(stream!, watched(), of, { ...(signal && { signal }) })
     if (block !== undefined && stream !== undefined) {
       const balanced = balancedFolds(block(), methods)
       if (balanced.length > 0) {

@@ -2,7 +2,7 @@ import { all, compile, fail, isFinite as finite, mean, reshape, tensor, zeros, t
 import type { Model, Observe } from "@thimble/models"
 import type { Calibration } from "./calibration.ts"
 import type { Statistics } from "./method.ts"
-import { joined, type Observer } from "./observer.ts"
+import { joined, type Statistic } from "./statistic.ts"
 
 /** More positions at a time make nothing faster. */
 const positions = 2048
@@ -75,7 +75,7 @@ export function inputGroups(stream: Stream, part: Watched): string[][] {
 }
 
 /** Runs all of a stream through a part of a model and keeps what the observers of its matrices ask for. */
-export async function observe(stream: Stream, part: Watched, wanted: ReadonlyMap<string, readonly Observer[]>, { signal, onBatch }: ObserveOptions = {}): Promise<Observed> {
+export async function observe(stream: Stream, part: Watched, wanted: ReadonlyMap<string, readonly Statistic[]>, { signal, onBatch }: ObserveOptions = {}): Promise<Observed> {
   const inputs = (x: Tensor): Map<string, Tensor> => {
     const seen = new Map<string, Tensor>(), flat = new Map<Tensor, Tensor>()
     part(x, (path, input) => {
@@ -86,7 +86,7 @@ export async function observe(stream: Stream, part: Watched, wanted: ReadonlyMap
     return seen
   }
   // Matrices that read the same input share what is kept of it: each observation is made once.
-  const slots: { readonly observer: Observer; readonly path: string; readonly shape: readonly number[] }[] = [], slotOf = new Map<string, number>(), byInput = new Map<Tensor, Map<string, number>>()
+  const slots: { readonly observer: Statistic; readonly path: string; readonly shape: readonly number[] }[] = [], slotOf = new Map<string, number>(), byInput = new Map<Tensor, Map<string, number>>()
   for (const [path, x] of inputs(stream.batches[0]!)) {
     const known = byInput.get(x) ?? byInput.set(x, new Map()).get(x)!
     for (const observer of wanted.get(path)!) {
@@ -139,7 +139,7 @@ export async function observe(stream: Stream, part: Watched, wanted: ReadonlyMap
   const values = slots.map((s) => (s.observer.combine === "append" ? appended[a++]![0]! : kept[b++]!))
   return {
     of(path) {
-      const known = (observer: Observer): Tensor | undefined => values[slotOf.get(`${path} ${observer.name}`) ?? -1]
+      const known = (observer: Statistic): Tensor | undefined => values[slotOf.get(`${path} ${observer.name}`) ?? -1]
       return { tokens: stream.tokens, known, of: (observer) => known(observer) ?? fail("internal", "run", `${observer.name} of ${path} was not observed`) }
     },
     dispose: release,
