@@ -6,3 +6,5 @@ export { awqClip, awqRound, awqScales, type AwqOptions, type AwqScales } from ".
 export { hqq, type HqqOptions, type HqqResult } from "./hqq.ts"
 export { columnAbsmax, smoothScales, type SmoothOptions } from "./smooth.ts"
 export { ema, histogram, minMax, type EmaOptions, type HistogramOptions, type ObservedRange, type Observer, type ObserverOptions } from "./observe.ts"
+export { columnStatistics, imatrixOf, importancesOf, type ColumnStatistics } from "./statistics.ts"
+export { biasCorrection } from "./bias.ts"
