@@ -12,3 +12,4 @@ export { rotation, type Rotation, type RotationKind, type RotationOptions } from
 export { foldNorms, type FoldedModel } from "./fold-norms.ts"
 export { rotate, type RotatedModel, type RotateOptions, type RotationChoice } from "./rotate.ts"
 export type { EditOptions } from "./model-edit.ts"
+export { learnRounding, type LearnedRounding, type LearnRoundingOptions } from "./learn-rounding.ts"
