@@ -1,8 +1,9 @@
-import { expr, fail, roundHalfEven, type Format, type Part } from "@thimble/core"
-import type { Promises, QuantizedFormat } from "../quantizer.ts"
+import { bytesOf, dtypes, encode, expr, fail, roundHalfEven, type Format, type Part } from "@thimble/core"
+import type { MatrixShape, Promises } from "../quantizer.ts"
 import { quantizer } from "../quantizer.ts"
 import type { LawName } from "../laws/names.ts"
-import { grouping, largest, newScales, precision, type GroupOptions } from "./groups.ts"
+import { grouping, largest, newScales, precision, type GroupOptions, type ScaleType } from "./groups.ts"
+import type { IntegerFormat, Integers } from "./integers.ts"
 import { packing, type Bits } from "./packing.ts"
 
 export interface IntOptions extends GroupOptions {
@@ -20,7 +21,7 @@ export interface IntOptions extends GroupOptions {
  * of four bits two share a byte as in ggml's blocks of 32 (byte j holds elements j and j + 16), of other numbers the
  * planes of 4, 2 and 1 bits lie apart.
  */
-export function int(bits: Bits, { group = "row", scales = "f16", range = "symmetric" }: IntOptions = {}): QuantizedFormat {
+export function int(bits: Bits, { group = "row", scales = "f16", range = "symmetric" }: IntOptions = {}): IntegerFormat {
   if (!Number.isInteger(bits) || bits < 1 || bits > 8) fail("value", "int", `bits must be a whole number from 1 to 8, got ${bits}`)
   if (range !== "symmetric" && range !== "asymmetric") fail("value", "int", `range must be symmetric or asymmetric, got ${String(range)}`)
   if (!(scales in precision)) fail("dtype", "int", `scales must be f32, f16 or bf16, got ${String(scales)}`)
@@ -40,7 +41,16 @@ const laws: readonly LawName[] = [
 /** One scale for all: a change of one row reaches the others. */
 const breaks = (tensor: boolean): Promises["counterexamples"] => ({ ...(tensor && { groups: { values: [0, 0.31], columns: 1 } }), translation: { values: [0] } })
 
-function symmetric(...[bits, groups, scales, name]: Scaled): QuantizedFormat {
+/** Scales as they are stored. */
+function scalePart(values: Float32Array, scales: ScaleType, shape: MatrixShape): Part {
+  const { array } = dtypes[scales], data = new array(new ArrayBuffer(values.length * bytesOf(scales)))
+  values.forEach((v, i) => (data[i] = encode(scales, v)))
+  return { data, shape, dtype: scales }
+}
+/** A format that tells how its integers lie. */
+const withIntegers = (format: ReturnType<typeof quantizer>, integers: Integers): IntegerFormat => ({ ...format, integers })
+
+function symmetric(...[bits, groups, scales, name]: Scaled): IntegerFormat {
   const top = 2 ** (bits - 1) - 1, offset = 2 ** (bits - 1), packed = packing(bits), tensor = groups.suffix.startsWith("t")
   const { unit, tiny, least, most } = precision[scales]
   const format: Format = {
@@ -62,7 +72,7 @@ function symmetric(...[bits, groups, scales, name]: Scaled): QuantizedFormat {
     ...(bits === 8 ? {} : { zero: () => expr.int(offset) }),
     scale: (part, row, column) => groups.at(part, "scales", row, column),
   }
-  return quantizer(format, {
+  return withIntegers(quantizer(format, {
     laws: [...laws, "idempotent", "sign", ...(tensor ? [] : ["groups"] as const), ...(scales === "f16" ? [] : ["saturates"] as const)],
     counterexamples: { ...breaks(tensor), ...(scales === "f16" && { saturates: { values: [] } }) },
     codes: Array.from({ length: 2 * top + 1 }, (_, i) => i - top + (bits === 8 ? 0 : offset)),
@@ -70,10 +80,16 @@ function symmetric(...[bits, groups, scales, name]: Scaled): QuantizedFormat {
     storageBytes: (shape) => packed.bytes(shape) + groups.count(shape) * (scales === "f32" ? 4 : 2),
     // Half a step; and the largest element of a group clips where the scale is rounded down.
     bound: ({ scale, value }) => Math.abs(scale) * (0.5 + top * unit) + top * tiny + Math.abs(value) * 2 ** -23,
+  }), {
+    low: -top, high: top, scales, zeros: false, groups,
+    pack: (codes, found, _zeros, shape) => ({
+      ...(bits === 8 ? { codes: { data: Int8Array.from(codes), shape, dtype: "i8" } } : packed.pack(Uint8Array.from(codes, (q) => q + offset), shape)),
+      scales: scalePart(found, scales, groups.shape(shape)),
+    }),
   })
 }
 
-function asymmetric(...[bits, groups, scales, name]: Scaled): QuantizedFormat {
+function asymmetric(...[bits, groups, scales, name]: Scaled): IntegerFormat {
   const top = 2 ** bits - 1, packed = packing(bits), tensor = groups.suffix.startsWith("t")
   const { unit, tiny, least, most } = precision[scales]
   const format: Format = {
@@ -99,7 +115,7 @@ function asymmetric(...[bits, groups, scales, name]: Scaled): QuantizedFormat {
     zero: (part, row, column) => expr.cast(groups.at(part, "zeros", row, column), "i32"),
     scale: (part, row, column) => groups.at(part, "scales", row, column),
   }
-  return quantizer(format, {
+  return withIntegers(quantizer(format, {
     laws: [...laws, ...(tensor ? [] : ["groups"] as const)],
     counterexamples: {
       ...breaks(tensor), ...(scales === "f16" && { saturates: { values: [] } }),
@@ -109,5 +125,11 @@ function asymmetric(...[bits, groups, scales, name]: Scaled): QuantizedFormat {
     range: [least * top, most * top / 2],
     storageBytes: (shape) => packed.bytes(shape) + groups.count(shape) * (scales === "f32" ? 5 : 3),
     bound: ({ scale, value }) => scale * (0.5 + top * unit) + top * tiny + Math.abs(value) * 2 ** -23,
+  }), {
+    low: 0, high: top, scales, zeros: true, groups,
+    pack: (codes, found, zeros, shape) => ({
+      ...packed.pack(Uint8Array.from(codes), shape), scales: scalePart(found, scales, groups.shape(shape)),
+      zeros: { data: zeros === undefined ? new Uint8Array(groups.count(shape)) : Uint8Array.from(zeros), shape: groups.shape(shape), dtype: "u8" },
+    }),
   })
 }
