@@ -35,7 +35,7 @@ export interface CacheOptions {
    * filled as they are; layers that look back on a window in int8.
    */
   readonly dtype?: CacheType
-  /** Neighbouring features of a token that share a scale, a divisor of the head's; all of them in `int8`, 32 if they divide it in `int4`, unless given. */
+  /** Neighbouring features of a token that share a scale in `int8`, and of values in `int4`: a divisor of the head's, and all of them unless given. Smaller groups are nearer, and slower. */
   readonly group?: number
   /** First slot that counts of each sequence, where prompts were padded in front. */
   readonly begin?: Int32Array | readonly number[]
@@ -49,7 +49,7 @@ const slotsOf = ({ windows }: Config, layer: number, length: number): number => 
 /** What a layer is stored in. */
 const typeOf = ({ windows }: Config, layer: number, dtype: CacheType): CacheType => (dtype === "int4" && (windows?.[layer] ?? 0) > 0 ? "int8" : dtype)
 /** Groups of a head's features. */
-function groupsOf(op: string, { headSize }: Config, dtype: CacheType, group = dtype === "int4" && headSize % 32 === 0 ? 32 : headSize): number {
+function groupsOf(op: string, { headSize }: Config, group = headSize): number {
   if (!Number.isInteger(group) || group < 1 || headSize % group !== 0) fail("value", op, `groups of ${group} features do not divide heads of ${headSize}`)
   return headSize / group
 }
@@ -75,7 +75,7 @@ export function createCache({ config }: { readonly config: Config }, { batch = 1
   return {
     layers: Array.from({ length: config.layers }, (_, layer) => {
       const type = typeOf(config, layer, dtype)
-      return emptyLayer(config, type, batch, slotsOf(config, layer, length), groupsOf("createCache", config, type, group))
+      return emptyLayer(config, type, batch, slotsOf(config, layer, length), groupsOf("createCache", config, group))
     }),
     ...(begin && { begin: tensor(Int32Array.from(begin)) }),
   }
@@ -105,7 +105,7 @@ const asSeen = ({ keys, values, keyScales, valueScales }: LayerCache): { readonl
  * tokens are rounded; a cache keeps the latest as they are.)
  */
 export function throughCache(config: Config, layer: number, dtype: CacheType, k: Tensor, v: Tensor): { readonly keys: Tensor; readonly values: Tensor } {
-  const type = typeOf(config, layer, dtype), groups = groupsOf("throughCache", config, type)
+  const type = typeOf(config, layer, dtype), groups = groupsOf("throughCache", config)
   const back = (x: Tensor): Tensor => unroundTokens(roundTokens(x, groups))
   if (type === "int8") return { keys: back(k), values: back(v) }
   if (type !== "int4") return { keys: castTo(castTo(k, type), "f32"), values: castTo(castTo(v, type), "f32") }

@@ -169,8 +169,8 @@ test("bytes are those of codes, scales and the latest tokens", () => {
   expect(bytes("f32")).toBe(4 * elements)
   expect(bytes("f16")).toBe(2 * elements)
   expect(bytes("int8")).toBe(elements + (elements / 64) * 2)
-  // 4 bits, a bf16 scale and minimum for 32 of them, and 32 tokens in f32.
-  expect(bytes("int4")).toBe(elements / 2 + (elements / 32) * 4 + 2 * 2 * 2 * 32 * 64 * 4)
+  // 4 bits, a bf16 scale and minimum for 32 tokens of a key's feature and 64 features of a token's value, and 32 tokens in f32.
+  expect(bytes("int4")).toBe(elements / 2 + (elements / 2 / 32 + elements / 2 / 64) * 4 + 2 * 2 * 2 * 32 * 64 * 4)
 })
 
 test("generating takes a type, and the text is that of its steps", async () => {
