@@ -2,7 +2,7 @@ import fc from "fast-check"
 import { beforeAll, describe, expect, test } from "vitest"
 import { memory } from "@thimble/core"
 import { open } from "../../kernels/src/index.ts"
-import { fitGrid, gptq, hessian, learnRounding, type LearnRoundingOptions } from "../src/index.ts"
+import { fitGrid, solveGptq as gptq, hessian, learnRounding, type LearnRoundingOptions } from "../src/index.ts"
 import { calibrations } from "../src/laws/index.ts"
 import { fill } from "../src/laws/values.ts"
 

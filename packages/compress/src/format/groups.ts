@@ -107,8 +107,8 @@ export function peakOf(values: Float32Array | Float64Array): number {
 }
 
 /** Scales of solved groups as a part. */
-export function scalePart(op: string, dtype: ScaleType, scales: Float64Array, shape: MatrixShape): Part {
+export function scalePart(op: string, dtype: ScaleType, scales: ArrayLike<number>, shape: MatrixShape): Part {
   const found = newScales(op, dtype, shape)
-  scales.forEach((s, g) => found.put(g, s, 1))
+  for (let g = 0; g < scales.length; g++) found.put(g, scales[g]!, 1)
   return found.part
 }

@@ -42,7 +42,7 @@ export function integerGrids(options: GridOptions): Grids {
 }
 
 /** The code of a value on a grid: the nearest, halves to even. */
-function codeOn(scale: number, zero: number, top: number, v: number): number {
+export function codeOn(scale: number, zero: number, top: number, v: number): number {
   const q = roundHalfEven(v / scale) + zero
   return q < 0 ? 0 : q > top ? top : q
 }
