@@ -68,6 +68,8 @@ export interface Model extends Parameters, ModelOptions, Composed {
   step(ids: Tensor, cache: Cache, options: StepOptions): Stepped
   /** The residual stream before the first block. */
   embed(ids: Tensor, options?: Pick<ForwardOptions, "segments">): Tensor
+  /** The residual stream after the last block → as the head reads it. */
+  finish(x: Tensor): Tensor
   /** Logits of the residual stream after the last block. */
   head(x: Tensor, options?: Pick<ForwardOptions, "observe">): Tensor
   blocks(): readonly Block[]
@@ -181,6 +183,7 @@ function build(m: Parameters, options: ModelOptions): Model {
     },
     forward: (ids, options) => logits(m, hidden(ids, options), options?.observe),
     embed: (ids, { segments } = {}) => start(ids, segments),
+    finish: (x) => finish(m, x),
     head: (x, { observe } = {}) => logits(m, finish(m, x), observe),
     blocks: () => Array.from({ length: config.layers }, (_, layer): Block => {
       const path = `${a.blocks}.${layer}`

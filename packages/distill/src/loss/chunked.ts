@@ -1,4 +1,4 @@
-import { add, after, cat, castTo, customVjp, div, fail, grad, isFloat, maximum, mul, narrow, ones, reshape, showShape, stopGradient, sum as total, tanh, type Tensor } from "@thimble/core"
+import { add, after, cat, castTo, customVjp, div, fail, grad, isFloat, maximum, mul, narrow, ones, reshape, showShape, sum as total, tanh, type Tensor } from "@thimble/core"
 import { counted, part, type Head, type Loss, type Seen, type View } from "./loss.ts"
 
 export interface ChunkedOptions {
@@ -15,15 +15,17 @@ export function headLogits({ weight, bias, cap }: Head, x: Tensor): Tensor {
   return cap === undefined ? all : mul(tanh(mul(all, 1 / cap)), cap)
 }
 
-/** Tensors that a chunk takes rows of, or needs whole, and how it makes a view of them. */
+/** Tensors that a chunk takes rows of (`cut`), or needs whole, and which of them have gradients. */
 interface Inputs {
   readonly sources: Tensor[]
   readonly cut: boolean[]
+  readonly learned: boolean[]
 }
 /** Adds a tensor and returns how to find it again among a chunk's. */
-function source(inputs: Inputs, t: Tensor, cut: boolean): (chunk: readonly Tensor[]) => Tensor {
+function source(inputs: Inputs, t: Tensor, cut: boolean, learned = false): (chunk: readonly Tensor[]) => Tensor {
   const i = inputs.sources.push(t) - 1
   inputs.cut.push(cut)
+  inputs.learned.push(learned && isFloat(t.dtype))
   return (chunk) => chunk[i]!
 }
 
@@ -47,17 +49,17 @@ export function chunked(loss: Loss, options: ChunkedOptions = {}): Loss {
 }
 
 function computeChunked(loss: Loss, view: View, options: ChunkedOptions): Tensor {
-  const inputs: Inputs = { sources: [], cut: [] }
+  const inputs: Inputs = { sources: [], cut: [], learned: [] }
   const final = part("chunked", "student", "final stream", view.student.final), rows = final.size / final.shape.at(-1)!
   const flat = (t: Tensor): Tensor => {
     if (t.size % rows !== 0) fail("shape", "chunked", `${showShape(t.shape)} does not belong to ${rows} positions`)
     return reshape(t, t.size === rows ? [rows] : [rows, t.size / rows])
   }
   const logitsOf = (seen: Seen, whose: "student" | "teacher"): ((chunk: readonly Tensor[]) => Tensor) => {
-    const keep = whose === "teacher" ? stopGradient : (t: Tensor): Tensor => t
-    const x = source(inputs, keep(reshape(seen.final!, [rows, seen.final!.shape.at(-1)!])), true), head = part("chunked", whose, "head", seen.head)
-    const parts = Object.entries(head.weight.parts()).map(([name, t]) => [name, source(inputs, isFloat(t.dtype) ? keep(t) : t, false)] as const)
-    const bias = head.bias && source(inputs, keep(head.bias), false)
+    const learned = whose === "student", head = part("chunked", whose, "head", seen.head)
+    const x = source(inputs, reshape(seen.final!, [rows, seen.final!.shape.at(-1)!]), true, learned)
+    const parts = Object.entries(head.weight.parts()).map(([name, t]) => [name, source(inputs, t, false, learned)] as const)
+    const bias = head.bias && source(inputs, head.bias, false, learned)
     return (chunk) => headLogits({
       weight: head.weight.withParts(Object.fromEntries(parts.map(([name, find]) => [name, find(chunk)]))),
       ...(bias && { bias: bias(chunk) }), ...(head.cap !== undefined && { cap: head.cap }),
@@ -66,10 +68,10 @@ function computeChunked(loss: Loss, view: View, options: ChunkedOptions): Tensor
   const student = logitsOf(view.student, "student")
   const { teacher } = view
   const teacherParts: Partial<Record<keyof Seen | "indices" | "logProbabilities", (chunk: readonly Tensor[]) => Tensor>> = {}
-  if (loss.needs.teacher.includes("logits")) teacherParts.logits = teacher?.logits !== undefined ? source(inputs, flat(stopGradient(teacher.logits)), true) : logitsOf({ final: part("chunked", "teacher", "final stream", teacher?.final), ...(teacher?.head && { head: teacher.head }) }, "teacher")
+  if (loss.needs.teacher.includes("logits") || (loss.needs.teacher.includes("top") && teacher?.top === undefined)) teacherParts.logits = teacher?.logits !== undefined ? source(inputs, flat(teacher.logits), true) : logitsOf({ final: part("chunked", "teacher", "final stream", teacher?.final), ...(teacher?.head && { head: teacher.head }) }, "teacher")
   if (teacher?.top !== undefined) {
     teacherParts.indices = source(inputs, flat(teacher.top.indices), true)
-    teacherParts.logProbabilities = source(inputs, flat(stopGradient(teacher.top.logProbabilities)), true)
+    teacherParts.logProbabilities = source(inputs, flat(teacher.top.logProbabilities), true)
   }
   const labels = view.labels && source(inputs, flat(view.labels), true)
   const counts = counted(view), mask = counts && source(inputs, counts, true)
@@ -89,7 +91,7 @@ function computeChunked(loss: Loss, view: View, options: ChunkedOptions): Tensor
   }
   const sumOfChunks = customVjp(
     (...src) => spans.map((span) => lossOf(chunkOf(src, span), span[1])).reduce((a, b) => add(a, b)),
-    (dy, _out, ...src) => gradients(dy, src, spans, inputs.cut, (src, span) => chunkOf(src, span), lossOf),
+    (dy, _out, ...src) => gradients(dy, src, spans, inputs, chunkOf, lossOf),
   )
   const whole = sumOfChunks(...inputs.sources)
   return div(whole, counts === undefined ? rows : maximum(castTo(total(counts), whole.dtype), 1e-6))
@@ -97,15 +99,15 @@ function computeChunked(loss: Loss, view: View, options: ChunkedOptions): Tensor
 
 /** Gradients of a sum of chunks' losses, one chunk after the other, so that only one chunk's logits are there at a time. */
 function gradients(
-  dy: Tensor, src: readonly Tensor[], spans: readonly [number, number][], cut: readonly boolean[],
+  dy: Tensor, src: readonly Tensor[], spans: readonly [number, number][], { cut, learned }: Inputs,
   chunkOf: (src: readonly Tensor[], span: [number, number]) => Tensor[], lossOf: (chunk: readonly Tensor[], length: number) => Tensor,
 ): (Tensor | null)[] {
-  const wanted = src.flatMap((t, i) => (isFloat(t.dtype) ? [i] : []))
+  const wanted = src.flatMap((_, i) => (learned[i] ? [i] : []))
   const pieces = new Map(wanted.map((i) => [i, [] as Tensor[]])), sums = new Map<number, Tensor>()
   let before: Tensor = dy
   for (const span of spans) {
-    // What a chunk is computed from is there once the chunk before is done with.
-    const chunk = chunkOf(src, span).map((t) => (isFloat(t.dtype) ? after(t, before) : t))
+    // Its rows are there once the chunk before is done with; a matrix would be copied for that.
+    const chunk = chunkOf(src, span).map((t, i) => (cut[i] && isFloat(t.dtype) ? after(t, before) : t))
     const value = lossOf(chunk, span[1])
     const found = grad(value, wanted.map((i) => chunk[i]!), mul(ones([], value.dtype), castTo(dy, value.dtype)))
     let done: Tensor | undefined

@@ -55,8 +55,9 @@ export function topP(p: number): Restriction {
       const logits = rowsOf(stopGradient(teacherLogits("topP", view))), own = rowsOf(studentLogits("topP", view))
       const { values, indices } = sort(softmax(logits), { descending: true })
       // A class is in if those before it do not hold the share yet.
-      const inside = lt(add(cumsum(values, -1), neg(values)), p)
-      const least = amin(where(inside, gather(logits, -1, indices), Infinity), { axis: -1 })
+      const before = add(cumsum(values, -1), neg(values))
+      // Rounding may let all but the least probable hold a share of 1.
+      const least = amin(where(lt(before, p === 1 ? Infinity : p), gather(logits, -1, indices), Infinity), { axis: -1 })
       const kept = ge(logits, unsqueeze(least, -1))
       const soften = (x: Tensor): Tensor => logSoftmax(div(where(kept, x, nothing), temperature))
       return { teacher: soften(logits), student: soften(own) }
