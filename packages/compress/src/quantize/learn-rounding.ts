@@ -95,7 +95,7 @@ function lay(w: Float64Array, [rows, columns]: MatrixShape, size: number, gridOf
       scales[r * groups + g] = grid.scale
       zeros[r * groups + g] = grid.zero
       for (let c = g * size; c < Math.min(columns, (g + 1) * size); c++) {
-        const i = r * columns + c, q = codeOn(grid, top, w[i]! + offset(r, c) * grid.scale)
+        const i = r * columns + c, q = codeOn(grid.scale, grid.zero, top, w[i]! + offset(r, c) * grid.scale)
         codes[i] = q
         values[i] = (q - grid.zero) * grid.scale
       }
