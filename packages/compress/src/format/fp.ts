@@ -1,4 +1,5 @@
 import { expr, fail, type Format } from "@thimble/core"
+import type { CodedFormat } from "@thimble/formats"
 import { quantizer, type QuantizedFormat } from "../quantizer.ts"
 import type { LawName } from "../laws/names.ts"
 import { grouping, largest, newScales, precision, type Group, type ScaleType } from "./groups.ts"
@@ -23,7 +24,13 @@ export function fp(kind: SmallFloat, { group = "row", scales = "f32" }: FpOption
   const scaled = group !== "none", groups = grouping("fp", group === "none" ? "row" : group)
   const { most } = smallFloats[kind], bits = bitsOf(kind), packed = packing(bits), { tables, unit: counts, look } = spelled(kind)
   const { unit, tiny, least, most: widest } = precision[scales], scaleBytes = scales === "f32" ? 4 : 2
+  const block = [group === "tensor" ? Infinity : 1, groups.size] as const
+  const coded: Pick<CodedFormat, "outline" | "codes"> = {
+    outline: (shape) => ({ kind: "float", shape, block, scales }),
+    codes: ({ codes, scales: found }, shape) => ({ kind: "float", shape, block, codes: codes!.data as Uint8Array, scales: found! }),
+  }
   const format: Format = {
+    ...(kind === "e4m3" && scaled ? coded : {}),
     name: `fp ${kind}${scaled ? `${groups.suffix}${scales === "f32" ? "" : ` ${scales}`}` : " cast"}`,
     bits: bits + (scaled ? groups.bits(8 * scaleBytes) : 0),
     group: scaled ? groups.size : 1,
