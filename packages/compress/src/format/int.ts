@@ -40,10 +40,18 @@ export function int(bits: Bits, { group = "row", scales = "f16", range = "symmet
 
 type Scaled = [bits: Bits, groups: ReturnType<typeof grouping>, scales: NonNullable<GroupOptions["scales"]>, name: string, ends?: Ends]
 
-/** Σ importance · (x − x̂)² over a run of values. */
-function squaredError(values: Float32Array, importance: Float32Array | undefined, columns: number, from: number, to: number, rounded: (v: number) => number): number {
+/** A run of a matrix, and how much its columns matter. */
+interface Run { readonly values: Float32Array; readonly importance: Float32Array | undefined; readonly columns: number; readonly from: number; readonly to: number }
+/** Adding and taking away what leaves no room for fractions rounds to nearest, halves to even. */
+const whole = 1.5 * 2 ** 52
+/** Σ importance · (x − x̂)² over a run, with codes from `least` to `most`; it ends where that is more than `limit`. */
+function squaredError({ values, importance, columns, from, to }: Run, { scale, zero, least, most, limit }: Readonly<Record<"scale" | "zero" | "least" | "most" | "limit", number>>): number {
   let sum = 0
-  for (let i = from; i < to; i++) sum += (values[i]! - rounded(values[i]!)) ** 2 * (importance === undefined ? 1 : importance[i % columns]!)
+  for (let i = from; i < to && sum <= limit; i++) {
+    const v = values[i]!, t = scale === 0 ? 0 : v / scale + whole - whole, q = t < least - zero ? least - zero : t > most - zero ? most - zero : t
+    const e = v - Math.fround(q * scale)
+    sum += importance === undefined ? e * e : e * e * importance[i % columns]!
+  }
   return sum
 }
 function checkImportance(importance: Float32Array | undefined, columns: number): void {
@@ -75,10 +83,7 @@ function symmetric(...[bits, groups, scales, name, ends]: Scaled): QuantizedForm
         if (ends && scale > 0)
           scale = found.put(g, ends.find({
             values: values.subarray(from, to), low: -amax, high: amax, symmetric: true, levels: top + 1,
-            error(_, high) {
-              const tried = storedAs(scales, high / top)
-              return squaredError(values, importance, columns, from, to, (v) => Math.fround(codeOf(v, tried) * tried))
-            },
+            error: (_, high, limit) => squaredError({ values, importance, columns, from, to }, { scale: storedAs(scales, high / top), zero: 0, least: -top, most: top, limit }),
           })[1] / top, top)
         for (let i = from; i < to; i++) codes[i] = codeOf(values[i]!, scale) + (bits === 8 ? 0 : offset)
       })
@@ -125,9 +130,9 @@ function asymmetric(...[bits, groups, scales, name, ends]: Scaled): QuantizedFor
         if (ends && scale > 0) {
           [lo, hi] = ends.find({
             values: values.subarray(from, to), low: lo, high: hi, symmetric: false, levels: Math.max(2, Math.round(((top + 1) * Math.max(hi, -lo)) / (hi - lo))),
-            error(low, high) {
-              const tried = storedAs(scales, (high - low) / top), at = zeroOf(low, tried)
-              return squaredError(values, importance, columns, from, to, (v) => Math.fround((codeOf(v, tried, at) - at) * tried))
+            error(low, high, limit) {
+              const tried = storedAs(scales, (high - low) / top)
+              return squaredError({ values, importance, columns, from, to }, { scale: tried, zero: zeroOf(low, tried), least: 0, most: top, limit })
             },
           })
           scale = found.put(g, (hi - lo) / top, top)
