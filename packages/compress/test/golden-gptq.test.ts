@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest"
 import type { TypedArray } from "@thimble/core"
 import { openGolden } from "../../conformance/src/golden.ts"
-import { gptq, hessian } from "../src/index.ts"
+import { hessian, solveGptq as gptq } from "../src/index.ts"
 
 interface Case {
   readonly name: string; readonly layer: "A" | "B"; readonly bits: 4; readonly sym: boolean; readonly g: number; readonly act: boolean; readonly static: boolean

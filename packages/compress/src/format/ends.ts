@@ -18,6 +18,7 @@ export interface Spread {
 
 /** A way to choose ends. What lies beyond them becomes the last code. */
 export interface Ends {
+  /** Its kind, and what is not as usual: {@link endsNamed} makes it again. */
   readonly name: string
   /** The least share of the whole that it leaves. */
   readonly least: number
@@ -59,7 +60,7 @@ export function percentile(p: number, { least = 2 ** -10 }: LeastOption = {}): E
   if (!(p > 50 && p <= 100)) fail("value", "percentile", `p must be above 50 and up to 100, got ${p}`)
   checkLeast("percentile", least)
   return {
-    name: `percentile ${p}`, least,
+    name: `percentile ${p}${least === 2 ** -10 ? "" : ` ${least}`}`, least,
     find({ values, counts, low, high, symmetric }) {
       if (p === 100) return [low, high]
       const cut = (of: (v: number) => number, whole: number): number => Math.min(whole, Math.max(ranked(values, counts, p, of), whole * least))
@@ -91,7 +92,7 @@ export function mse({ points = 80, least = 0.2 }: MseOptions = {}): Ends {
   checkCount("mse", "points", points, 2)
   checkLeast("mse", least)
   return {
-    name: "mse", least, leastSquares: true,
+    name: `mse${points === 80 && least === 0.2 ? "" : ` ${points} ${least}`}`, least, leastSquares: true,
     find({ low, high, error }) {
       let share = 1, lowest = error(low, high, Infinity)
       for (let i = 1; i < points && lowest > 0; i++) {
@@ -116,7 +117,7 @@ export function entropy({ bins = 2048, points = 128, least = 2 ** -10 }: Entropy
   checkCount("entropy", "points", points, 2)
   checkLeast("entropy", least)
   return {
-    name: "entropy", least,
+    name: `entropy${bins === 2048 && points === 128 && least === 2 ** -10 ? "" : ` ${bins} ${points} ${least}`}`, least,
     find({ values, counts, low, high, levels }) {
       const histogram = new Float64Array(bins), first = Math.max(levels, Math.ceil(bins * least))
       for (let i = 0; i < values.length; i++) {
@@ -134,6 +135,15 @@ export function entropy({ bins = 2048, points = 128, least = 2 ** -10 }: Entropy
       return [low * (length / bins), high * (length / bins)]
     },
   }
+}
+
+/** Ends by the name that they have: `mse`, `percentile 99.9`, `entropy 512 64 0.01`. */
+export function endsNamed(name: string): Ends | undefined {
+  const [kind, ...numbers] = name.split(" "), [a, b, c] = numbers.map(Number)
+  if (kind === "mse") return mse(a === undefined ? {} : { points: a, ...(b !== undefined && { least: b }) })
+  if (kind === "percentile" && a !== undefined) return percentile(a, b === undefined ? {} : { least: b })
+  if (kind === "entropy") return entropy(a === undefined ? {} : { bins: a, ...(b !== undefined && { points: b }), ...(c !== undefined && { least: c }) })
+  return undefined
 }
 
 /** As MXNet's smoothing has it. */

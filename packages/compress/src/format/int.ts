@@ -1,9 +1,10 @@
-import { expr, fail, roundHalfEven, type Format, type Part } from "@thimble/core"
-import type { Promises, QuantizedFormat } from "../quantizer.ts"
+import { expr, fail, roundHalfEven, type Part } from "@thimble/core"
+import type { MatrixShape, Parts, Promises, QuantizedFormat, SolvableFormat } from "../quantizer.ts"
 import { needsValues, quantizer } from "../quantizer.ts"
 import type { LawName } from "../laws/names.ts"
 import type { Ends } from "./ends.ts"
-import { grouping, largest, newScales, precision, storedAs, type GroupOptions } from "./groups.ts"
+import { grouping, largest, newScales, peakOf, precision, scalePart, storedAs, storedScale, type GroupOptions } from "./groups.ts"
+import type { Grid } from "../quantize/grid.ts"
 import { packing, type Bits } from "./packing.ts"
 
 export interface IntOptions extends GroupOptions {
@@ -40,19 +41,25 @@ export function int(bits: Bits, { group = "row", scales = "f16", range = "symmet
 
 type Scaled = [bits: Bits, groups: ReturnType<typeof grouping>, scales: NonNullable<GroupOptions["scales"]>, name: string, ends?: Ends]
 
-/** A run of a matrix, and how much its columns matter. */
-interface Run { readonly values: Float32Array; readonly importance: Float32Array | undefined; readonly columns: number; readonly from: number; readonly to: number }
+/** Values of a group, and how much each of them matters. */
+interface Run { readonly values: Float32Array | Float64Array; readonly importance?: Float32Array | undefined }
+
 /** Adding and taking away what leaves no room for fractions rounds to nearest, halves to even. */
-const whole = 1.5 * 2 ** 52
-/** Σ importance · (x − x̂)² over a run, with codes from `least` to `most`; it ends where that is more than `limit`. */
-function squaredError({ values, importance, columns, from, to }: Run, { scale, zero, least, most, limit }: Readonly<Record<"scale" | "zero" | "least" | "most" | "limit", number>>): number {
+const noFractions = 1.5 * 2 ** 52
+/** Σ importance · (x − x̂)² over a run of values, with codes from `least` to `most`; it ends where that is more than `limit`. */
+function squaredError({ values, importance }: Run, { scale, zero, least, most, limit }: Readonly<Record<"scale" | "zero" | "least" | "most" | "limit", number>>): number {
   let sum = 0
-  for (let i = from; i < to && sum <= limit; i++) {
-    const v = values[i]!, t = scale === 0 ? 0 : v / scale + whole - whole, q = t < least - zero ? least - zero : t > most - zero ? most - zero : t
+  for (let i = 0; i < values.length && sum <= limit; i++) {
+    const v = values[i]!, t = scale === 0 ? 0 : v / scale + noFractions - noFractions, q = t < least - zero ? least - zero : t > most - zero ? most - zero : t
     const e = v - Math.fround(q * scale)
-    sum += importance === undefined ? e * e : e * e * importance[i % columns]!
+    sum += importance === undefined ? e * e : e * e * importance[i]!
   }
   return sum
+}
+/** A run of a matrix. Runs that end within a row begin in it; those of whole matrices repeat the columns. */
+function runOf(values: Float32Array, importance: Float32Array | undefined, columns: number, from: number, to: number): Run {
+  const own = importance === undefined ? undefined : to - from <= columns ? importance.subarray(from % columns, (from % columns) + to - from) : Float32Array.from({ length: to - from }, (_, i) => importance[(from + i) % columns]!)
+  return { values: values.subarray(from, to), importance: own }
 }
 function checkImportance(importance: Float32Array | undefined, columns: number): void {
   if (importance && importance.length !== columns) fail("shape", "int", `${importance.length} importances for ${columns} columns`)
@@ -69,27 +76,38 @@ const breaks = (tensor: boolean): Promises["counterexamples"] => ({ ...(tensor &
 function symmetric(...[bits, groups, scales, name, ends]: Scaled): QuantizedFormat {
   const top = 2 ** (bits - 1) - 1, offset = 2 ** (bits - 1), packed = packing(bits), tensor = groups.suffix.startsWith("t")
   const { unit, tiny, least, most } = precision[scales]
-  const format: Format = {
+  const codeOf = (v: number, scale: number): number => (scale === 0 ? 0 : Math.max(-top, Math.min(top, roundHalfEven(v / scale))))
+  /** The step of a group, as `store` stores it. What no scale holds is refused, whatever a search would make of it. */
+  const stepOf = (run: Run, store: (scale: number) => number): number => {
+    const amax = peakOf(run.values), whole = store(amax / top)
+    if (ends === undefined || whole === 0) return whole
+    return store(ends.find({
+      values: run.values, low: -amax, high: amax, symmetric: true, levels: top + 1,
+      error: (_, high, limit) => squaredError(run, { scale: storedAs(scales, high / top), zero: 0, least: -top, most: top, limit }),
+    })[1] / top)
+  }
+  const pack = (codes: Uint8Array, shape: MatrixShape): Parts =>
+    bits === 8 ? { codes: { data: Int8Array.from(codes, (q) => q - offset), shape, dtype: "i8" } } : packed.pack(codes, shape)
+  const format: SolvableFormat = {
     name, bits: bits + groups.bits(scales === "f32" ? 32 : 16), group: groups.size,
     encode(values, shape, { importance } = {}) {
-      const [rows, columns] = shape, found = newScales("int", scales, groups.shape(shape))
-      const codes = bits === 8 ? new Int8Array(rows * columns) : new Uint8Array(rows * columns)
-      const codeOf = (v: number, scale: number): number => (scale === 0 ? 0 : Math.max(-top, Math.min(top, roundHalfEven(v / scale))))
+      const [rows, columns] = shape, found = newScales("int", scales, groups.shape(shape)), codes = new Uint8Array(rows * columns)
       checkImportance(importance, columns)
       groups.each(shape, (g, from, to) => {
-        const amax = largest("int", values, columns, from, to)
-        // What no scale holds is refused, whatever a search would make of it.
-        let scale = found.put(g, amax / top, top)
-        if (ends && scale > 0)
-          scale = found.put(g, ends.find({
-            values: values.subarray(from, to), low: -amax, high: amax, symmetric: true, levels: top + 1,
-            error: (_, high, limit) => squaredError({ values, importance, columns, from, to }, { scale: storedAs(scales, high / top), zero: 0, least: -top, most: top, limit }),
-          })[1] / top, top)
-        for (let i = from; i < to; i++) codes[i] = codeOf(values[i]!, scale) + (bits === 8 ? 0 : offset)
+        largest("int", values, columns, from, to)
+        const scale = stepOf(runOf(values, importance, columns, from, to), (s) => found.put(g, s, top))
+        for (let i = from; i < to; i++) codes[i] = codeOf(values[i]!, scale) + offset
       })
-      const parts: Record<string, Part> = bits === 8 ? { codes: { data: codes, shape, dtype: "i8" } } : packed.pack(codes as Uint8Array, shape)
-      return { ...parts, scales: found.part }
+      return { ...pack(codes, shape), scales: found.part }
     },
+    ...(!tensor && {
+      grids: {
+        fit: (values) => ({ scale: stepOf({ values }, (s) => storedScale("int", scales, s, top)), zero: offset }),
+        code: (v, scale, zero) => codeOf(v, scale) + zero,
+        value: (code, scale, zero) => Math.fround((code - zero) * scale),
+        pack: (codes, steps, _zeros, shape) => ({ ...pack(codes, shape), scales: scalePart("int", scales, steps, groups.shape(shape)) }),
+      },
+    }),
     code: bits === 8 ? (part, row, column) => part("codes", row, column) : packed.code,
     ...(bits === 8 ? {} : { zero: () => expr.int(offset) }),
     scale: (part, row, column) => groups.at(part, "scales", row, column),
@@ -111,37 +129,46 @@ const beyond = (name: string, x: number | undefined, low: number, high: number):
 function asymmetric(...[bits, groups, scales, name, ends]: Scaled): QuantizedFormat {
   const top = 2 ** bits - 1, packed = packing(bits), tensor = groups.suffix.startsWith("t")
   const { unit, tiny, least, most } = precision[scales]
-  const format: Format = {
+  const codeOf = (v: number, scale: number, zero: number): number => (scale === 0 ? zero : Math.max(0, Math.min(top, roundHalfEven(v / scale) + zero)))
+  const zeroOf = (lo: number, scale: number): number => (scale === 0 ? 0 : Math.min(top, Math.max(0, roundHalfEven(-lo / scale))))
+  /** The grid of a group, its step as `store` stores it. */
+  const gridOf = (run: Run, store: (scale: number) => number): Grid => {
+    let [lo, hi] = endsOf(run.values), scale = store((hi - lo) / top)
+    if (ends !== undefined && scale > 0) {
+      [lo, hi] = ends.find({
+        values: run.values, low: lo, high: hi, symmetric: false, levels: Math.max(2, Math.round(((top + 1) * Math.max(hi, -lo)) / (hi - lo))),
+        error(low, high, limit) {
+          const tried = storedAs(scales, (high - low) / top)
+          return squaredError(run, { scale: tried, zero: zeroOf(low, tried), least: 0, most: top, limit })
+        },
+      })
+      scale = store((hi - lo) / top)
+    }
+    return { scale, zero: zeroOf(lo, scale) }
+  }
+  const zeroPart = (zeros: Uint8Array, shape: MatrixShape): Part => ({ data: zeros, shape: groups.shape(shape), dtype: "u8" })
+  const format: SolvableFormat = {
     name, bits: bits + groups.bits((scales === "f32" ? 32 : 16) + 8), group: groups.size,
     encode(values, shape, { importance } = {}) {
       const [rows, columns] = shape, found = newScales("int", scales, groups.shape(shape))
       const codes = new Uint8Array(rows * columns), zeros = new Uint8Array(groups.count(shape))
-      const zeroOf = (lo: number, scale: number): number => (scale === 0 ? 0 : Math.min(top, Math.max(0, roundHalfEven(-lo / scale))))
-      const codeOf = (v: number, scale: number, zero: number): number => (scale === 0 ? zero : Math.max(0, Math.min(top, roundHalfEven(v / scale) + zero)))
       checkImportance(importance, columns)
       groups.each(shape, (g, from, to) => {
         largest("int", values, columns, from, to)
-        let lo = 0, hi = 0
-        for (let i = from; i < to; i++) {
-          if (values[i]! < lo) lo = values[i]!
-          if (values[i]! > hi) hi = values[i]!
-        }
-        let scale = found.put(g, (hi - lo) / top, top)
-        if (ends && scale > 0) {
-          [lo, hi] = ends.find({
-            values: values.subarray(from, to), low: lo, high: hi, symmetric: false, levels: Math.max(2, Math.round(((top + 1) * Math.max(hi, -lo)) / (hi - lo))),
-            error(low, high, limit) {
-              const tried = storedAs(scales, (high - low) / top)
-              return squaredError({ values, importance, columns, from, to }, { scale: tried, zero: zeroOf(low, tried), least: 0, most: top, limit })
-            },
-          })
-          scale = found.put(g, (hi - lo) / top, top)
-        }
-        const zero = zeros[g] = zeroOf(lo, scale)
+        const { scale, zero } = gridOf(runOf(values, importance, columns, from, to), (s) => found.put(g, s, top))
+        zeros[g] = zero
         for (let i = from; i < to; i++) codes[i] = codeOf(values[i]!, scale, zero)
       })
-      return { ...packed.pack(codes, shape), scales: found.part, zeros: { data: zeros, shape: groups.shape(shape), dtype: "u8" } }
+      return { ...packed.pack(codes, shape), scales: found.part, zeros: zeroPart(zeros, shape) }
     },
+    ...(!tensor && {
+      grids: {
+        fit: (values) => gridOf({ values }, (s) => storedScale("int", scales, s, top)),
+        code: codeOf,
+        value: (code, scale, zero) => Math.fround((code - zero) * scale),
+        pack: (codes, steps, zeros, shape) => ({ ...packed.pack(codes, shape), scales: scalePart("int", scales, steps, groups.shape(shape)), zeros: zeroPart(zeros, shape) }),
+      },
+    }),
     code: packed.code,
     zero: (part, row, column) => expr.cast(groups.at(part, "zeros", row, column), "i32"),
     scale: (part, row, column) => groups.at(part, "scales", row, column),
@@ -157,4 +184,14 @@ function asymmetric(...[bits, groups, scales, name, ends]: Scaled): QuantizedFor
     storageBytes: (shape) => packed.bytes(shape) + groups.count(shape) * (scales === "f32" ? 5 : 3),
     bound: ({ scale, value, zero }, x) => scale * (0.5 + top * unit) + top * tiny + Math.abs(value) * 2 ** -23 + (ends ? beyond(name, x, -zero * scale, (top - zero) * scale) : 0),
   })
+}
+
+/** Least and largest of values and zero. */
+function endsOf(values: Float32Array | Float64Array): readonly [lo: number, hi: number] {
+  let lo = 0, hi = 0
+  for (const v of values) {
+    if (v < lo) lo = v
+    if (v > hi) hi = v
+  }
+  return [lo, hi]
 }
