@@ -1,5 +1,5 @@
 export { gptq as solveGptq, gptqOnDevice as solveGptqOnDevice, type GptqOptions, type GptqResult, type SolverOptions } from "./gptq.ts"
-export { solvedWeight, storedSolution } from "./solved.ts"
+export { solvedWeight, storedSolution, type Solution } from "./solved.ts"
 export type { Solved } from "./solver.ts"
 export { fitGrid, type Grid, type GridOptions, type Grids } from "./grid.ts"
 export { hessian, hessianOnDevice, type DeviceHessian, type Hessian } from "./hessian.ts"
