@@ -2,7 +2,7 @@ import fc from "fast-check"
 import { beforeAll, describe, expect, test } from "vitest"
 import { memory } from "@thimble/core"
 import { open } from "../../kernels/src/index.ts"
-import { fitGrid, solveGptq as gptq, hessian, learnRounding, type LearnRoundingOptions } from "../src/index.ts"
+import { fitGrid, hessian, int, learnRounding, mse, nf4, solvedWeight, solveGptq, type GridOptions, type LearningOptions } from "../src/index.ts"
 import { calibrations } from "../src/laws/index.ts"
 import { fill } from "../src/laws/values.ts"
 
@@ -24,12 +24,12 @@ function inputs(seed: number, tokens = 60): Float32Array {
 const options = fc.record({
   bits: fc.constantFrom(2, 3, 4), range: fc.constantFrom("symmetric", "asymmetric"), group: fc.constantFrom("row", 5, 8, 64), scales: fc.constantFrom("f64", "f16", "bf16"),
   ends: fc.constantFrom("whole", "search"), learn: fc.constantFrom("rounding", "both"), steps: fc.constantFrom(1, 6),
-}) as fc.Arbitrary<LearnRoundingOptions>
+}) as fc.Arbitrary<LearningOptions & GridOptions & { readonly group: number | "row" }>
 const total = (v: Float64Array): number => v.reduce((a, b) => a + b, 0)
 
 describe("laws of learned rounding", () => {
   test("no row loses more than rounded to nearest, whatever the inputs; losses are those of what is returned", () => fc.assert(fc.asyncProperty(fc.integer(), calibrations(fc, { columns }), options, async (seed, { values }, o) => {
-    const w = weights(seed), h = hessianOf(values), found = await learnRounding(w, shape, h, o), groups = found.scales.length / rows, size = o.group === "row" ? columns : Math.min(o.group as number, columns)
+    const w = weights(seed), h = hessianOf(values), found = await learnRounding(w, shape, h, o), groups = found.scales.length / rows, size = o.group === "row" ? columns : Math.min(o.group, columns)
     for (let r = 0; r < rows; r++) {
       expect(found.loss[r]).toBeLessThanOrEqual(found.plainLoss[r]!)
       let loss = 0
@@ -68,6 +68,16 @@ describe("laws of learned rounding", () => {
   })
 })
 
+test.each([int(3, { group: 8 }), int(4), int(2, { group: 5, range: "asymmetric", scales: "bf16" }), int(8, { group: 7, scales: "f32" }), int(4, { group: 10, ends: mse() })].map((f) => [f.name, f] as const))("%s: what was learned is stored as it is, and begins where the format rounds to", async (_, format) => {
+  const w = Float32Array.from(weights(3)), h = hessianOf(inputs(3)), found = await learnRounding(w, shape, h, { format, steps: 20 })
+  expect([...await solvedWeight(format, shape, found).dense().data()]).toEqual([...found.values])
+  const plain = format.decode(format.encode(w, shape), shape)
+  let loss = 0
+  for (let r = 0; r < rows; r++) for (let i = 0; i < columns; i++) for (let j = 0; j < columns; j++) loss += (w[r * columns + i]! - plain[r * columns + i]!) * h[i * columns + j]! * (w[r * columns + j]! - plain[r * columns + j]!)
+  expect(Math.abs(total(found.plainLoss) / loss - 1)).toBeLessThan(1e-9)
+  expect(total(found.loss)).toBeLessThan(0.9 * total(found.plainLoss))
+})
+
 // Over seeds: no law for any one of them, for signs of gradients go where they go.
 test("on inputs that resemble each other it loses far less than nearest, ends learned or not, and no more than half again of GPTQ", async () => {
   let plain = 0, rounding = 0, both = 0, solved = 0
@@ -77,7 +87,7 @@ test("on inputs that resemble each other it loses far less than nearest, ends le
     plain += total(a.plainLoss)
     rounding += total(a.loss)
     both += total(b.loss)
-    solved += total(gptq(w, shape, h, { bits: 3, group: 10 }).loss)
+    solved += total(solveGptq(w, shape, h, { bits: 3, group: 10 }).loss)
   }
   expect(rounding).toBeLessThan(0.5 * plain)
   expect(both).toBeLessThan(0.5 * plain)
@@ -100,8 +110,9 @@ test("progress, an end to it, and nothing that stays in memory", async () => {
 
 test("what cannot be learned from is refused, and nothing is learned of nothing", async () => {
   const w = weights(1), h = hessianOf(inputs(1))
-  await expect(learnRounding(w, shape, h.with(3, NaN), { bits: 3 })).rejects.toThrow("learnRounding: element of H 3 is NaN; calibrate with inputs that do not overflow")
+  await expect(learnRounding(w, shape, h.with(3, NaN), { bits: 3 })).rejects.toThrow("learnRounding: element of H at row 0, column 3 is NaN; calibrate with inputs that do not overflow")
   await expect(learnRounding(w, shape, h.subarray(1), { bits: 3 })).rejects.toThrow("learnRounding: H has 399 elements for 20 columns")
   await expect(learnRounding(w, shape, h, { bits: 3, steps: 0 })).rejects.toThrow("learnRounding: steps must be a whole number ≥ 1, got 0")
+  await expect(learnRounding(w, shape, h, { format: nf4() })).rejects.toThrow("learnRounding: nf4 has no evenly spaced codes in groups of a row; int does")
   expect((await learnRounding(new Float64Array(0), [0, columns], h, { bits: 3 })).codes).toHaveLength(0)
 })

@@ -12,8 +12,8 @@ export interface Spread {
   readonly symmetric: boolean
   /** Codes from zero to the farther end, both included. */
   readonly levels: number
-  /** Σ count · importance · (x − x̂)² with codes from one end to the other. */
-  error(low: number, high: number): number
+  /** Σ count · importance · (x − x̂)² with codes from one end to the other; anything larger than `limit`, if that is exceeded. */
+  error(low: number, high: number, limit: number): number
 }
 
 /** A way to choose ends. What lies beyond them becomes the last code. */
@@ -73,14 +73,14 @@ export function percentile(p: number, { least = 2 ** -10 }: LeastOption = {}): E
 
 /** The least value that p of a hundred do not exceed. */
 function ranked(values: ArrayLike<number>, counts: ArrayLike<number> | undefined, p: number, of: (v: number) => number): number {
-  const sizes = Float64Array.from(values, of), order = Int32Array.from(sizes, (_, i) => i).sort((a, b) => sizes[a]! - sizes[b]!)
-  const count = (i: number): number => counts?.[i] ?? 1
-  let total = 0
-  for (let i = 0; i < sizes.length; i++) total += count(i)
+  const sizes = Float64Array.from(values, of)
   // A share such as 99.9 of 1000 is a whole number but for rounding.
-  const rank = (total * p) / 100 - total * 2 ** -40
-  let below = 0
-  for (const i of order) if ((below += count(i)) >= rank) return sizes[i]!
+  const rankOf = (total: number): number => (total * p) / 100 - total * 2 ** -40
+  if (counts === undefined) return sizes.sort()[Math.ceil(rankOf(sizes.length)) - 1]!
+  const order = Int32Array.from(sizes, (_, i) => i).sort((a, b) => sizes[a]! - sizes[b]!)
+  let total = 0, below = 0
+  for (let i = 0; i < sizes.length; i++) total += counts[i]!
+  for (const i of order) if ((below += counts[i]!) >= rankOf(total)) return sizes[i]!
   return 0
 }
 
@@ -94,9 +94,9 @@ export function mse({ points = 80, least = 0.2 }: MseOptions = {}): Ends {
   return {
     name: `mse${points === 80 && least === 0.2 ? "" : ` ${points} ${least}`}`, least, leastSquares: true,
     find({ low, high, error }) {
-      let share = 1, lowest = error(low, high)
+      let share = 1, lowest = error(low, high, Infinity)
       for (let i = 1; i < points && lowest > 0; i++) {
-        const tried = 1 - ((1 - least) * i) / (points - 1), found = error(tried * low, tried * high)
+        const tried = 1 - ((1 - least) * i) / (points - 1), found = error(tried * low, tried * high, lowest)
         if (!better(found, lowest)) continue
         share = tried
         lowest = found
@@ -124,9 +124,10 @@ export function entropy({ bins = 2048, points = 128, least = 2 ** -10 }: Entropy
         const v = values[i]!
         if (v !== 0) histogram[Math.min(bins - 1, Math.floor((v / (v < 0 ? low : high)) * bins))]! += counts?.[i] ?? 1
       }
-      let length = bins, lowest = first < bins ? divergence(histogram, bins, levels) : 0
+      const filled = Int32Array.from(histogram, (_, i) => i).filter((i) => histogram[i]! > 0)
+      let length = bins, lowest = first < bins ? divergence(histogram, filled, bins, levels) : 0
       for (let i = 1; i < points && lowest > 0; i++) {
-        const tried = Math.round(bins - ((bins - first) * i) / (points - 1)), found = divergence(histogram, tried, levels)
+        const tried = Math.round(bins - ((bins - first) * i) / (points - 1)), found = divergence(histogram, filled, tried, levels)
         if (!better(found, lowest)) continue
         length = tried
         lowest = found
@@ -148,28 +149,21 @@ export function endsNamed(name: string): Ends | undefined {
 /** As MXNet's smoothing has it. */
 const trace = 1e-4
 
-/** KL(P ‖ Q) of the first bins with the others in the last of them, and of these bins in so many steps. */
-function divergence(histogram: Float64Array, length: number, levels: number): number {
-  let beyond = 0, within = 0
-  for (let i = length; i < histogram.length; i++) beyond += histogram[i]!
-  for (let i = 0; i < length; i++) within += histogram[i]!
-  const all = within + beyond
-  let sum = 0
-  for (let level = 0, begin = 0; level < levels; level++) {
-    const end = Math.floor(((level + 1) * length) / levels)
-    let mass = 0, held = 0
-    for (let i = begin; i < end; i++) {
-      mass += histogram[i]!
-      held += Number(histogram[i]! > 0)
-    }
-    for (let i = begin; i < end; i++) {
-      const p = histogram[i]! + (i === length - 1 ? beyond : 0)
-      if (p === 0) continue
-      if (within === 0) return Infinity
-      // An empty last bin has no step for what lies beyond: a trace of one instead, so that a few far values can be given up.
-      sum += (p / all) * Math.log(((p * within) / all) / (histogram[i] === 0 ? trace : mass / held))
-    }
-    begin = end
+/** KL(P ‖ Q) of the first bins with the others in the last of them, and of these bins in so many steps. `filled` are those with something in them. */
+function divergence(histogram: Float64Array, filled: Int32Array, length: number, levels: number): number {
+  let within = 0, all = 0, sum = 0, at = 0
+  for (const i of filled) {
+    all += histogram[i]!
+    if (i < length) within += histogram[i]!
   }
-  return sum
+  if (within === 0) return all === 0 ? 0 : Infinity
+  const beyond = all - within, loss = (p: number, q: number): number => (p / all) * Math.log((p * within) / (all * q))
+  for (let level = 0; at < filled.length && filled[at]! < length; level++) {
+    const end = Math.floor(((level + 1) * length) / levels), begin = at
+    let mass = 0
+    for (; at < filled.length && filled[at]! < end; at++) mass += histogram[filled[at]!]!
+    for (let i = begin; i < at; i++) sum += loss(histogram[filled[i]!]! + (filled[i] === length - 1 ? beyond : 0), mass / (at - begin))
+  }
+  // An empty last bin has no step for what lies beyond: a trace of one instead, so that a few far values can be given up.
+  return sum + (beyond > 0 && histogram[length - 1] === 0 ? loss(beyond, trace) : 0)
 }

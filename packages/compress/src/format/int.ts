@@ -47,10 +47,16 @@ type Scaled = [bits: Bits, groups: ReturnType<typeof grouping>, scales: NonNulla
 /** Values of a group, and how much each of them matters. */
 interface Run { readonly values: Float32Array | Float64Array; readonly importance?: Float32Array | undefined }
 
-/** Σ importance · (x − x̂)² over a run of values. */
-function squaredError({ values, importance }: Run, rounded: (v: number) => number): number {
+/** Adding and taking away what leaves no room for fractions rounds to nearest, halves to even. */
+const noFractions = 1.5 * 2 ** 52
+/** Σ importance · (x − x̂)² over a run of values, with codes from `least` to `most`; it ends where that is more than `limit`. */
+function squaredError({ values, importance }: Run, { scale, zero, least, most, limit }: Readonly<Record<"scale" | "zero" | "least" | "most" | "limit", number>>): number {
   let sum = 0
-  for (let i = 0; i < values.length; i++) sum += (values[i]! - rounded(values[i]!)) ** 2 * (importance?.[i] ?? 1)
+  for (let i = 0; i < values.length && sum <= limit; i++) {
+    const v = values[i]!, t = scale === 0 ? 0 : v / scale + noFractions - noFractions, q = t < least - zero ? least - zero : t > most - zero ? most - zero : t
+    const e = v - Math.fround(q * scale)
+    sum += importance === undefined ? e * e : e * e * importance[i]!
+  }
   return sum
 }
 /** A run of a matrix. Runs that end within a row begin in it; those of whole matrices repeat the columns. */
@@ -83,10 +89,7 @@ function symmetric(...[bits, groups, scales, name, ends]: Scaled): QuantizedForm
     if (ends === undefined || whole === 0) return whole
     return store(ends.find({
       values: run.values, low: -amax, high: amax, symmetric: true, levels: top + 1,
-      error(_, high) {
-        const tried = storedAs(scales, high / top)
-        return squaredError(run, (v) => Math.fround(codeOf(v, tried) * tried))
-      },
+      error: (_, high, limit) => squaredError(run, { scale: storedAs(scales, high / top), zero: 0, least: -top, most: top, limit }),
     })[1] / top)
   }
   const pack = (codes: Uint8Array, shape: MatrixShape): Parts =>
@@ -109,6 +112,7 @@ function symmetric(...[bits, groups, scales, name, ends]: Scaled): QuantizedForm
         fit: (values) => ({ scale: stepOf({ values }, (s) => storedScale("int", scales, s, top)), zero: offset }),
         code: (v, scale, zero) => codeOf(v, scale) + zero,
         value: (code, scale, zero) => Math.fround((code - zero) * scale),
+        step: (scale) => storedScale("int", scales, scale, top),
         pack: (codes, steps, _zeros, shape) => store(codes, steps, shape),
       },
     }),
@@ -142,9 +146,9 @@ function asymmetric(...[bits, groups, scales, name, ends]: Scaled): QuantizedFor
     if (ends !== undefined && scale > 0) {
       [lo, hi] = ends.find({
         values: run.values, low: lo, high: hi, symmetric: false, levels: Math.max(2, Math.round(((top + 1) * Math.max(hi, -lo)) / (hi - lo))),
-        error(low, high) {
-          const tried = storedAs(scales, (high - low) / top), at = zeroOf(low, tried)
-          return squaredError(run, (v) => Math.fround((codeOf(v, tried, at) - at) * tried))
+        error(low, high, limit) {
+          const tried = storedAs(scales, (high - low) / top)
+          return squaredError(run, { scale: tried, zero: zeroOf(low, tried), least: 0, most: top, limit })
         },
       })
       scale = store((hi - lo) / top)
@@ -172,6 +176,7 @@ function asymmetric(...[bits, groups, scales, name, ends]: Scaled): QuantizedFor
         fit: (values) => gridOf({ values }, (s) => storedScale("int", scales, s, top)),
         code: codeOf,
         value: (code, scale, zero) => Math.fround((code - zero) * scale),
+        step: (scale) => storedScale("int", scales, scale, top),
         pack: store,
       },
     }),

@@ -3,11 +3,14 @@ import type { MatrixShape, SolvableFormat } from "../quantizer.ts"
 import { weightOf, type Stored } from "../recipe/method.ts"
 import type { GptqResult } from "./gptq.ts"
 
+/** What has to be known to store a solution. */
+export type Solution = Pick<GptqResult, "codes" | "scales" | "zeros" | "groupOf" | "order">
+
 /**
  * What was solved for, as it is stored in the format that it was solved in. Groups of columns that are no neighbours (by
  * activity, grids not static) are stored as neighbours, under a permutation.
  */
-export function storedSolution(format: SolvableFormat, shape: MatrixShape, { codes, scales, zeros, groupOf, order }: GptqResult): Stored {
+export function storedSolution(format: SolvableFormat, shape: MatrixShape, { codes, scales, zeros, groupOf, order }: Solution): Stored {
   const { grids } = format, [rows, columns] = shape
   if (grids === undefined) return fail("value", "storedSolution", `${format.name} does not say how codes are packed`)
   const groups = format.group === Infinity ? 1 : Math.ceil(columns / format.group)
@@ -17,5 +20,5 @@ export function storedSolution(format: SolvableFormat, shape: MatrixShape, { cod
 }
 
 /** The weight of a solution: `dense()` is its `values`, exactly. */
-export const solvedWeight = (format: SolvableFormat, shape: MatrixShape, solution: GptqResult, options: QuantizedOptions = {}): Weight =>
+export const solvedWeight = (format: SolvableFormat, shape: MatrixShape, solution: Solution, options: QuantizedOptions = {}): Weight =>
   weightOf({ ...storedSolution(format, shape, solution), ...options }, shape)
