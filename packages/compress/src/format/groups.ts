@@ -89,9 +89,12 @@ export function newScales(op: string, dtype: ScaleType, shape: MatrixShape): Sca
   }
 }
 
+/** A number as a type of scale holds it. */
+export const roundedTo = (dtype: ScaleType, v: number): number => (dtype === "f32" ? Math.fround(v) : decode(dtype, encode(dtype, v)))
+
 /** A scale as it is stored; refuses one with which `reach` steps are no f32. */
 export function storedScale(op: string, dtype: ScaleType, scale: number, reach: number, who: () => string = () => "a group"): number {
-  const stored = decode(dtype, encode(dtype, scale))
+  const stored = roundedTo(dtype, scale)
   if (!Number.isFinite(Math.fround(stored * reach))) fail("value", op, `${who()} needs a scale of ${scale}, too large for ${dtype}`, dtype === "f16" ? "bf16 or f32 scales, or smaller weights" : "scale the weights down")
   return stored
 }

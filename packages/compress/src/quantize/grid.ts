@@ -1,5 +1,5 @@
-import { decode, encode, roundHalfEven } from "@thimble/core"
-import type { ScaleType } from "../format/groups.ts"
+import { roundHalfEven } from "@thimble/core"
+import { roundedTo, type ScaleType } from "../format/groups.ts"
 
 /** How the integers of a group are laid over its values. */
 export interface GridOptions {
@@ -64,7 +64,7 @@ export function fitGrid(values: Float64Array, { bits, range = "asymmetric", ends
     hi = 1
   }
   const grid = (p: number): Grid => {
-    const exact = (p * hi - p * lo) / top, stored = scales === "f64" ? exact : decode(scales, encode(scales, exact))
+    const exact = (p * hi - p * lo) / top, stored = scales === "f64" ? exact : roundedTo(scales, exact)
     // What rounds to nothing is stored as it is: its group becomes zero.
     const scale = stored === 0 ? exact : stored
     return { scale, zero: range === "symmetric" ? (top + 1) / 2 : Math.min(top, Math.max(0, roundHalfEven((-p * lo) / scale))) }

@@ -42,7 +42,7 @@ export function onDevice(op: string, h: Tensor, rows: number, n: number): Arithm
     if (ok[0] === 0) refuseNonFinite(op, "element of H", (await h.data()) as Float32Array, n)
     finite.dispose()
     own.dispose()
-    return Float64Array.from(values as Float32Array)
+    return new Float64Array(values as Float32Array)
   }
   return {
     diagonal: () => (known ??= diagonal()),
@@ -95,14 +95,14 @@ async function factorSlabs(h: Tensor[], damped: Float64Array, sizes: Sizes): Pro
         if (b < last) for (let k = Math.floor((start + width) / slab); k < count; k++) s = await trail(s, v[r]!, v[q]!, place(row), place(k * slab))
         parts[r] = s
       }
-      const own = parts[q]!.slice([row, row + width]), factored = factorBlock(Float64Array.from((await own.data()) as Float32Array), width, damped.subarray(start))
-      own.dispose()
+      const own = parts[q]!.slice([row, row + width]), factored = factorBlock(new Float64Array((await own.data()) as Float32Array), width, damped.subarray(start))
+      if (own !== parts[q]) own.dispose()
       if (typeof factored === "number") {
         for (const s of parts) s.dispose()
         return { pivot: start + factored }
       }
       inverses[b] = factored
-      u[b] = tensor(Float32Array.from(factored), { shape: [width, width], device })
+      u[b] = tensor(new Float32Array(factored), { shape: [width, width], device })
       for (let r = 0; r <= q; r++) v[r] = await above(v[r]!, parts[r]!, u[b]!, place(start - r * slab), place(start))
     }
     done = true
@@ -147,7 +147,7 @@ function factorOf(v: readonly Tensor[], u: readonly Tensor[], inverses: readonly
     async record(start, values) {
       const r = Math.floor(start / slab)
       errors[r] ??= tensor(new Float32Array(rows * slab), { shape: [rows, slab], device })
-      errors[r] = await note(errors[r]!, tensor(Float32Array.from(values), { shape: [rows, width], device }), place(start - r * slab))
+      errors[r] = await note(errors[r]!, tensor(new Float32Array(values), { shape: [rows, width], device }), place(start - r * slab))
     },
     dispose() {
       release()
