@@ -203,7 +203,7 @@ test("tensors are read and written one at a time and in pieces, so that none has
   const bytes = await encoded({ large }), asked: number[] = [], close = (): Promise<void> => Promise.resolve()
   await using file = await openSafetensors({
     name: "large", bytes: bytes.length, close, [Symbol.asyncDispose]: close,
-    read(begin, end, into = new Uint8Array(end - begin)) {
+    read(begin: number, end: number, into = new Uint8Array(end - begin)) {
       asked.push(end - begin)
       into.set(bytes.subarray(begin, end))
       return Promise.resolve(into.subarray(0, end - begin))
