@@ -21,7 +21,7 @@ export const precision: Readonly<Record<ScaleType, { readonly unit: number; read
 }
 
 /** A scale as it is stored. */
-export const storedAs = (type: ScaleType, scale: number): number => decode(type, encode(type, scale))
+export const storedAs = (type: ScaleType, scale: number): number => (type === "f32" ? Math.fround(scale) : decode(type, encode(type, scale)))
 
 /** How groups lie in a matrix. */
 export interface Grouping {
@@ -94,7 +94,7 @@ export function newScales(op: string, dtype: ScaleType, shape: MatrixShape): Sca
 
 /** A scale as it is stored; refuses one with which `reach` steps are no f32. */
 export function storedScale(op: string, dtype: ScaleType, scale: number, reach: number, who: () => string = () => "a group"): number {
-  const stored = decode(dtype, encode(dtype, scale))
+  const stored = storedAs(dtype, scale)
   if (!Number.isFinite(Math.fround(stored * reach))) fail("value", op, `${who()} needs a scale of ${scale}, too large for ${dtype}`, dtype === "f16" ? "bf16 or f32 scales, or smaller weights" : "scale the weights down")
   return stored
 }
@@ -107,8 +107,8 @@ export function peakOf(values: Float32Array | Float64Array): number {
 }
 
 /** Scales of solved groups as a part. */
-export function scalePart(op: string, dtype: ScaleType, scales: Float64Array, shape: MatrixShape): Part {
+export function scalePart(op: string, dtype: ScaleType, scales: ArrayLike<number>, shape: MatrixShape): Part {
   const found = newScales(op, dtype, shape)
-  scales.forEach((s, g) => found.put(g, s, 1))
+  for (let g = 0; g < scales.length; g++) found.put(g, scales[g]!, 1)
   return found.part
 }

@@ -4,6 +4,7 @@ import { needsValues, quantizer } from "../quantizer.ts"
 import type { LawName } from "../laws/names.ts"
 import type { Ends } from "./ends.ts"
 import { grouping, largest, newScales, peakOf, precision, scalePart, storedAs, storedScale, type GroupOptions } from "./groups.ts"
+import type { IntegerFormat, Integers } from "./integers.ts"
 import type { Grid } from "../quantize/grid.ts"
 import { packing, type Bits } from "./packing.ts"
 
@@ -27,6 +28,8 @@ export interface IntOptions extends GroupOptions {
  * of four bits two share a byte as in ggml's blocks of 32 (byte j holds elements j and j + 16), of other numbers the
  * planes of 4, 2 and 1 bits lie apart.
  */
+export function int(bits: Bits, options?: IntOptions & { readonly ends?: "whole" }): IntegerFormat
+export function int(bits: Bits, options: IntOptions): QuantizedFormat
 export function int(bits: Bits, { group = "row", scales = "f16", range = "symmetric", ends = "whole" }: IntOptions = {}): QuantizedFormat {
   if (!Number.isInteger(bits) || bits < 1 || bits > 8) fail("value", "int", `bits must be a whole number from 1 to 8, got ${bits}`)
   if (range !== "symmetric" && range !== "asymmetric") fail("value", "int", `range must be symmetric or asymmetric, got ${String(range)}`)
@@ -73,6 +76,9 @@ const laws: readonly LawName[] = [
 /** One scale for all: a change of one row reaches the others. */
 const breaks = (tensor: boolean): Promises["counterexamples"] => ({ ...(tensor && { groups: { values: [0, 0.31], columns: 1 } }), translation: { values: [0] } })
 
+/** A format that tells how its integers lie. */
+const withIntegers = (format: ReturnType<typeof quantizer>, integers: Integers): IntegerFormat => ({ ...format, integers })
+
 function symmetric(...[bits, groups, scales, name, ends]: Scaled): QuantizedFormat {
   const top = 2 ** (bits - 1) - 1, offset = 2 ** (bits - 1), packed = packing(bits), tensor = groups.suffix.startsWith("t")
   const { unit, tiny, least, most } = precision[scales]
@@ -88,6 +94,7 @@ function symmetric(...[bits, groups, scales, name, ends]: Scaled): QuantizedForm
   }
   const pack = (codes: Uint8Array, shape: MatrixShape): Parts =>
     bits === 8 ? { codes: { data: Int8Array.from(codes, (q) => q - offset), shape, dtype: "i8" } } : packed.pack(codes, shape)
+  const store = (codes: Uint8Array, steps: ArrayLike<number>, shape: MatrixShape): Parts => ({ ...pack(codes, shape), scales: scalePart("int", scales, steps, groups.shape(shape)) })
   const format: SolvableFormat = {
     name, bits: bits + groups.bits(scales === "f32" ? 32 : 16), group: groups.size,
     encode(values, shape, { importance } = {}) {
@@ -106,14 +113,14 @@ function symmetric(...[bits, groups, scales, name, ends]: Scaled): QuantizedForm
         code: (v, scale, zero) => codeOf(v, scale) + zero,
         value: (code, scale, zero) => Math.fround((code - zero) * scale),
         step: (scale) => storedScale("int", scales, scale, top),
-        pack: (codes, steps, _zeros, shape) => ({ ...pack(codes, shape), scales: scalePart("int", scales, steps, groups.shape(shape)) }),
+        pack: (codes, steps, _zeros, shape) => store(codes, steps, shape),
       },
     }),
     code: bits === 8 ? (part, row, column) => part("codes", row, column) : packed.code,
     ...(bits === 8 ? {} : { zero: () => expr.int(offset) }),
     scale: (part, row, column) => groups.at(part, "scales", row, column),
   }
-  return quantizer(format, {
+  const made = quantizer(format, {
     laws: [...laws, ...(ends && !ends.leastSquares ? [] : ["idempotent"] as const), ...(ends?.leastSquares ? ["noWorse"] as const : []), "sign", ...(tensor ? [] : ["groups"] as const), ...(scales === "f16" ? [] : ["saturates"] as const)],
     counterexamples: { ...breaks(tensor), ...(scales === "f16" && { saturates: { values: [] } }) },
     codes: Array.from({ length: 2 * top + 1 }, (_, i) => i - top + (bits === 8 ? 0 : offset)),
@@ -122,6 +129,7 @@ function symmetric(...[bits, groups, scales, name, ends]: Scaled): QuantizedForm
     // Half a step; and the largest element of a group clips where the scale is rounded down.
     bound: ({ scale, value }, x) => Math.abs(scale) * (0.5 + top * unit) + top * tiny + Math.abs(value) * 2 ** -23 + (ends ? beyond(name, x, -top * scale, top * scale) : 0),
   })
+  return ends !== undefined ? made : withIntegers(made, { low: -top, high: top, scales, zeros: false, groups, pack: (codes, steps, _zeros, shape) => store(Uint8Array.from(codes, (q) => q + offset), steps, shape) })
 }
 
 /** How far a value lies beyond the last codes. */
@@ -148,6 +156,7 @@ function asymmetric(...[bits, groups, scales, name, ends]: Scaled): QuantizedFor
     return { scale, zero: zeroOf(lo, scale) }
   }
   const zeroPart = (zeros: Uint8Array, shape: MatrixShape): Part => ({ data: zeros, shape: groups.shape(shape), dtype: "u8" })
+  const store = (codes: Uint8Array, steps: ArrayLike<number>, zeros: Uint8Array, shape: MatrixShape): Parts => ({ ...packed.pack(codes, shape), scales: scalePart("int", scales, steps, groups.shape(shape)), zeros: zeroPart(zeros, shape) })
   const format: SolvableFormat = {
     name, bits: bits + groups.bits((scales === "f32" ? 32 : 16) + 8), group: groups.size,
     encode(values, shape, { importance } = {}) {
@@ -168,14 +177,14 @@ function asymmetric(...[bits, groups, scales, name, ends]: Scaled): QuantizedFor
         code: codeOf,
         value: (code, scale, zero) => Math.fround((code - zero) * scale),
         step: (scale) => storedScale("int", scales, scale, top),
-        pack: (codes, steps, zeros, shape) => ({ ...packed.pack(codes, shape), scales: scalePart("int", scales, steps, groups.shape(shape)), zeros: zeroPart(zeros, shape) }),
+        pack: store,
       },
     }),
     code: packed.code,
     zero: (part, row, column) => expr.cast(groups.at(part, "zeros", row, column), "i32"),
     scale: (part, row, column) => groups.at(part, "scales", row, column),
   }
-  return quantizer(format, {
+  const made = quantizer(format, {
     laws: [...laws, ...(ends?.leastSquares ? ["noWorse"] as const : []), ...(tensor ? [] : ["groups"] as const)],
     counterexamples: {
       ...breaks(tensor), ...(scales === "f16" && { saturates: { values: [] } }),
@@ -186,6 +195,7 @@ function asymmetric(...[bits, groups, scales, name, ends]: Scaled): QuantizedFor
     storageBytes: (shape) => packed.bytes(shape) + groups.count(shape) * (scales === "f32" ? 5 : 3),
     bound: ({ scale, value, zero }, x) => scale * (0.5 + top * unit) + top * tiny + Math.abs(value) * 2 ** -23 + (ends ? beyond(name, x, -zero * scale, (top - zero) * scale) : 0),
   })
+  return ends !== undefined ? made : withIntegers(made, { low: 0, high: top, scales, zeros: true, groups, pack: (codes, steps, zeros, shape) => store(Uint8Array.from(codes), steps, zeros === undefined ? new Uint8Array(groups.count(shape)) : Uint8Array.from(zeros), shape) })
 }
 
 /** Least and largest of values and zero. */

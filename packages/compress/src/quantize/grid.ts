@@ -1,5 +1,5 @@
-import { decode, encode, roundHalfEven } from "@thimble/core"
-import type { ScaleType } from "../format/groups.ts"
+import { roundHalfEven } from "@thimble/core"
+import { storedAs, type ScaleType } from "../format/groups.ts"
 
 /** How the integers of a group are laid over its values. */
 export interface GridOptions {
@@ -45,10 +45,10 @@ export function integerGrids(options: GridOptions): Grids {
 }
 
 /** A scale as it is stored. What rounds to nothing is stored as it is: its group becomes zero. */
-const stored = (scales: GridOptions["scales"] = "f64", scale: number): number => (scales === "f64" ? scale : decode(scales, encode(scales, scale)) || scale)
+const stored = (scales: GridOptions["scales"] = "f64", scale: number): number => (scales === "f64" ? scale : storedAs(scales, scale) || scale)
 
 /** The code of a value on a grid: the nearest, halves to even. */
-function codeOn(scale: number, zero: number, top: number, v: number): number {
+export function codeOn(scale: number, zero: number, top: number, v: number): number {
   const q = roundHalfEven(v / scale) + zero
   return q < 0 ? 0 : q > top ? top : q
 }

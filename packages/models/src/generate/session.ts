@@ -1,5 +1,5 @@
-import { compile, tensor, type Tensor } from "@thimble/core"
-import { cacheLength, createCache, type LayerCache } from "../cache.ts"
+import { compile, tensor, tensorsOf, type Tensor } from "@thimble/core"
+import { cacheLength, createCache, type CacheType, type LayerCache } from "../cache.ts"
 import type { Model } from "../model.ts"
 import { pieces } from "./pieces.ts"
 
@@ -45,9 +45,9 @@ export interface Session extends Disposable {
 }
 
 /** A session for sequences whose first push is padded in front: `begin` says by how much each. */
-export function openSession(model: Generator, { batch, length, begin, signal }: { readonly batch: number; readonly length: number; readonly begin: readonly number[]; readonly signal?: AbortSignal }): Session {
+export function openSession(model: Generator, { batch, length, begin, dtype, signal }: { readonly batch: number; readonly length: number; readonly begin: readonly number[]; readonly dtype?: CacheType; readonly signal?: AbortSignal }): Session {
   const { first, next } = programsOf(model)
-  const cache = createCache(model, { batch, length, ...(begin.some((n) => n > 0) && { begin }) })
+  const cache = createCache(model, { batch, length, ...(dtype && { dtype }), ...(begin.some((n) => n > 0) && { begin }) })
   let layers = cache.layers, position = 0, read: Float32Array | undefined
   return {
     get position() { return position },
@@ -71,10 +71,7 @@ export function openSession(model: Generator, { batch, length, begin, signal }: 
     },
     [Symbol.dispose]() {
       cache.begin?.dispose()
-      for (const { keys, values } of layers) {
-        keys.dispose()
-        values.dispose()
-      }
+      for (const t of tensorsOf(layers)) t.dispose()
     },
   }
 }
