@@ -107,6 +107,15 @@ describe("the weight is the matrix", () => {
     }))
 })
 
+test("a scale in f32 need not be the 127th part of a number, and then no row of LLM.int8() has it", () => {
+  const scale = (v: number): IntegerCodes<8> => ({ ...codesOf(8, [1, 4], Infinity), bits: 8, scales: { data: Float32Array.of(v), shape: [1, 1], dtype: "f32" } })
+  const all = Array.from({ length: 256 }, (_, i) => 1.5 + i * 2 ** -23), kept = all.filter((s) => asRows(scale(s)) !== undefined)
+  expect(kept.length).toBeLessThan(256)
+  for (const s of kept) expect(Math.fround(asRows(scale(s))!.absmax[0]! / 127)).toBe(s)
+  // Those that an encoder divides out are.
+  for (const amax of all) expect(asRows(scale(Math.fround(amax / 127)))).toBeDefined()
+})
+
 const codesOf = (bits: Bits, shape: readonly [number, number], group: number): IntegerCodes<never> => {
   const groups = group === Infinity ? 1 : Math.ceil(shape[1] / group), scales: Part = { data: new Uint16Array(shape[0] * groups), shape: [shape[0], groups], dtype: "f16" }
   return { kind: "integer", bits: bits as never, shape, group, codes: new Uint8Array(shape[0] * shape[1]), scales }

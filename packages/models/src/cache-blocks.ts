@@ -1,7 +1,7 @@
 // Keys and values in int4 as KIVI has them (Liu et al., arXiv 2402.02750): keys lie in blocks of 32 tokens, each feature of a
 // block with a scale and a minimum of its own, for outliers of keys stay in their features; values are rounded token by token,
 // in groups of features. The tokens of the block that is being filled are kept as they are, and rounded anew with each one.
-import { add, amax, amin, arange, bitwiseAnd, castTo, clamp, div, eq, expand, ge, gt, logicalAnd, lt, mul, narrow, pad, remainder, reshape, rightShift, round, sub, take, truncDivide, unsqueeze, updateSlice, where, zeros, type Tensor } from "@thimble/core"
+import { add, amax, amin, apply, arange, castTo, clamp, div, eq, expand, expr, ge, gt, logicalAnd, lt, mul, narrow, pad, remainder, reshape, round, sub, take, truncDivide, unsqueeze, updateSlice, where, zeros, type Expr, type Op, type Tensor } from "@thimble/core"
 import { perFeature } from "./cache-tokens.ts"
 
 /** Tokens of a block. */
@@ -38,12 +38,36 @@ function packed(codes: Tensor): Tensor {
   const pairs = reshape(codes, [batch, heads, tokens / blockTokens, 2, half, size])
   return castTo(reshape(add(narrow(pairs, 3, 0, 1), mul(narrow(pairs, 3, 1, 1), 16)), [batch, heads, tokens / 2, size]), "u8")
 }
-/** Codes of each of `slots`, f32. */
-function unpacked(bytes: Tensor, slots: number): Tensor {
-  const slot = arange(slots), place = remainder(slot, blockTokens), block = truncDivide(slot, blockTokens)
-  const byte = castTo(take(bytes, add(mul(block, half), remainder(place, half)), 2), "i32")
-  const shift = mul(castTo(ge(place, half), "i32"), 4)
-  return castTo(bitwiseAnd(rightShift(byte, expand(reshape(shift, [slots, 1]), byte.shape)), 15), "f32")
+type Read = (source: number, coords: readonly Expr[]) => Expr
+/** Code of the token in a slot, which is the low half of its byte, or the high one. */
+function codeAt(read: Read, [b, h, slot, c]: readonly Expr[]): Expr {
+  const { add, and, cast, div, int, mul, rem, shr } = expr
+  const row = add(mul(div(slot!, int(blockTokens)), int(half)), rem(slot!, int(half)))
+  return cast(and(shr(cast(read(0, [b!, h!, row, c!]), "i32"), mul(rem(div(slot!, int(half)), int(2)), int(4))), int(15)), "f32")
+}
+/** [bytes, scales, minima] → what is stored of all slots, as an expression of whatever kernel reads it. So many neighbouring `tokens` and `features` share a scale. */
+const storedOp: Op<{ readonly tokens: number; readonly features: number }> = {
+  name: "storedInBlocks",
+  cheap: true,
+  meaning: {
+    at(read, [b, h, slot, c], _node, { tokens, features }) {
+      const { add, div, int, mul } = expr, at = [b!, h!, div(slot!, int(tokens)), div(c!, int(features))]
+      return add(mul(codeAt(read, [b!, h!, slot!, c!]), read(1, at)), read(2, at))
+    },
+  },
+  result: ([bytes]) => ({ shape: bytes!.shape.with(2, 2 * bytes!.shape[2]!), dtype: "f32" }),
+}
+/** [x, latest, start] → x with the latest tokens from slot `start` (0-d) on. */
+const latestOp: Op<undefined> = {
+  name: "latestTokens",
+  cheap: true,
+  meaning: {
+    at(read, [b, h, slot, c], node) {
+      const { and, ge, int, lt, max, min, select, sub } = expr, length = node.sources[1]!.shape[2]!, at = sub(slot!, read(2, []))
+      return select(and(ge(at, int(0)), lt(at, int(length))), read(1, [b!, h!, max(min(at, int(length - 1)), int(0)), c!]), read(0, [b!, h!, slot!, c!]))
+    },
+  },
+  result: ([x]) => ({ shape: x!.shape, dtype: "f32" }),
 }
 
 /** Keys of whole blocks rounded; only tokens that are `valid` [tokens] have a say in the ranges. */
@@ -61,15 +85,11 @@ export function roundValues(x: Tensor, groups: number): Pick<BlockLayer, "values
   const each = (t: Tensor): Tensor => perFeature(castTo(t, "f32"), size)
   return { values: packed(codesOf(x, each(scales), each(mins))), valueScales: scales, valueMins: mins }
 }
-/** What is stored of the keys of all slots, computed where it is read. */
-export function unroundKeys({ keys, keyScales, keyMins }: Pick<BlockLayer, "keys" | "keyScales" | "keyMins">): Tensor {
-  const slots = 2 * keys.shape[2]!, block = truncDivide(arange(slots), blockTokens), each = (t: Tensor): Tensor => castTo(take(t, block, 2), "f32")
-  return add(mul(unpacked(keys, slots), each(keyScales)), each(keyMins))
-}
-export function unroundValues({ values, valueScales, valueMins }: Pick<BlockLayer, "values" | "valueScales" | "valueMins">): Tensor {
-  const size = values.shape[3]!, each = (t: Tensor): Tensor => perFeature(castTo(t, "f32"), size)
-  return add(mul(unpacked(values, valueScales.shape[2]!), each(valueScales)), each(valueMins))
-}
+/** What is stored of the keys of all slots. */
+export const unroundKeys = ({ keys, keyScales, keyMins }: Pick<BlockLayer, "keys" | "keyScales" | "keyMins">): Tensor =>
+  apply(storedOp, [keys, keyScales, keyMins], { tokens: blockTokens, features: 1 })
+export const unroundValues = ({ values, valueScales, valueMins }: Pick<BlockLayer, "values" | "valueScales" | "valueMins">): Tensor =>
+  apply(storedOp, [values, valueScales, valueMins], { tokens: 1, features: values.shape[3]! / valueScales.shape[3]! })
 
 export interface BlockGrowth {
   /** Tokens before the first new one. */
@@ -83,7 +103,7 @@ export interface BlockGrowth {
  * tokens from the block on that the first new one is in, as they are.
  */
 export function growBlocks(layer: BlockLayer, { position, count }: BlockGrowth, k: Tensor, v: Tensor): { readonly layer: BlockLayer; seen(): { readonly keys: Tensor; readonly values: Tensor } } {
-  const t = k.shape[2]!, slots = layer.valueScales.shape[2]!, groups = layer.valueScales.shape[3]!
+  const t = k.shape[2]!, groups = layer.valueScales.shape[3]!
   const held: Tensor | 0 = position === 0 ? 0 : remainder(position, blockTokens), start: Tensor | 0 = position === 0 ? 0 : sub(position, held)
   const single = position !== 0 && t === 1
   const length = single ? blockTokens : Math.ceil(((position === 0 ? 0 : blockTokens - 1) + t) / blockTokens) * blockTokens
@@ -121,8 +141,7 @@ export function growBlocks(layer: BlockLayer, { position, count }: BlockGrowth, 
   return {
     layer: grown,
     seen() {
-      const at = sub(arange(slots), start), fresh = reshape(logicalAnd(ge(at, 0), lt(at, length)), [slots, 1])
-      const mix = (x: Tensor, stored: Tensor): Tensor => where(fresh, take(x, clamp(at, 0, length - 1), 2), stored)
+      const from = start === 0 ? zeros([], "i32") : start, mix = (x: Tensor, stored: Tensor): Tensor => apply(latestOp, [stored, x, from], undefined)
       return { keys: mix(window.keys, unroundKeys(grown)), values: mix(window.values, unroundValues(grown)) }
     },
   }

@@ -30,3 +30,6 @@ export type { Evaluated, Measured, Metric, Part as MeasuredPart, Run } from "./e
 export type { Text, TextOptions, TextProtocol } from "./evaluate/protocol.ts"
 export type { Spread } from "./evaluate/statistics.ts"
 export { saveModel, type SaveOptions } from "./save.ts"
+export { exportModel, type ExportOptions } from "./dialect/export.ts"
+export type { ExportFormat, ExportReader } from "./dialect/fits.ts"
+export { codesOfWeight, outlineOfWeight } from "./dialect/codes.ts"

@@ -66,8 +66,8 @@ export function fp(kind: SmallFloat, { group = "row", scales = "f32" }: FpOption
     },
     range: scaled ? [least * most, widest] : [0, Infinity],
     storageBytes: (shape) => packed.bytes(shape) + (scaled ? groups.count(shape) * scaleBytes : 0),
-    bound({ code, scale, value }, x) {
-      const v = code * counts, s = Math.abs(scale / counts), near = halfSpacing(kind, v) * s * (1 + 2 ** -22) + Math.abs(value) * 2 ** -23
+    bound({ code, scale }, x) {
+      const v = code * counts, s = Math.abs(scale / counts), near = halfSpacing(kind, v) * s * (1 + 2 ** -22)
       if (Math.abs(v) < most) return near + (scaled ? most * tiny : 0)
       // The largest value takes what a scale that was rounded down leaves beyond it; without a scale, everything.
       return scaled ? near + most * (s * unit + tiny) : x === undefined ? Infinity : Math.max(near, Math.abs(x) - most)

@@ -1,8 +1,8 @@
-import { castTo, decode, encode, fail, linear, quantizedWeight, quantizeWeight, roundActivations, roundHalfEven, take, uploadParts, type QuantizedOptions, type Tensor, type Weight } from "@thimble/core"
+import { decode, encode, fail, linear, quantizedWeight, quantizeWeight, roundHalfEven, seenActivations, take, uploadParts, type Activations, type QuantizedOptions, type Tensor, type Weight } from "@thimble/core"
 import type { MatrixShape, QuantizedFormat } from "../quantizer.ts"
 import { precision } from "../format/groups.ts"
 import type { IntegerFormat } from "../format/integers.ts"
-import { fakeQuantize, straightThrough } from "./fake.ts"
+import { fakeQuantize } from "./fake.ts"
 import { lsqQuantize, type Steps } from "./lsq.ts"
 
 /** A matrix that trains in f32 and computes with what will be stored. */
@@ -11,9 +11,6 @@ export interface FakeWeight extends Weight {
   stored(): Promise<Weight>
 }
 export const isFake = (weight: Weight): weight is FakeWeight => "stored" in weight
-
-/** Activations as {@link QuantizedOptions} of the stored weight round them, seen through by training. */
-type Activations = NonNullable<QuantizedOptions["activations"]>
 
 interface Kind {
   readonly form: string
@@ -24,15 +21,17 @@ interface Kind {
 }
 
 function fakeWeight(values: Tensor, activations: Activations, kind: Kind, again: (parts: Readonly<Record<string, Tensor>>) => FakeWeight): FakeWeight {
+  // A scale among the parts would be trained.
+  if (typeof activations === "object" && typeof activations.scale !== "number") fail("value", "prepare", "scales of activations are numbers while a model trains", "read the tensor's item()")
   let made: Tensor | undefined
   // One node, where a matrix is both embedding and head.
   const dense = (): Tensor => (made === undefined || made.disposed ? (made = kind.rounded(values)) : made)
   const parts = { values, ...kind.own }
   return {
-    form: `fake ${kind.form}[${values.shape.join()}] ${activations}`,
+    form: `fake ${kind.form}[${values.shape.join()}] ${JSON.stringify(activations)}`,
     shape: values.shape as [number, number],
     bytes: Object.values(parts).reduce((n, t) => n + t.bytes, 0),
-    apply: (x) => linear(activations === "int8" ? straightThrough(castTo(x, "f32"), roundActivations(castTo(x, "f32"))) : x, dense()),
+    apply: (x) => linear(seenActivations(x, activations), dense()),
     rows: (ids) => take(dense(), ids, 0),
     dense,
     parts: () => parts,

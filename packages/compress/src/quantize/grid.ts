@@ -48,7 +48,7 @@ export function integerGrids(options: GridOptions): Grids {
 const stored = (scales: GridOptions["scales"] = "f64", scale: number): number => (scales === "f64" ? scale : storedAs(scales, scale) || scale)
 
 /** The code of a value on a grid: the nearest, halves to even. */
-export function codeOn(scale: number, zero: number, top: number, v: number): number {
+function codeOn(scale: number, zero: number, top: number, v: number): number {
   const q = roundHalfEven(v / scale) + zero
   return q < 0 ? 0 : q > top ? top : q
 }

@@ -1,4 +1,4 @@
-import { arange, compile, currentDevice, fail, linalg, showShape, sliceAt, tensor, where, type Device, type Tensor } from "@thimble/core"
+import { arange, compile, currentDevice, fail, linalg, realize, showShape, sliceAt, tensor, where, type Device, type Tensor } from "@thimble/core"
 import type { Arithmetic, Factor } from "./arithmetic.ts"
 import { refuseNonFinite } from "./exact.ts"
 
@@ -12,14 +12,12 @@ const noise = 8 * 2 ** -24
  */
 const slabSize = 512
 
-// Slabs are [slab, columns]; `width` columns of a block begin at run-time places.
+// Slabs are [slab, columns]; `width` columns of a block begin at run-time places. `like` is [slab, width].
 const across = (x: Tensor, start: Tensor, length: number): Tensor => sliceAt(x, { axis: 1, start, length })
-const onDiagonal = (added: Tensor, columns: number, at: Tensor): Tensor =>
-  where(arange(columns).eq(arange(added.size).unsqueeze(1).add(at)), added.unsqueeze(1), 0)
-const given = compile((h: Tensor, added: Tensor, at: Tensor) => sliceAt(h, { start: at, length: added.size }).add(onDiagonal(added, h.shape[1]!, at)))
-const ordered = compile((h: Tensor, order: Tensor, added: Tensor, at: Tensor) =>
-  h.take(sliceAt(order, { start: at, length: added.size }), 0).take(order, 1).add(onDiagonal(added, h.shape[1]!, at)))
-const block = compile((h: Tensor, like: Tensor, at: Tensor) => across(h, at, like.shape[1]!))
+/** A block's columns of a slab of H, columns as given or in an order. */
+const given = compile((h: Tensor, like: Tensor, row: Tensor, at: Tensor) => across(sliceAt(h, { start: row, length: like.shape[0]! }), at, like.shape[1]!))
+const ordered = compile((h: Tensor, order: Tensor, like: Tensor, row: Tensor, at: Tensor) =>
+  h.take(sliceAt(order, { start: row, length: like.shape[0]! }), 0).take(sliceAt(order, { start: at, length: like.shape[1]! }), 1))
 /** S − V[rows of the slab, columns from k on]·V[the block's rows, the same columns]ᵀ. */
 const trail = compile((s: Tensor, v: Tensor, own: Tensor, row: Tensor, k: Tensor) => {
   const [slab] = v.shape as [number, number]
@@ -42,18 +40,30 @@ export function onDevice(op: string, h: Tensor, rows: number, n: number): Arithm
     if (ok[0] === 0) refuseNonFinite(op, "element of H", (await h.data()) as Float32Array, n)
     finite.dispose()
     own.dispose()
-    return Float64Array.from(values as Float32Array)
+    return new Float64Array(values as Float32Array)
   }
   return {
     diagonal: () => (known ??= diagonal()),
     async factor(order, added, block) {
-      const width = Math.min(block, n), count = Math.ceil(n / Math.max(width, slabSize)), slab = width * Math.ceil(n / count / width)
-      const damped = (await (known ??= diagonal())).map((d, j) => d + added[j]!)
-      const sizes: Sizes = { rows, n, width, slab, count, device: h.device ?? currentDevice() }
-      return factorSlabs(await slabsOf(h, order, added, sizes), Float64Array.from(order, (j) => damped[j]!), sizes)
+      const width = Math.min(block, n), count = Math.ceil(n / Math.max(width, slabSize)), slab = width * Math.ceil(n / count / width), all = slab * count
+      const device = h.device ?? currentDevice(), damped = (await (known ??= diagonal())).map((d, j) => d + added[j]!)
+      const padded = all > n ? h.pad([[0, all - n], [0, all - n]]) : h, index = tensor(Int32Array.from({ length: all }, (_, i) => order[i] ?? i), { device }), same = order.every((j, i) => j === i)
+      try {
+        await realize(padded)
+        const read = (like: Tensor, row: bigint, at: bigint): Promise<Tensor> => (same ? given(padded, like, row, at) : ordered(padded, index, like, row, at))
+        return await factorSlabs(read, (i) => (i < n ? { added: added[order[i]!]!, damped: damped[order[i]!]! } : { added: 1, damped: 1 }), { rows, n, width, slab, count, device })
+      } finally {
+        index.dispose()
+        if (padded !== h) padded.dispose()
+      }
     },
   }
 }
+
+/** A block's columns of a slab of H. */
+type Read = (like: Tensor, row: bigint, at: bigint) => Promise<Tensor>
+/** What is added to an element of the diagonal, by its place in the order, and what it is then. */
+type Diagonal = (place: number) => { readonly added: number; readonly damped: number }
 
 interface Sizes {
   readonly rows: number
@@ -66,59 +76,45 @@ interface Sizes {
   readonly device: Device
 }
 
-/** Rows of H in the order of rounding, damped. */
-async function slabsOf(h: Tensor, order: Int32Array, added: Float64Array, { n, slab, count, device }: Sizes): Promise<Tensor[]> {
-  const all = slab * count, padded = all > n ? h.pad([[0, all - n], [0, all - n]]) : h, places = Int32Array.from({ length: all }, (_, i) => order[i] ?? i)
-  const same = order.every((j, i) => j === i), index = tensor(places, { device }), slabs: Tensor[] = []
-  for (let at = 0; at < all; at += slab) {
-    const own = tensor(Float32Array.from(places.subarray(at, at + slab), (j) => added[j] ?? 1), { device })
-    slabs.push(await (same ? given(padded, own, place(at)) : ordered(padded, index, own, place(at))))
-    own.dispose()
-  }
-  index.dispose()
-  if (padded !== h) padded.dispose()
-  return slabs
-}
-
 /** V·Vᵀ = H, a block of columns at a time, from the last on (Golub & Van Loan, §4.2.6, turned around). */
-async function factorSlabs(h: Tensor[], damped: Float64Array, sizes: Sizes): Promise<Factor | { pivot: number }> {
-  const { n, width, slab, count, device } = sizes, last = Math.ceil(n / width) - 1
-  const v: Tensor[] = [], u: Tensor[] = [], inverses: Float64Array[] = [], like = tensor(new Float32Array(width), { shape: [1, width], device })
-  for (let r = 0; r < count; r++) v.push(tensor(new Float32Array(slab * slab * count), { shape: [slab, slab * count], device }))
+async function factorSlabs(read: Read, diagonal: Diagonal, sizes: Sizes): Promise<Factor | { pivot: number }> {
+  const { n, width, slab, count, device } = sizes, last = Math.ceil(n / width) - 1, empty = (columns: number): Tensor => tensor(new Float32Array(slab * columns), { shape: [slab, columns], device })
+  const v: Tensor[] = [], u: Tensor[] = [], inverses: Float64Array[] = [], like = empty(width)
+  for (let r = 0; r < count; r++) v.push(empty(slab * count))
   const release = (): void => { for (const t of [...v, ...u]) t.dispose() }
   let done = false
   try {
     for (let b = last; b >= 0; b--) {
       const start = b * width, q = Math.floor(start / slab), row = start - q * slab, parts: Tensor[] = []
       for (let r = q; r >= 0; r--) {
-        let s = await block(h[r]!, like, place(start))
+        let s = await read(like, place(r * slab), place(start))
         if (b < last) for (let k = Math.floor((start + width) / slab); k < count; k++) s = await trail(s, v[r]!, v[q]!, place(row), place(k * slab))
         parts[r] = s
       }
-      const own = parts[q]!.slice([row, row + width]), factored = factorBlock(Float64Array.from((await own.data()) as Float32Array), width, damped.subarray(start))
-      // A slice that takes all is the tensor itself.
+      const own = parts[q]!.slice([row, row + width]), factored = factorBlock(new Float64Array((await own.data()) as Float32Array), width, (i) => diagonal(start + i))
       if (own !== parts[q]) own.dispose()
       if (typeof factored === "number") {
         for (const s of parts) s.dispose()
         return { pivot: start + factored }
       }
       inverses[b] = factored
-      u[b] = tensor(Float32Array.from(factored), { shape: [width, width], device })
+      u[b] = tensor(new Float32Array(factored), { shape: [width, width], device })
       for (let r = 0; r <= q; r++) v[r] = await above(v[r]!, parts[r]!, u[b]!, place(start - r * slab), place(start))
     }
     done = true
   } finally {
-    for (const t of [...h, like]) t.dispose()
+    like.dispose()
     if (!done) release()
   }
   return factorOf(v, u, inverses, release, sizes)
 }
 
-/** U of a block, V⁻¹; or the place of the first pivot, from the last on, that is noise. */
-function factorBlock(s: Float64Array, width: number, damped: Float64Array): Float64Array | number {
+/** U of a block, V⁻¹, from S without what is added to H; or the place of the first pivot, from the last on, that is noise. */
+function factorBlock(s: Float64Array, width: number, diagonal: Diagonal): Float64Array | number {
+  for (let i = 0; i < width; i++) s[i * width + i]! += diagonal(i).added
   try {
     const own = cholesky(s.reverse(), width).reverse()
-    for (let i = width - 1; i >= 0; i--) if (own[i * width + i]! ** 2 <= noise * (damped[i] ?? 1)) return i
+    for (let i = width - 1; i >= 0; i--) if (own[i * width + i]! ** 2 <= noise * diagonal(i).damped) return i
     return invertTriangular(own, width, "upper")
   } catch (error) {
     if (!(error instanceof NotPositiveDefinite)) throw error
@@ -148,7 +144,7 @@ function factorOf(v: readonly Tensor[], u: readonly Tensor[], inverses: readonly
     async record(start, values) {
       const r = Math.floor(start / slab)
       errors[r] ??= tensor(new Float32Array(rows * slab), { shape: [rows, slab], device })
-      errors[r] = await note(errors[r]!, tensor(Float32Array.from(values), { shape: [rows, width], device }), place(start - r * slab))
+      errors[r] = await note(errors[r]!, tensor(new Float32Array(values), { shape: [rows, width], device }), place(start - r * slab))
     },
     dispose() {
       release()

@@ -1,4 +1,4 @@
-import { castTo, denseWeight, fail, isFloat, mapTree, mul, realize, tensorsOf, type QuantizedOptions, type Tensor, type Weight } from "@thimble/core"
+import { castTo, denseWeight, fail, isFloat, mapTree, mul, realize, tensorsOf, type Activations, type Tensor, type Weight } from "@thimble/core"
 import type { QuantizedFormat } from "../quantizer.ts"
 import type { IntegerFormat } from "../format/integers.ts"
 import { isFake, roundedWeight, steppedWeight } from "./fake-weight.ts"
@@ -22,7 +22,9 @@ export function lsq(format: IntegerFormat): Learned {
 /** What becomes of a matrix: its values rounded to a format, with steps that learn, or `keep`: trained as it is. */
 export type Rounding = QuantizedFormat | Learned | "keep"
 
-export interface PrepareOptions extends QuantizedOptions {
+export interface PrepareOptions {
+  /** What products see of their other operand, for all matrices or by their names; f32, all of it, unless given. Matrices that are kept see all. */
+  readonly activations?: Activations | ((path: string) => Activations)
   /** For all matrices that no rule names; `keep` unless given. */
   readonly default?: Rounding
   /**
@@ -42,14 +44,14 @@ const copied = (t: Tensor): Tensor => mul(isFloat(t.dtype) ? castTo(t, "f32") : 
  * any other model, and the loss is any function of its logits. It shares no memory with the one it was made from: that may be
  * its teacher, and the prepared one's tensors may be donated.
  */
-export async function prepare<M extends Matrices<M>>(model: M, { default: otherwise = "keep", rules = [], activations = "f32" }: PrepareOptions): Promise<M> {
+export async function prepare<M extends Matrices<M>>(model: M, { default: otherwise = "keep", rules = [], activations: seen = "f32" }: PrepareOptions): Promise<M> {
   const used = new Set<number>(), changed: Record<string, Weight | Tensor> = {}
   for (const [path, weight] of Object.entries(model.weights)) {
     const at = rules.findIndex(([pattern]) => matches(pattern, path)), how = at < 0 ? otherwise : rules[at]![1]
     used.add(at)
     if (how === "keep") changed[path] = typeof weight.storage === "string" ? denseWeight(copied(weight.dense())) : mapTree(weight, copied)
     else {
-      const values = copied(weight.dense()), format = "learns" in how ? how.learns : how
+      const values = copied(weight.dense()), format = "learns" in how ? how.learns : how, activations = typeof seen === "function" ? seen(path) : seen
       if (weight.shape[1] % (format.unit ?? 1) !== 0) fail("shape", "prepare", `${format.name} stores rows of whole multiples of ${format.unit}, and ${path} has ${weight.shape[1]} columns`, "give it a rule of its own")
       changed[path] = "learns" in how ? steppedWeight(values, initialSteps(values, how.learns), how.learns, { activations }) : roundedWeight(values, how, { activations })
     }

@@ -95,11 +95,13 @@ export function* solve(problem: Problem, arithmetic: Arithmetic, ruleFor: (ready
       const moved = start === 0 ? undefined : yield* wait(factor.correction(start))
       for (let r = 0, p = 0; r < rows; r++)
         for (let i = 0; i < width; i++, p++) own[p] = w[r * n + order[start + i]!]! + (moved === undefined ? 0 : moved[p]!)
-      replaceBlock(start, width, own, factor.inverse(start), rule, loss, (r, i, value) => {
-        const at = r * n + order[start + i]!
-        values[at] = value
-        own[r * width + i] = w[at]! - value
-      })
+      replaceBlock(start, width, own, factor.inverse(start), rule, loss)
+      for (let r = 0, p = 0; r < rows; r++)
+        for (let i = 0; i < width; i++, p++) {
+          const at = r * n + order[start + i]!, value = own[p]!
+          values[at] = value
+          own[p] = w[at]! - value
+        }
       if (start + width < n) yield* wait(factor.record(start, own))
     }
     return { values, loss, order, fallbacks, damping }
@@ -114,16 +116,25 @@ function check({ op, weights, shape: [rows, n], block, damping }: Problem): void
   if (!(damping >= 0)) fail("value", op, `damping must be at least 0, got ${damping}`)
 }
 
-/** Replaces the columns of one block. `weights` [rows, width] may be overwritten by `done`, at places that are done. */
-function replaceBlock(start: number, width: number, weights: Float64Array, u: Float64Array, rule: Rule, loss: Float64Array, done: (row: number, i: number, value: number) => void): void {
+/** Replaces the columns of one block, `weights` [rows, width], in place. */
+function replaceBlock(start: number, width: number, weights: Float64Array, u: Float64Array, rule: Rule, loss: Float64Array): void {
   const rows = weights.length / width, cost = Float64Array.from({ length: width }, (_, i) => 1 / u[i * width + i]!)
   rule.begin?.({ start, width, weights, cost })
-  // Column i of U along memory.
-  const columns = new Float64Array(width * width)
-  for (let i = 0; i < width; i++) for (let j = 0; j <= i; j++) columns[i * width + j] = u[j * width + i]!
   const seen = new Float64Array(width), from = new Int32Array(width)
   // Element i of lane l is at i·lanes + l.
   const x = new Float64Array(width * lanes), e = new Float64Array(width * lanes)
+  /** Corrects columns first..last for the errors of all before `to`. */
+  const correct = (first: number, last: number, to: number): void => {
+    for (let i = first; i < last; i++) {
+      if (from[i] === to) continue
+      const known = from[i]!
+      if (i + 4 <= last && from[i + 1] === known && from[i + 2] === known && from[i + 3] === known) {
+        correctFour(x, i * lanes, e, u, i, width, known, to)
+        from[i + 1] = from[i + 2] = from[i + 3] = to
+      } else correctOne(x, i * lanes, e, u, i, width, known, to)
+      from[i] = to
+    }
+  }
   for (let r = 0; r < rows; r += lanes) {
     const count = Math.min(lanes, rows - r)
     for (let l = 0; l < count; l++) for (let i = 0, p = (r + l) * width; i < width; i++) x[i * lanes + l] = weights[p + i]!
@@ -132,39 +143,61 @@ function replaceBlock(start: number, width: number, weights: Float64Array, u: Fl
       const ahead = rule.ahead?.(start + i) ?? 0
       if (ahead > 0) {
         const to = Math.min(width, i + ahead)
-        for (let j = i; j < to; j++) {
-          correct(x, j, e, columns, j * width, from[j]!, i)
-          from[j] = i
-        }
+        correct(i, to, i)
         for (let l = 0; l < count; l++) {
           for (let j = i; j < to; j++) seen[j - i] = x[j * lanes + l]!
           rule.see?.(r + l, start + i, seen.subarray(0, to - i), cost.subarray(i, to))
         }
       }
-      correct(x, i, e, columns, i * width, from[i]!, i)
+      // Four columns at a time share the errors so far; what is left of them follows.
+      if (i % 4 === 0) correct(i, Math.min(width, i + 4), i)
+      correct(i, i + 1, i)
       for (let l = 0; l < count; l++) {
         const target = x[i * lanes + l]!, value = rule.replace(r + l, start + i, target), error = (target - value) * cost[i]!
         e[i * lanes + l] = error
+        x[i * lanes + l] = value
         loss[r + l]! += error * error
-        done(r + l, i, value)
       }
     }
+    for (let l = 0; l < count; l++) for (let i = 0, p = (r + l) * width; i < width; i++) weights[p + i] = x[i * lanes + l]!
   }
 }
 
-/** Column i of all lanes, corrected for the errors of columns from..to of the block: x −= Σ e·U. */
-function correct(x: Float64Array, i: number, e: Float64Array, u: Float64Array, at: number, from: number, to: number): void {
-  const p = i * lanes
-  let a = x[p]!, b = x[p + 1]!, c = x[p + 2]!, d = x[p + 3]!
-  for (let j = from, q = from * lanes; j < to; j++, q += lanes) {
-    const f = u[at + j]!
+/** A column of all lanes: x −= Σ e·U over errors from..to. */
+function correctOne(x: Float64Array, at: number, e: Float64Array, u: Float64Array, column: number, width: number, from: number, to: number): void {
+  let a = x[at]!, b = x[at + 1]!, c = x[at + 2]!, d = x[at + 3]!
+  for (let j = from, q = from * lanes, p = from * width + column; j < to; j++, q += lanes, p += width) {
+    const f = u[p]!
     a -= f * e[q]!
     b -= f * e[q + 1]!
     c -= f * e[q + 2]!
     d -= f * e[q + 3]!
   }
-  x[p] = a
-  x[p + 1] = b
-  x[p + 2] = c
-  x[p + 3] = d
+  x[at] = a
+  x[at + 1] = b
+  x[at + 2] = c
+  x[at + 3] = d
+}
+
+/** The same for four neighbours: sixteen sums that stay in registers. */
+function correctFour(x: Float64Array, at: number, e: Float64Array, u: Float64Array, column: number, width: number, from: number, to: number): void {
+  let a0 = x[at]!, a1 = x[at + 1]!, a2 = x[at + 2]!, a3 = x[at + 3]!, b0 = x[at + 4]!, b1 = x[at + 5]!, b2 = x[at + 6]!, b3 = x[at + 7]!
+  let c0 = x[at + 8]!, c1 = x[at + 9]!, c2 = x[at + 10]!, c3 = x[at + 11]!, d0 = x[at + 12]!, d1 = x[at + 13]!, d2 = x[at + 14]!, d3 = x[at + 15]!
+  let q = (from * lanes) | 0, p = (from * width + column) | 0
+  const end = (to * lanes) | 0
+  while (q < end) {
+    const e0 = e[q]!, e1 = e[(q + 1) | 0]!, e2 = e[(q + 2) | 0]!, e3 = e[(q + 3) | 0]!
+    const a = u[p]!
+    a0 -= a * e0; a1 -= a * e1; a2 -= a * e2; a3 -= a * e3
+    const b = u[(p + 1) | 0]!
+    b0 -= b * e0; b1 -= b * e1; b2 -= b * e2; b3 -= b * e3
+    const c = u[(p + 2) | 0]!
+    c0 -= c * e0; c1 -= c * e1; c2 -= c * e2; c3 -= c * e3
+    const d = u[(p + 3) | 0]!
+    d0 -= d * e0; d1 -= d * e1; d2 -= d * e2; d3 -= d * e3
+    q = (q + lanes) | 0
+    p = (p + width) | 0
+  }
+  x[at] = a0; x[at + 1] = a1; x[at + 2] = a2; x[at + 3] = a3; x[at + 4] = b0; x[at + 5] = b1; x[at + 6] = b2; x[at + 7] = b3
+  x[at + 8] = c0; x[at + 9] = c1; x[at + 10] = c2; x[at + 11] = c3; x[at + 12] = d0; x[at + 13] = d1; x[at + 14] = d2; x[at + 15] = d3
 }

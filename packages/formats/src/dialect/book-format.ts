@@ -1,7 +1,8 @@
 import { expr, type Format, type Part } from "@thimble/core"
 import { books } from "./books.ts"
 import type { StoredCodes } from "./coded-format.ts"
-import { outlineOf, type BookCodes, type BookName, type MatrixShape, type NestedAbsmax, type Outline } from "./codes.ts"
+import type { BookCodes, BookName, MatrixShape, NestedAbsmax, Outline } from "./codes.ts"
+import { sharedFormat } from "./shared-format.ts"
 import { unencoded } from "./unencoded.ts"
 
 const { add, and, cast, div, int, mul, rem, shr, sub } = expr
@@ -29,8 +30,7 @@ export function bookCodes(book: BookName, block: number, parts: Readonly<Record<
 export function bookFormat(codes: BookCodes): StoredCodes {
   const { book, shape, block } = codes, [rows, columns] = shape, whole = inRows(shape, block)
   const nested = codes.absmax instanceof Float32Array ? undefined : codes.absmax, blocks = Math.ceil((rows * columns) / block), perRow = columns / block, size = nested?.size
-  const name = `${book}${block === 64 ? "" : ` g${block}`}${nested ? ` nested${nested.size === 256 ? "" : nested.size}` : ""}${whole ? "" : ` in ${columns}`}`
-  const outline = outlineOf(codes)
+  const name = `${book}${block === 64 ? "" : ` g${block}`}${nested ? ` nested${nested.size === 256 ? "" : nested.size}` : ""}${whole && !nested ? "" : ` in ${columns}`}${whole ? "" : " flat"}`
   const code: Format["code"] = (part, row, column) => {
     const place = whole ? column : add(mul(row, int(columns)), column), byte = whole ? part("codes", row, div(place, int(2))) : part("codes", div(place, int(2)))
     return part("values", and(shr(cast(byte, "i32"), mul(sub(int(1), rem(place, int(2))), int(4))), int(15)))
@@ -41,16 +41,16 @@ export function bookFormat(codes: BookCodes): StoredCodes {
     return size ? add(mul(part("map", cast(own, "i32")), part("nested", div(number, int(size)))), part("offset", int(0))) : own
   }
   return {
-    format: {
-      name, bits: 4 + (nested ? 8 + 32 / nested.size : 32) / block, group: whole ? block : divisor(columns, block),
+    format: sharedFormat(name, () => ({
+      name, bits: 4 + (size ? 8 + 32 / size : 32) / block, group: whole ? block : divisor(columns, block),
       tables: { values: { data: books[book], shape: [16], dtype: "f32" } },
       encode: unencoded(name), code, scale,
-      outline: () => outline,
+      outline: (shape) => ({ kind: "book", shape, book, block, nested: size !== undefined }),
       codes: (parts, shape) => {
         const found = bookCodes(book, block, parts, shape)
         return size ? { ...found, absmax: { ...(found.absmax as NestedAbsmax), size } } : found
       },
-    },
+    })),
     parts: {
       codes: { data: codes.codes, shape: whole ? [rows, columns / 2] : [codes.codes.length], dtype: "u8" },
       absmax: { data: nested ? nested.codes : (codes.absmax as Float32Array), shape: whole ? [rows, perRow] : [blocks], dtype: nested ? "u8" : "f32" },
