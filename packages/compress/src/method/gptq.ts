@@ -1,7 +1,7 @@
 import { fail, mul } from "@thimble/core"
 import type { Json } from "@thimble/models"
 import type { QuantizedFormat } from "../quantizer.ts"
-import { gptqOnDevice, type SolverOptions } from "../quantize/gptq.ts"
+import { solveGptqOnDevice, type SolverOptions } from "../quantize/gptq.ts"
 import { storedSolution } from "../quantize/solved.ts"
 import type { Method } from "../recipe/method.ts"
 import { gram } from "../recipe/statistic.ts"
@@ -26,7 +26,7 @@ export function gptq({ format, ...options }: GptqMethodOptions): Method {
       // H = 2·XᵀX by token: a factor that nothing but the damping's unit depends on.
       const h = mul(statistics!.of(gram), 2 / statistics!.tokens)
       try {
-        const solved = await gptqOnDevice(values, shape, h, { ...options, format })
+        const solved = await solveGptqOnDevice(values, shape, h, { ...options, format })
         return { stored: storedSolution(format, shape, solved), fallbacks: solved.fallbacks }
       } catch (e) {
         throw e instanceof Error ? Object.assign(e, { message: `${path}: ${e.message}` }) : e

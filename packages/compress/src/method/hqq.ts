@@ -2,7 +2,7 @@ import type { Json } from "@thimble/models"
 import { affine } from "../format/affine.ts"
 import type { ScaleType } from "../format/groups.ts"
 import type { Bits } from "../format/packing.ts"
-import { hqq as solve } from "../quantize/hqq.ts"
+import { solveHqq as solve } from "../quantize/hqq.ts"
 import type { Method } from "../recipe/method.ts"
 import { cost } from "./target.ts"
 
