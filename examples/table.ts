@@ -1,6 +1,7 @@
 // Compresses the demo model in every format and by every method, over several seeds, and writes a table of what each costs.
 import { readFile, writeFile } from "node:fs/promises"
 import { fileURLToPath } from "node:url"
+import { calibration, type Calibration } from "@thimble/compress"
 import { open } from "@thimble/kernels"
 import { loadModel } from "@thimble/models"
 import { defineCommand, runMain } from "citty"
@@ -26,19 +27,21 @@ const command = defineCommand({
     process.once("SIGINT", () => control.abort())
     const model = await loadModel(args.model), texts = await prose(), { tokenizer } = model
     if (tokenizer?.eos === undefined) throw new RangeError("the model has no tokenizer, or no token that ends texts")
+    // Enough text to draw sequences from.
+    const some = joined(texts.training).slice(0, 2_000_000), known = new Map<number, Promise<Calibration>>()
     const options = {
-      model, text: tokens(texts.training, tokenizer, tokenizer.eos), prose: joined(texts.training), heldOut: joined(ofSource(texts.heldOut, "Moby Dick")),
+      model, text: tokens(texts.training, tokenizer, tokenizer.eos), calibration: (seed: number) => known.get(seed) ?? known.set(seed, calibration(tokenizer, some, { samples: 32, length: 256, seed })).get(seed)!, heldOut: joined(ofSource(texts.heldOut, "Moby Dick")),
       tokens: number("tokens", args.tokens, 1)!, seeds: Array.from({ length: number("seeds", args.seeds, 1)! }, (_, i) => i), signal: control.signal,
     }
     const wanted = rows.filter(({ name, group }) => args.only === undefined || `${group} ${name}`.includes(args.only))
-    const json = args.out.replace(/\.md$/, ".json"), known = new Map((await readFile(json, "utf8").then((t) => JSON.parse(t) as Measured[], () => [])).map((r) => [`${r.group} ${r.name}`, r]))
+    const json = args.out.replace(/\.md$/, ".json"), before = new Map((await readFile(json, "utf8").then((t) => JSON.parse(t) as Measured[], () => [])).map((r) => [`${r.group} ${r.name}`, r]))
     const bar = progress("{bar} {value}/{total} · {name}", wanted.length, { name: "" })
     try {
       for (const row of wanted) {
         bar.next({ name: row.name })
-        known.set(`${row.group} ${row.name}`, await measured(row, options))
+        before.set(`${row.group} ${row.name}`, await measured(row, options))
         // Rows in the order of the list, whenever they were measured.
-        const all = rows.map((r) => known.get(`${r.group} ${r.name}`)).filter((r) => r !== undefined)
+        const all = rows.map((r) => before.get(`${r.group} ${r.name}`)).filter((r) => r !== undefined)
         await writeFile(json, `${JSON.stringify(all, undefined, 1)}\n`)
         await writeFile(args.out, page(all, options.seeds.length, options.tokens))
       }

@@ -1,6 +1,7 @@
 import { tensorsOf } from "@thimble/core"
+import type { Calibration } from "@thimble/compress"
 import { evaluate, klDivergence, type Model } from "@thimble/models"
-import { calibrationOf, type Bench, type Row } from "./rows.ts"
+import type { Bench, Row } from "./rows.ts"
 
 /** A row as it was measured: means over seeds. */
 export interface Measured {
@@ -22,8 +23,9 @@ export interface Measured {
 }
 
 export interface MeasureOptions extends Pick<Bench, "model" | "text" | "signal"> {
-  /** Calibration text, and what is scored. */
-  readonly prose: string
+  /** Calibration data of a seed. */
+  calibration(seed: number): Promise<Calibration>
+  /** What is scored. */
   readonly heldOut: string
   readonly tokens: number
   readonly seeds: readonly number[]
@@ -31,10 +33,10 @@ export interface MeasureOptions extends Pick<Bench, "model" | "text" | "signal">
 
 const mean = (x: readonly number[]): number => x.reduce((a, b) => a + b, 0) / x.length
 
-export async function measured(row: Row, { model, text, signal, prose, heldOut, tokens, seeds }: MeasureOptions): Promise<Measured> {
+export async function measured(row: Row, { model, text, signal, calibration, heldOut, tokens, seeds }: MeasureOptions): Promise<Measured> {
   const found: { bits: number; bytes: number; perplexity: number; divergence: number; error: number; agreement: number; seconds: number }[] = []
   for (const seed of row.seeded ? seeds : seeds.slice(0, 1)) {
-    const data = await calibrationOf(model, prose, seed), begun = performance.now(), small = await row.make({ model, data, seed, text, signal }), seconds = (performance.now() - begun) / 1000
+    const data = await calibration(seed), begun = performance.now(), small = await row.make({ model, data, seed, text, signal }), seconds = (performance.now() - begun) / 1000
     const { results: [r] } = await evaluate(small, { reference: model, metrics: [klDivergence(heldOut, { context: 256, tokens })], signal })
     found.push({ bits: bitsOf(small), bytes: small.bytes, perplexity: r.perplexity, divergence: r.value, error: r.standardError, agreement: r.topAgreement, seconds })
     const kept = new Set(tensorsOf(model))

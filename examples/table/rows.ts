@@ -1,6 +1,6 @@
 import { tensor } from "@thimble/core"
 import {
-  affine, allocate, awq, binary, calibration, codebook, fp, fp4, ggml, ggmlMix, gptq, hqq, int, int8Activations, learned, mse, mx, nf4, nvfp4, plan, quantize, rotated, rtn, sensitivities, sequencesOf, smooth, ternary,
+  affine, allocate, awq, binary, codebook, fp, fp4, ggml, ggmlMix, gptq, hqq, int, int8Activations, learned, mse, mx, nf4, nvfp4, plan, quantize, rotated, rtn, sensitivities, sequencesOf, smooth, ternary,
   type Bits, type Calibration, type GgmlMix, type IntOptions, type Method, type QuantizedFormat, type Recipe,
 } from "@thimble/compress"
 import type { Model } from "@thimble/models"
@@ -77,5 +77,3 @@ const activations: Row[] = (["block", "token", "tensor"] as const).flatMap((scal
 ])
 
 export const rows: readonly Row[] = [...formats, ...mixes, ...methodsAt(4), ...methodsAt(3), ...methodsAt(2), ...mixed, ...activations]
-/** Calibration data of a seed. */
-export const calibrationOf = (model: Model, text: string, seed: number): Promise<Calibration> => calibration(model.tokenizer!, text, { samples: 32, length: 256, seed })
