@@ -3,6 +3,7 @@ import { bookFormat } from "./book-format.ts"
 import type { Codes, MatrixShape, Outline } from "./codes.ts"
 import { floatFormat } from "./float-format.ts"
 import { integerFormat } from "./integer-format.ts"
+import { microFormat } from "./micro-format.ts"
 import { rowFormat } from "./row-format.ts"
 
 /** A format that tells the codes of a matrix as checkpoints have them. Others are asked by their expressions. */
@@ -23,5 +24,6 @@ export function storeCodes(codes: Codes): StoredCodes {
     case "book": return bookFormat(codes)
     case "rows": return rowFormat(codes)
     case "float": return floatFormat(codes)
+    case "micro": return microFormat(codes)
   }
 }

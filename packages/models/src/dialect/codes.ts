@@ -30,8 +30,9 @@ const pieceOp: Op<Asked> = {
 /** The integers that a format's expressions stand for: their bits, what is taken off codes, and the types of scales. */
 interface Integers { readonly outline: IntegerOutline; readonly plus: number }
 
-/** Integers by the bounds of a format's own expressions: any format of whole codes is one. */
+/** Integers by the bounds of a format's own expressions: any format is one whose codes go through no table. */
 function integersOf(format: Format, parts: Readonly<Record<string, Tensor>>, shape: readonly [number, number]): Integers | undefined {
+  if (format.tables) return undefined
   return expr.freshExprs(() => {
     const all = Object.values(parts), row = expr.index(0, shape[0]), column = expr.index(1, shape[1])
     const read: PartReader = partReader(Object.keys(parts), 0, (source, at) => expr.load(source, all[source]!.dtype, at.reduce((flat, c, i) => expr.add(expr.mul(flat, expr.int(all[source]!.shape[i]!)), c), expr.int(0))))
