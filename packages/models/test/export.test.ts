@@ -135,6 +135,11 @@ describe("what is written", () => {
     const path = folder(), mlp: Choice = (p) => (/mlp/.test(p) ? int(4, { group: 32 }) : undefined), attention = [0, 1].flatMap((i) => ["q", "k", "v", "o"].map((m) => `model.layers.${i}.self_attn.${m}_proj`))
     await exportModel(await quantized("llama", mlp), path, "gptq")
     expect(settings(path).modules_in_block_to_quantize).toEqual([["mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"]])
+    await exportModel(await quantized("llama", (p) => (/0\.mlp\.(gate|up)/.test(p) ? int(8, { group: 32 }) : /\.\d+\./.test(p) && !p.endsWith("1.mlp.down_proj") ? int(4, { group: 32 }) : undefined)), path, "gptq")
+    const eight = { bits: 8, group_size: 32, desc_act: false, sym: true }, at = (name: string): string => `^model\\.layers\\.${name.replaceAll(".", "\\.")}$`
+    expect(settings(path)).toMatchObject({ bits: 4, modules_in_block_to_quantize: null })
+    // Rules are also there for the matrix that vLLM makes of two.
+    expect(settings(path).dynamic).toEqual({ [`-:${at("1.mlp.down_proj")}`]: {}, ...Object.fromEntries(["gate_proj", "gate_up_proj", "up_proj"].map((m) => [`+:${at(`0.mlp.${m}`)}`, eight])) })
     await exportModel(await quantized("llama", mlp), path, "awq")
     expect(settings(path)).toEqual({ quant_method: "awq", bits: 4, group_size: 32, zero_point: true, version: "gemm", modules_to_not_convert: [...attention, "lm_head"] })
     await exportModel(await quantized("llama", mlp), path, "compressed-tensors")
