@@ -7,8 +7,8 @@ export interface Source extends AsyncDisposable {
   /** What errors call it. */
   readonly name: string
   readonly bytes: number
-  /** The bytes begin … end-1; a view where they are in memory anyway. */
-  read(begin: number, end: number): Promise<Uint8Array>
+  /** The bytes begin … end-1: a view where they are in memory anyway; else, if `into` is given, they may be at its beginning. */
+  read(begin: number, end: number, into?: Uint8Array<ArrayBuffer>): Promise<Uint8Array>
   close(): Promise<void>
 }
 

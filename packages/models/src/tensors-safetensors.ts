@@ -59,7 +59,6 @@ export async function readSafetensor(file: SafetensorsFile, config: Config, { ex
   const [dtype, width] = held[entry.dtype] ?? fail("dtype", "loadModel", `${file.name}: tensor '${stored}' is ${entry.dtype}, and models are of floats`)
   const turned = isTransposed(config, expected), want = turned ? [...shape].reverse() : shape
   if (String(entry.shape) !== String(want)) fail("shape", "loadModel", `${file.name}: tensor '${stored}' is ${showShape(entry.shape)}, not ${showShape(want)}`, "does config.json belong to it?")
-  const bytes = await file.bytes(stored)
-  const values = fromBytes(turned ? transposed(bytes, shape[0]!, shape[1]!, width) : bytes, shape, dtype)
+  const values = turned ? fromBytes(transposed(await file.bytes(stored), shape[0]!, shape[1]!, width), shape, dtype) : await file.tensor(stored)
   return kind === "matrix" ? [path, denseWeight(values)] : [name, values]
 }

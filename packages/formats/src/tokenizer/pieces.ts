@@ -1,6 +1,6 @@
 import { tokenizerLibrary } from "./library.ts"
 import { normalizer, spaceSymbol, widthOf, type Normalization } from "./normalize.ts"
-import { byteTokens, idsOfPieces, splitter, tokenizer, type Tokenizer } from "./tokenizer.ts"
+import { byteTokens, idsOfPieces, later, splitter, tokenizer, type Tokenizer } from "./tokenizer.ts"
 
 /** What a piece is; numbered from 1 in files, in this order. */
 export const pieceTypes = ["normal", "unknown", "control", "user", "unused", "byte"] as const
@@ -56,15 +56,18 @@ async function pieceFinder({ algorithm, names, scores, types, unknown }: Pieces)
     const library = new Unigram({ unk_id: unknown, vocab: names.map((name, id) => [findable(id) ? name : hidden + name, scores[id]!]) })
     find = (word) => library.tokenize(word)
   } else {
-    const library = new BPE({ vocab: {}, merges: [] })
-    // The library numbers pairs one by one; here pairs of the same score are equal.
-    library.bpe_ranks = unionRanks(names, scores, findable)
-    find = (word) => library.bpe(word)
+    const library = later(() => {
+      const made = new BPE({ vocab: {}, merges: [] })
+      // The library numbers pairs one by one; here pairs of the same score are equal.
+      made.bpe_ranks = unionRanks(names, scores, findable)
+      return made
+    })
+    find = (word) => library().bpe(word)
   }
   // Where no piece goes on beyond a space that follows something, words can be looked at one by one.
-  const byWords = names.every((name, id) => !findable(id) || !/[^▁]▁/.test(name))
-  const split = splitter(names.filter((_, id) => types[id] === "user").map(normalSpaces))
-  return (text) => split(text).flatMap(({ text: part, found }) => (found ? [part] : (byWords ? (part.match(/▁*[^▁]+|▁+$/g) ?? []) : [part]).flatMap(find)))
+  const byWords = later(() => names.every((name, id) => !findable(id) || !/[^▁]▁/.test(name)))
+  const split = later(() => splitter(names.filter((_, id) => types[id] === "user").map(normalSpaces)))
+  return (text) => split()(text).flatMap(({ text: part, found }) => (found ? [part] : (byWords() ? (part.match(/▁*[^▁]+|▁+$/g) ?? []) : [part]).flatMap(find)))
 }
 
 /** A tokenizer over a vocabulary of sentencepiece: the same ids, and the same text back. */
@@ -72,11 +75,16 @@ export async function piecesTokenizer(pieces: Pieces): Promise<Tokenizer> {
   const { names, types, bos, eos, unknown, unknownText, wrap, template } = pieces
   const find = await pieceFinder(pieces)
   const normalize = normalizer({ ...pieces.normalization, untouched: names.filter((name, id) => types[id] === "user" && name !== "") })
-  const known = new Map(names.flatMap((name, id): [string, number][] => (types[id] === "normal" ? [[name, id]] : types[id] === "user" ? [[normalSpaces(name), id]] : [])))
-  const special = new Map(names.flatMap((name, id): [string, number][] => (types[id] === "control" ? [[name, id]] : [])))
-  const byteIds = new Map(names.flatMap((name, id): [string, number][] => (types[id] === "byte" ? [[name, id]] : [])))
+  const idsOf = (...of: PieceType[]): Map<string, number> => {
+    const ids = new Map<string, number>()
+    names.forEach((name, id) => {
+      if (of.includes(types[id]!)) ids.set(types[id] === "user" ? normalSpaces(name) : name, id)
+    })
+    return ids
+  }
+  const known = later(() => idsOf("normal", "user")), special = idsOf("control"), byteIds = idsOf("byte")
   const bytes = pieces.byteFallback ? byteTokens((name) => byteIds.get(name)) : undefined
-  const text = (part: string): number[] => idsOfPieces(find(normalize(part)), known, bytes, unknown)
+  const text = (part: string): number[] => idsOfPieces(find(normalize(part)), known(), bytes, unknown)
   const splitSpecial = splitter([...special.keys()])
   const stripped = pieces.normalization.prefix || pieces.normalization.trim
   return tokenizer({

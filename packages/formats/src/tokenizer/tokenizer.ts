@@ -53,10 +53,20 @@ export interface TokenizerParts extends Pick<Tokenizer, "bos" | "eos" | "unknown
 /** A stream decodes this many tokens again with each new one, more only where they are no text by themselves. */
 const longestWindow = 16
 
+/** What is made when it is first asked for: who only reads texts needs none of what makes them. */
+export function later<T>(make: () => T): () => T {
+  let made: { readonly value: T } | undefined
+  return () => (made ??= { value: make() }).value
+}
+
 /** @internal */
 export function tokenizer({ names, encode, decode, ...parts }: TokenizerParts): Tokenizer {
   const size = names.length
-  const byName = new Map(names.map((name, id) => [name, id]))
+  const byName = later(() => {
+    const ids = new Map<string | undefined, number>()
+    names.forEach((name, id) => ids.set(name, id))
+    return ids
+  })
   const check = (id: number): number => (Number.isInteger(id) && id >= 0 && id < size ? id : fail("value", "decode", `no token ${id}`, `ids go from 0 to ${size - 1}`))
   return {
     ...parts, size,
@@ -84,7 +94,7 @@ export function tokenizer({ names, encode, decode, ...parts }: TokenizerParts): 
         end: () => give(decode(ids, special)),
       }
     },
-    idOf: (token) => byName.get(token),
+    idOf: (token) => byName().get(token),
     tokenOf: (id) => names[check(id)] ?? "",
     async chat(messages, options = {}) {
       const template = options.template ?? parts.template ?? fail("value", "chat", "this tokenizer came without a chat template", "pass one as `template`")
