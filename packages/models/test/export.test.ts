@@ -5,7 +5,7 @@ import { denseWeight, memory, quantizedWeight, quantizeWeight, realize, tensor, 
 import { encodeSafetensors, ggml, openGguf, openSafetensors, storeCodes, type IntegerCodes, type RawTensor } from "@thimble/formats"
 import { open } from "@thimble/kernels"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
-import { fp, fp4, int, mx, nf4, nvfp4 } from "../../compress/src/index.ts"
+import { affine, fp, fp4, int, mx, nf4, nvfp4, permutedWeight } from "../../compress/src/index.ts"
 import { codesOfWeight, exportModel, loadModel, saveModel, type ExportFormat, type ExportOptions, type Json, type Model } from "../src/index.ts"
 import { smallModel } from "./random-model.ts"
 
@@ -85,6 +85,7 @@ describe("load(export(model)) is the model, and exported again the same bytes", 
     ["rows of int8", "bitsandbytes", inBlocks(int(8))],
     ["4 bits, embeddings and head, too", "mlx", () => int(4, { group: 32 })],
     ["6 and 3 bits with zero points", "mlx", (p) => (/mlp|embed/.test(p) ? int(6, asymmetric) : int(3, asymmetric))],
+    ["minima of their own", "mlx", () => affine(4, { group: 64 })],
     ["blocks with minima", "mlx", inBlocks(ggml.Q4_1)],
     ["4 bits", "gguf", inBlocks(int(4, { group: 32 }))],
     ["5 bits by rows, 8 bits, zero points, and blocks", "gguf", (p) => (/q_proj/.test(p) ? ggml.Q5_1 : /_proj/.test(p) ? int(4, asymmetric) : int(8, { group: 32 }))],
@@ -107,6 +108,21 @@ describe("load(export(model)) is the model, and exported again the same bytes", 
       expect(((await codesOfWeight(again.weights["model.layers.0.mlp.down_proj"]!)) as IntegerCodes).groupOf).toEqual(Int32Array.from({ length: 96 }, (_, c) => (c * 5) % 3))
       if (format === "gptq") expect(settings(path).desc_act).toBe(true)
     }
+  })
+
+  test("what GPTQ solved with columns by activity", async () => {
+    const model = await quantized("llama", inBlocks(int(4, { group: 32 }))), changed: Record<string, Weight> = {}
+    for (const [path, w] of Object.entries(model.weights)) if (/\.\d+\./.test(path)) changed[path] = permutedWeight(w, Int32Array.from({ length: w.shape[1] }, (_, i) => (i * 5 + 3) % w.shape[1]))
+    const permuted = model.with(changed)
+    for (const format of ["gptq", "compressed-tensors"] as const) {
+      const path = folder(), other = folder()
+      await exportModel(permuted, path, format)
+      const again = await loadModel(path)
+      for (const name of Object.keys(changed)) expect(await again.weights[name]!.dense().data()).toEqual(await changed[name]!.dense().data())
+      await exportModel(again, other, format)
+      expect(contents(other)).toEqual(contents(path))
+    }
+    expect(await refused(exportModel(permuted, folder(), "awq"))).toMatch(/q_proj \(4-bit integers \[64, 64\] \(groups of 32, f16 scales, groups in another order\)\): groups are neighbours there \[gptq, gptq_v2, compressed-tensors could\]/)
   })
 
   test.each([
