@@ -1,5 +1,6 @@
 import fc from "fast-check"
 import { describe, expect, test } from "vitest"
+import { decode } from "@thimble/core"
 import { entropy, int, mse, percentile, type Counterexample, type QuantizedFormat } from "../src/index.ts"
 import { checkLaws, noWorse, type LawName } from "../src/laws/index.ts"
 import { fill } from "../src/laws/values.ts"
@@ -58,6 +59,18 @@ describe("what they do not promise, each with what breaks it", () => {
   })
   test("a format without a search has nothing to compare with", () =>
     expect(noWorse.broken(int(4), { values: Float32Array.of(1), shape: [1, 1], pick: 0 })).toEqual({ problem: "it does not say what it is without a search" }))
+})
+
+// Codes and zeros follow from the scale that is stored, f32 ones, too: whatever rounding takes from it is not lost twice.
+test.each(["f32", "f16", "bf16"] as const)("scales in %s: every value is the nearest of those that its stored scale gives", (scales) => {
+  for (const range of ["symmetric", "asymmetric"] as const)
+    for (const ends of ["whole", mse()] as const) {
+      const q = int(8, { group: 5, scales, range, ends }), x = fill("gaussian", 11, [40, 25]), { grids } = q, fit = grids!.fit(Float64Array.from(x.subarray(0, 5)))
+      expect(grids!.step!(fit.scale)).toBe(fit.scale)
+      const stored = q.encode(x, [40, 25]), packed = grids!.pack(Uint8Array.of(0), Float64Array.of(fit.scale), Uint8Array.of(fit.zero), [1, 1])
+      expect(stored.scales!.data[0]).toBe(packed.scales!.data[0])
+      expect(decode(scales, packed.scales!.data[0]!)).toBe(fit.scale)
+    }
 })
 
 test("what cannot be meant is refused", () => {

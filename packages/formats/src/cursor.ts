@@ -7,12 +7,12 @@ class Unread extends Error {}
 const first = 1 << 16
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
 
-/** Text in UTF-8, if it is. */
-export function decoded(bytes: Uint8Array): string | undefined {
+export function isText(bytes: Uint8Array): boolean {
   try {
-    return utf8.decode(bytes)
+    utf8.decode(bytes)
+    return true
   } catch {
-    return undefined
+    return false
   }
 }
 

@@ -27,15 +27,16 @@ export interface Ends {
   find(spread: Spread): readonly [low: number, high: number]
 }
 
-interface LeastOption {
+/** What all searches for ends have. */
+export interface EndsOptions {
   /** No end is cut to less than this share of the whole; 2⁻¹⁰ unless given (0.2 for `mse`). */
   readonly least?: number
 }
-export interface MseOptions extends LeastOption {
+export interface MseOptions extends EndsOptions {
   /** Ends that are tried, the whole first, in equal steps; 80 unless given. */
   readonly points?: number
 }
-export interface EntropyOptions extends LeastOption {
+export interface EntropyOptions extends EndsOptions {
   /** Bins of the histogram, 2048 unless given. */
   readonly bins?: number
   /** Ends that are tried, the whole first, in equal steps; 128 unless given. */
@@ -56,7 +57,7 @@ function checkCount(op: string, name: string, n: number, from: number): number {
  * Ends that so many of a hundred values lie within: of magnitudes for symmetric codes, on either side otherwise (nearest
  * rank, so that an end is a value of the group). 100 is the whole.
  */
-export function percentile(p: number, { least = 2 ** -10 }: LeastOption = {}): Ends {
+export function percentile(p: number, { least = 2 ** -10 }: EndsOptions = {}): Ends {
   if (!(p > 50 && p <= 100)) fail("value", "percentile", `p must be above 50 and up to 100, got ${p}`)
   checkLeast("percentile", least)
   return {

@@ -1,10 +1,14 @@
 import { fail } from "@thimble/core"
 import type { Json } from "@thimble/models"
 import { formatNamed } from "../format/named.ts"
+import { endsOf, int8Activations } from "../method/activations.ts"
 import { awq } from "../method/awq.ts"
+import { biasCorrected } from "../method/corrected.ts"
 import { gptq } from "../method/gptq.ts"
 import { hqq } from "../method/hqq.ts"
+import { learned } from "../method/learned.ts"
 import { quantize } from "../method/quantize.ts"
+import { rotated } from "../method/rotated.ts"
 import { rtn } from "../method/rtn.ts"
 import { smooth } from "../method/smooth.ts"
 import type { QuantizedFormat } from "../quantizer.ts"
@@ -23,7 +27,10 @@ type Of<T> = (json: Json, reader: Reader) => T
 /** A row per method, by the name under which its `toJSON` writes it. */
 const methods: Readonly<Record<string, Of<Method>>> = {
   keep: () => keep(),
-  rtn: (json, { format }) => rtn({ ...plain(json), format: format(json.format) }),
+  rtn: (json, { format }) => rtn({ ...plain(json), format: format(json.format), importance: json.importance !== null && typeof json.importance === "object" ? fail("value", "parseRecipe", "importances that were given are not written down with a recipe", "give it a method of its own: parseRecipe(json, { methods: { rtn: … } })") : ((json.importance ?? "none") as "none") }),
+  learned: (json, { format }) => learned({ ...plain(json), format: format(json.format) }),
+  "bias corrected": (json, { method }) => biasCorrected(method(json.then)),
+  "int8 activations": (json, { method }) => int8Activations({ ...plain(json), method: method(json.then), ends: endsOf(json.ends) } as Parameters<typeof int8Activations>[0]),
   awq: (json, { format }) => awq({ ...plain(json), format: format(json.format) }),
   gptq: (json, { format }) => gptq({ ...plain(json), format: format(json.format) }),
   hqq: (json) => hqq(plain(json) as never),
@@ -32,6 +39,7 @@ const methods: Readonly<Record<string, Of<Method>>> = {
 /** A row per stage. */
 const stages: Readonly<Record<string, Of<Stage>>> = {
   quantize: (json, reader) => quantize(matrixOptions(json, reader)),
+  rotated: ({ stage: _, ...json }) => rotated(json),
 }
 
 /** Fields that are what they were: numbers, strings. */
@@ -39,6 +47,9 @@ function plain(json: Json): Record<string, never> {
   const { method: _, format: __, then: ___, ...rest } = json
   return rest as Record<string, never>
 }
+
+/** A method out of JSON by itself, as sensitivities have them. */
+export const methodOf = (json: unknown, options?: ParseOptions): Method => readerOf(options).method(json)
 
 function matrixOptions(json: Json, { method }: Reader): Parameters<typeof quantize>[0] {
   const { default: usual, rules = [], sequence } = json
@@ -66,7 +77,15 @@ export interface ParseOptions {
 }
 
 /** A recipe out of what `toJSON` wrote of it: `parseRecipe(JSON.parse(JSON.stringify(recipe)))` plans the same. */
-export function parseRecipe(json: unknown, { formats = [], methods: own = {} }: ParseOptions = {}): readonly Stage[] {
+export function parseRecipe(json: unknown, options?: ParseOptions): readonly Stage[] {
+  const reader = readerOf(options)
+  return (Array.isArray(json) ? json : [json]).map((s) => {
+    const j = record(s, "a stage"), name = String(j.stage)
+    return Object.hasOwn(stages, name) ? stages[name]!(j, reader) : fail("value", "parseRecipe", `no stage is called '${name}'`, Object.keys(stages).join(", "))
+  })
+}
+
+function readerOf({ formats = [], methods: own = {} }: ParseOptions = {}): Reader {
   const reader: Reader = {
     format: (name) => (typeof name !== "string" ? fail("value", "parseRecipe", `a format is a name, got ${JSON.stringify(name)}`) : (formats.find((f) => f.name === name) ?? formatNamed(name))),
     method(json) {
@@ -74,8 +93,5 @@ export function parseRecipe(json: unknown, { formats = [], methods: own = {} }: 
       return make === undefined ? fail("value", "parseRecipe", `no method is called '${name}'`, [...Object.keys(methods), ...Object.keys(own)].join(", ")) : make(j, reader)
     },
   }
-  return (Array.isArray(json) ? json : [json]).map((s) => {
-    const j = record(s, "a stage"), name = String(j.stage)
-    return Object.hasOwn(stages, name) ? stages[name]!(j, reader) : fail("value", "parseRecipe", `no stage is called '${name}'`, Object.keys(stages).join(", "))
-  })
+  return reader
 }

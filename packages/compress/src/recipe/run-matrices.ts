@@ -86,7 +86,7 @@ export async function* runMatrices(start: Model, { methods, entries: plans, sequ
           }
           const errors = await errorsOf(matrix, weight, statistics)
           replace(changed)
-          const entry: ReportEntry = { ...plans.get(path)!, bytesAfter: weight.bytes, ...errors, tokens: statistics?.tokens ?? 0, fallbacks: rounded.fallbacks ?? [], seconds: (performance.now() - begun) / 1000 }
+          const entry: ReportEntry = { ...plans.get(path)!, bytesAfter: weight.bytes, ...errors, tokens: statistics?.tokens ?? 0, fallbacks: [...(rounded.fallbacks ?? []), ...(rounded.bias !== undefined && bias === undefined ? [{ kind: "no bias" as const, largest: rounded.bias.reduce((m, v) => Math.max(m, Math.abs(v)), 0) }] : [])], seconds: (performance.now() - begun) / 1000 }
           entries.push(entry)
           yield { kind: "matrix", stage: 0, done: ++done, total, entry, resumed: false }
         }

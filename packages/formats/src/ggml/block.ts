@@ -46,7 +46,7 @@ export interface BlockFormat extends Format {
   readonly block: { readonly size: number; readonly bytes: number }
   /** Whether there is an encoder; some types are only read. */
   readonly encodes: boolean
-  /** The parts that a matrix's blocks consist of: in `room`, if given, which has {@link roomToSplit} bytes. */
+  /** The parts that a matrix's blocks consist of: in `room`, if given, which has to have 64 bytes more than they. */
   split(blocks: Uint8Array, shape: readonly [rows: number, columns: number], room?: ArrayBuffer): Record<string, Part>
   /** The first block with a scale or minimum that is infinite or no number. */
   wrongBlock(parts: Readonly<Record<string, Part>>): number | undefined

@@ -1,4 +1,5 @@
 import { fail } from "@thimble/core"
+import type { TextList } from "../texts.ts"
 import { renderChat, type ChatMessage, type ChatOptions } from "./chat.ts"
 
 export interface EncodeTextOptions {
@@ -44,7 +45,7 @@ export interface Tokenizer {
 
 /** What differs between kinds of tokenizers. */
 export interface TokenizerParts extends Pick<Tokenizer, "bos" | "eos" | "unknown" | "special" | "template"> {
-  readonly names: readonly (string | undefined)[]
+  readonly names: TextList
   encode(text: string, special: boolean, wrap: boolean): number[]
   /** Ids are known to be in the vocabulary. */
   decode(ids: readonly number[], special: boolean): string
@@ -64,7 +65,7 @@ export function tokenizer({ names, encode, decode, ...parts }: TokenizerParts): 
   const size = names.length
   const byName = later(() => {
     const ids = new Map<string | undefined, number>()
-    names.forEach((name, id) => ids.set(name, id))
+    for (let id = 0; id < size; id++) ids.set(names.at(id), id)
     return ids
   })
   const check = (id: number): number => (Number.isInteger(id) && id >= 0 && id < size ? id : fail("value", "decode", `no token ${id}`, `ids go from 0 to ${size - 1}`))
@@ -95,10 +96,10 @@ export function tokenizer({ names, encode, decode, ...parts }: TokenizerParts): 
       }
     },
     idOf: (token) => byName().get(token),
-    tokenOf: (id) => names[check(id)] ?? "",
+    tokenOf: (id) => names.at(check(id)) ?? "",
     async chat(messages, options = {}) {
       const template = options.template ?? parts.template ?? fail("value", "chat", "this tokenizer came without a chat template", "pass one as `template`")
-      const spelled = (id: number | undefined): string => (id === undefined ? "" : names[id] ?? "")
+      const spelled = (id: number | undefined): string => (id === undefined ? "" : names.at(id) ?? "")
       return renderChat(template, messages, options, { bos_token: spelled(parts.bos), eos_token: spelled(parts.eos) })
     },
   }
