@@ -3,7 +3,7 @@ import { fileSystem, ggufTokenizer, openGguf, openSafetensors, openSafetensorsSh
 import { architectureOf } from "./architecture.ts"
 import type { Config } from "./config.ts"
 import { expectedTensors } from "./expected.ts"
-import { localFolder, parseJson, readAll, sideNames, webFolder, type Folder } from "./folder.ts"
+import { localFolder, oldSettingsName, parseJson, readAll, sideNames, webFolder, type Folder } from "./folder.ts"
 import { hubFolder, isHubId, type HubOptions } from "./hub.ts"
 import { readGgufConfig } from "./gguf-config.ts"
 import { readConfig, headlessConfig } from "./json.ts"
@@ -85,9 +85,9 @@ async function loadFolder(folder: Folder, options: LoadOptions): Promise<Model> 
   return createModel(config, parameters, { ...(beside && { tokenizer: beside }), ...told, files: new Map([...(await sideFiles(folder, options)), ...(told.files ?? [])]), stated: config })
 }
 
-/** What AutoGPTQ said beside config.json, before it was a part of it. */
+/** Settings of quantized modules that are not in config.json. */
 async function oldSettings(folder: Folder, json: Json, options: LoadOptions): Promise<Json | undefined> {
-  const name = "quantize_config.json"
+  const name = oldSettingsName
   return json.quantization_config === undefined && json.quantization === undefined && (await folder.has(name)) ? parseJson(await readAll(folder.locate(name), options), `${folder.name}/${name}`) : undefined
 }
 
