@@ -1,6 +1,6 @@
 import { fail, showShape } from "@thimble/core"
 import type { MatrixShape } from "../quantizer.ts"
-import { wait, type Arithmetic, type Factor, type Steps } from "./arithmetic.ts"
+import { wait, type Arithmetic, type Steps } from "./arithmetic.ts"
 import { factorDamped, type Fallback } from "./damping.ts"
 import { refuseNonFinite } from "./exact.ts"
 
@@ -68,7 +68,7 @@ const lanes = 4
  * Replaces the rows of a matrix column by column, and makes up for what each costs with those that follow (Frantar et al.,
  * arXiv 2210.17323 and 2301.00774). With H + λI = V·Vᵀ, V upper triangular, and errors δ = w − ŵ of the columns so far,
  * the best the others can do is to move by −δ·V[before, after]·V[after, after]⁻¹. Between blocks that is what
- * {@link Factor} computes, without the inverse of H; within one, the inverse U of its own triangle gives the published
+ * the arithmetic computes, without the inverse of H; within one, the inverse U of its own triangle gives the published
  * updates, e = (target − ŵ)/Uᵢᵢ and wⱼ −= e·Uᵢⱼ. The same result whatever the block, but for rules that ask for blocks.
  */
 export function* solve(problem: Problem, arithmetic: Arithmetic, ruleFor: (ready: Ready) => Rule): Steps<Solved> {
