@@ -80,9 +80,9 @@ function pruningRule(kept: Uint8Array, [rows, n]: MatrixShape, sparsity: Sparsit
       for (let i = 0; i < length; i++) scores[i] = (values[i]! * cost[i]!) ** 2
       dropLeast(kept, row * n + place, scores, 0, length, length - runs.keep)
     },
-    replace: (row, place, target) => {
-      const stays = kept[row * n + order[place]!] === 1
-      return rounding === undefined ? (stays ? target : 0) : rounding.replace(row, place, stays ? target : 0)
+    replace(row, place, own, lanes) {
+      for (let l = 0, at = row * n + order[place]!; l < lanes; l++, at += n) if (kept[at] === 0) own[l] = 0
+      rounding?.replace(row, place, own, lanes)
     },
   }
 }

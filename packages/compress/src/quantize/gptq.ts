@@ -111,10 +111,13 @@ export function roundingRule(given: Float32Array | Float64Array, [rows, n]: Matr
       ahead: (place: number) => (place % size === 0 ? size : 0),
       see: (row: number, place: number, values: Float64Array) => put(row * count + groupAt[place]!, grids.fit(values)),
     }),
-    replace(row, place, target) {
-      const at = row * count + groupAt[place]!, scale = scales[at]!, zero = zeros[at]!, code = grids.code(target, scale, zero)
-      codes[row * n + order[place]!] = code
-      return grids.value(code, scale, zero)
+    replace(row, place, own, lanes) {
+      const column = order[place]!
+      for (let l = 0, at = row * count + groupAt[place]!, to = row * n + column; l < lanes; l++, at += count, to += n) {
+        const scale = scales[at]!, zero = zeros[at]!, code = grids.code(own[l]!, scale, zero)
+        codes[to] = code
+        own[l] = grids.value(code, scale, zero)
+      }
     },
   }
 }
