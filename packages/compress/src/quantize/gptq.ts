@@ -21,11 +21,18 @@ export interface SolverOptions {
   readonly block?: number
 }
 
-/** Neighbours that share a grid, in the order in which columns are rounded; the whole `row` unless given. */
-interface Grouped { readonly group?: number | "row" }
-
-/** Integers on grids of their own, or whatever a format stores: its grids, in its groups. */
-export type GptqOptions = SolverOptions & ((GridOptions & Grouped & { readonly format?: undefined }) | { readonly format: SolvableFormat })
+/** Integers on grids of their own. */
+export interface IntegerOptions extends SolverOptions, GridOptions {
+  /** Neighbours that share a grid, in the order in which columns are rounded; the whole `row` unless given. */
+  readonly group?: number | "row"
+  readonly format?: undefined
+}
+/** Whatever a format stores. */
+export interface FormatOptions extends SolverOptions {
+  /** Its grids are used, in its groups. */
+  readonly format: SolvableFormat
+}
+export type GptqOptions = IntegerOptions | FormatOptions
 
 export interface GptqResult extends Solved {
   /** Codes [rows, columns], with 0 ≤ q < 2^bits, columns as they were given. */

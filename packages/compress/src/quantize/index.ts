@@ -1,4 +1,4 @@
-export { gptq, gptqOnDevice, type GptqOptions, type GptqResult, type SolverOptions } from "./gptq.ts"
+export { gptq, gptqOnDevice, type FormatOptions, type GptqOptions, type GptqResult, type IntegerOptions, type SolverOptions } from "./gptq.ts"
 export { solvedWeight } from "./solved.ts"
 export type { Solved } from "./solver.ts"
 export { fitGrid, type Grid, type GridOptions, type Grids } from "./grid.ts"
