@@ -6,7 +6,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { parseArgs } from "node:util"
-import { gptq, gptqOnDevice, hessian, hessianOnDevice, int, solvedWeight, sparsegptOnDevice } from "@thimble/compress"
+import { solveGptq, solveGptqOnDevice, hessian, hessianOnDevice, int, solvedWeight, solveSparsegptOnDevice } from "@thimble/compress"
 import { realize, tensor } from "@thimble/core"
 import { open } from "@thimble/kernels"
 import { uniform } from "./random.ts"
@@ -42,7 +42,7 @@ for (let i = 0; i < runs; i++) {
   await sum.add(inputs)
   const h = await sum.matrix(), summed = performance.now()
   sum.dispose()
-  const found = await gptqOnDevice(w, [rows, columns], h, { bits, group, range: "asymmetric" }), end = performance.now()
+  const found = await solveGptqOnDevice(w, [rows, columns], h, { bits, group, range: "asymmetric" }), end = performance.now()
   h.dispose()
   values = found.values
   times.push(end - begin)
@@ -53,18 +53,18 @@ console.log(`  relative output error ${(await outputError(values!)).toFixed(4)}`
   const sum = hessianOnDevice(columns)
   await sum.add(inputs)
   const h = await sum.matrix(), format = int(bits, { group }), found = await timed("GPTQ into int, stored", async () => {
-    const solved = await gptqOnDevice(w, [rows, columns], h, { format })
+    const solved = await solveGptqOnDevice(w, [rows, columns], h, { format })
     return solvedWeight(format, [rows, columns], solved).bytes
   })
   console.log(`    ${found} bytes`)
-  await timed("SparseGPT 50 %", async () => sparsegptOnDevice(w, [rows, columns], h, { sparsity: 0.5 }))
-  await timed("SparseGPT 2:4", async () => sparsegptOnDevice(w, [rows, columns], h, { sparsity: { keep: 2, of: 4 } }))
+  await timed("SparseGPT 50 %", async () => solveSparsegptOnDevice(w, [rows, columns], h, { sparsity: 0.5 }))
+  await timed("SparseGPT 2:4", async () => solveSparsegptOnDevice(w, [rows, columns], h, { sparsity: { keep: 2, of: 4 } }))
 }
 if (flags.exact) {
   const found = await timed("float64 on the host", async () => {
     const sum = hessian(columns)
     sum.add(x, tokens)
-    return gptq(w, [rows, columns], sum.matrix(), { bits, group })
+    return solveGptq(w, [rows, columns], sum.matrix(), { bits, group })
   })
   console.log(`    codes that differ: ${(found.values.reduce((n, v, i) => n + Number(Math.abs(v - values![i]!) > 1e-4), 0) / values!.length * 100).toFixed(3)} %`)
 }

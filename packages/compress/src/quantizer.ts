@@ -47,6 +47,8 @@ export interface Quantizer<E = Parts> {
   readonly laws: readonly LawName[]
   /** Laws it does not obey, each with what breaks it. */
   readonly counterexamples?: Readonly<Partial<Record<LawName, Counterexample>>>
+  /** The same without its search for parameters, if it has one that promises to be no worse. */
+  readonly plain?: Quantizer<E>
 }
 
 /** How a format rounds one value of a group, and stores what was rounded. */

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest"
 import type { TypedArray } from "@thimble/core"
 import { openGolden } from "../../conformance/src/golden.ts"
-import { keptByRow, sparsegpt, wandaScores, type Sparsity } from "../src/index.ts"
+import { keptByRow, solveSparsegpt, wandaScores, type Sparsity } from "../src/index.ts"
 
 interface Sparse { readonly name: string; readonly layer: "A" | "B"; readonly sparsity: number; readonly prunen?: number; readonly prunem?: number; readonly blocksize?: number; readonly percdamp: number; readonly quant_bits: 0 | 4; readonly weights_f64: string; readonly zero_mask: string; readonly ref_loss: number }
 interface Wanda { readonly name: string; readonly layer: "A" | "B"; readonly ratio: number; readonly n: number; readonly m: number; readonly zero_mask: string; readonly scaler_row: string; }
@@ -15,7 +15,7 @@ const layer = (name: "A" | "B"): { w: Float32Array; shape: [number, number]; h: 
 describe("SparseGPT: masks, weights and losses are the published code's, run in float64", () => {
   test.each(set.manifest.sparsegpt.map((c) => [c.name, c] as const))("%s", (_, c) => {
     const { w, shape, h } = layer(c.layer), sparsity: Sparsity = c.prunem ? { keep: c.prunem - c.prunen!, of: c.prunem } : c.sparsity
-    const found = sparsegpt(w, shape, h, { sparsity, damping: c.percdamp, ...(c.blocksize && { block: c.blocksize }), ...(c.quant_bits && { round: { bits: c.quant_bits } }) })
+    const found = solveSparsegpt(w, shape, h, { sparsity, damping: c.percdamp, ...(c.blocksize && { block: c.blocksize }), ...(c.quant_bits && { round: { bits: c.quant_bits } }) })
     expect([...found.values].map((v) => Number(v === 0))).toEqual(numbers(c.zero_mask))
     const want = numbers(c.weights_f64), most = Math.max(...want.map(Math.abs))
     // Those of the larger layer are kept in f32.

@@ -4,7 +4,7 @@ import { memory, referenceDevice, tensor, useDevice, type Device, type Tensor, t
 import { open } from "../../kernels/src/index.ts"
 import { devices } from "../../conformance/src/devices.ts"
 import { openGolden } from "../../conformance/src/golden.ts"
-import { gptq, gptqOnDevice, hessian, hessianOnDevice, sparsegpt, sparsegptOnDevice, type GptqOptions, type GptqResult, type GridOptions } from "../src/index.ts"
+import { solveGptq, solveGptqOnDevice, hessian, hessianOnDevice, solveSparsegpt, solveSparsegptOnDevice, type GptqOptions, type GptqResult, type GridOptions } from "../src/index.ts"
 import { fill, shuffled } from "../src/laws/values.ts"
 
 /** Inputs whose neighbours resemble each other, so that corrections matter. */
@@ -36,7 +36,7 @@ describe.each(devices)("the solver on $name", ({ open: start }) => {
     const matrix = await h.matrix(), exact = hessianOf(x, columns).map((v) => v / 2), got = (await matrix.data()) as Float32Array
     expect(h.tokens).toBe(30)
     got.forEach((v, i) => expect(Math.abs(v - exact[i]!)).toBeLessThanOrEqual(1e-4))
-    const o: GptqOptions = { bits: 3, group: 4, block: 8, order: "activity" }, found = await gptqOnDevice(w, [4, columns], matrix, o), want = gptq(w, [4, columns], exact, o)
+    const o: GptqOptions = { bits: 3, group: 4, block: 8, order: "activity" }, found = await solveGptqOnDevice(w, [4, columns], matrix, o), want = solveGptq(w, [4, columns], exact, o)
     expect([...found.codes]).toEqual([...want.codes])
     expect(Math.abs(total(found.loss) - total(want.loss))).toBeLessThanOrEqual(1e-4 * total(want.loss))
     for (const t of [matrix, h]) t.dispose()
@@ -59,7 +59,7 @@ describe("on wasm", () => {
   const run = async (w: Float64Array, h: Float64Array, o: GptqOptions): Promise<GptqResult> => {
     const on = square(h)
     try {
-      return await gptqOnDevice(w, shape, on, o)
+      return await solveGptqOnDevice(w, shape, on, o)
     } finally {
       on.dispose()
     }
@@ -81,7 +81,7 @@ describe("on wasm", () => {
     fc.assert(fc.asyncProperty(seeds, options, async (seed, o) => {
       const w = weights(seed), h = hessianOf(inputs(seed, 60, columns), columns), diagonal = new Float64Array(columns * columns), turn = shuffled(rows, seed)
       for (let i = 0; i < columns; i++) diagonal[i * columns + i] = 1 + ((i * 7) % 5)
-      expect((await run(w, diagonal, o)).values).toEqual(gptq(w, shape, diagonal, o).values)
+      expect((await run(w, diagonal, o)).values).toEqual(solveGptq(w, shape, diagonal, o).values)
       const on = Float64Array.from({ length: rows * columns }, (_, i) => (i % 8 === 0 ? 0 : i % 8 === 1 ? 15 : (i * 7 + seed) % 16))
       expect((await run(on, h, { bits: 4, group: 8 })).values).toEqual(on)
       const found = await run(w, h, o)
@@ -92,9 +92,9 @@ describe("on wasm", () => {
 
   test("the size of blocks does not matter beyond the precision of f32", async () => {
     const w = fill("gaussian", 3, [40, 300]), h = square(hessianOf(inputs(4, 500, 300), 300)), o = { bits: 4, group: 20 } as const
-    const whole = await gptqOnDevice(w, [40, 300], h, { ...o, block: 300 })
+    const whole = await solveGptqOnDevice(w, [40, 300], h, { ...o, block: 300 })
     for (const block of [20, 60, 128]) {
-      const found = await gptqOnDevice(w, [40, 300], h, { ...o, block })
+      const found = await solveGptqOnDevice(w, [40, 300], h, { ...o, block })
       expect(differing(found.codes, whole.codes)).toBeLessThan(0.01)
       expect(Math.abs(total(found.loss) - total(whole.loss))).toBeLessThan(1e-3 * total(whole.loss))
     }
@@ -108,11 +108,11 @@ describe("on wasm", () => {
     await sum.add(given)
     const on = await sum.matrix(), h = new Float64Array((await on.data()) as Float32Array)
     h.forEach((v, i) => { if (Math.abs(v - exact[i]!) > 1e-5 * most) throw new Error(`H ${i}: ${v}, ${exact[i]}`) })
-    const o = { bits: 4, group: 128 } as const, found = await gptqOnDevice(w, [24, n], on, o), want = gptq(w, [24, n], h, o)
+    const o = { bits: 4, group: 128 } as const, found = await solveGptqOnDevice(w, [24, n], on, o), want = solveGptq(w, [24, n], h, o)
     expect(differing(found.codes, want.codes)).toBeLessThan(0.001)
     expect(Math.abs(total(found.loss) - total(want.loss))).toBeLessThan(1e-4 * total(want.loss))
     for (const sparsity of [0.5, { keep: 2, of: 4 }]) {
-      const pruned = await sparsegptOnDevice(w, [24, n], on, { sparsity }), wanted = sparsegpt(w, [24, n], h, { sparsity })
+      const pruned = await solveSparsegptOnDevice(w, [24, n], on, { sparsity }), wanted = solveSparsegpt(w, [24, n], h, { sparsity })
       expect(differing(pruned.kept, wanted.kept)).toBeLessThan(0.001)
       expect(Math.abs(total(pruned.loss) - total(wanted.loss))).toBeLessThan(1e-4 * total(wanted.loss))
     }
@@ -150,7 +150,7 @@ describe("on wasm", () => {
     const differ: number[] = []
     for (const c of set.manifest.gptq) {
       const on = square(set.array(`layer${c.layer}.H_f64`) as Float64Array)
-      const found = await gptqOnDevice(set.array(`layer${c.layer}.W`) as Float32Array, set.manifest.tensors[`layer${c.layer}.W`]!.shape as [number, number], on, {
+      const found = await solveGptqOnDevice(set.array(`layer${c.layer}.W`) as Float32Array, set.manifest.tensors[`layer${c.layer}.W`]!.shape as [number, number], on, {
         bits: c.bits, range: c.sym ? "symmetric" : "asymmetric", group: c.g < 0 ? "row" : c.g, order: c.act ? "activity" : "given",
         grids: c.static ? "static" : "stale", block: c.blocksize, damping: c.percdamp, ends: c.mse ? "search" : "whole",
       })

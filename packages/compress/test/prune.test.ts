@@ -1,6 +1,6 @@
 import fc from "fast-check"
 import { describe, expect, test } from "vitest"
-import { hessian, keptByRow, nf4, sparsegpt, wandaScores, type SparsegptOptions, type Sparsity } from "../src/index.ts"
+import { hessian, keptByRow, nf4, solveSparsegpt, wandaScores, type SparsegptOptions, type Sparsity } from "../src/index.ts"
 import { ranked } from "../src/prune/sparsity.ts"
 import { fill } from "../src/laws/values.ts"
 
@@ -18,7 +18,7 @@ const options: fc.Arbitrary<SparsegptOptions> = sparsities.chain((sparsity) => f
 
 describe("laws of SparseGPT", () => {
   test("the squared corrections are the loss, (w − ŵ)·H·(w − ŵ)ᵀ of each row, H damped; rounded or not", () => fc.assert(fc.property(seeds, options, fc.boolean(), (seed, o, rounded) => {
-    const w = weights(seed), h = hessianOf(seed + 1), { values, loss, damping, kept } = sparsegpt(w, shape, h, { ...o, ...(rounded && { round: { bits: 4, group: 8 } }) })
+    const w = weights(seed), h = hessianOf(seed + 1), { values, loss, damping, kept } = solveSparsegpt(w, shape, h, { ...o, ...(rounded && { round: { bits: 4, group: 8 } }) })
     const mean = Array.from({ length: columns }, (_, i) => h[i * columns + i]!).reduce((a, b) => a + b) / columns
     for (let r = 0; r < rows; r++) {
       let sum = 0
@@ -34,7 +34,7 @@ describe("laws of SparseGPT", () => {
     const w = weights(seed), diagonal = new Float64Array(columns * columns)
     for (let i = 0; i < columns; i++) diagonal[i * columns + i] = 1 + ((i * 7) % 5)
     const mean = Array.from({ length: columns }, (_, i) => diagonal[i * columns + i]!).reduce((a, b) => a + b) / columns
-    const { values, kept } = sparsegpt(w, shape, diagonal, o), scores = w.map((v, i) => v * v * (diagonal[(i % columns) * (columns + 1)]! + o.damping! * mean))
+    const { values, kept } = solveSparsegpt(w, shape, diagonal, o), scores = w.map((v, i) => v * v * (diagonal[(i % columns) * (columns + 1)]! + o.damping! * mean))
     values.forEach((v, i) => expect(v + 0).toBe(kept[i] ? w[i]! : 0))
     // All columns are one block.
     if (typeof o.sparsity === "number") {
@@ -45,23 +45,23 @@ describe("laws of SparseGPT", () => {
 
   test("four times H changes nothing; nothing removed changes nothing", () => fc.assert(fc.property(seeds, options, (seed, o) => {
     const w = weights(seed), h = hessianOf(seed)
-    expect(sparsegpt(w, shape, h.map((v) => 4 * v), o).kept).toEqual(sparsegpt(w, shape, h, o).kept)
-    expect(sparsegpt(w, shape, h, { ...o, sparsity: 0 }).values).toEqual(w)
+    expect(solveSparsegpt(w, shape, h.map((v) => 4 * v), o).kept).toEqual(solveSparsegpt(w, shape, h, o).kept)
+    expect(solveSparsegpt(w, shape, h, { ...o, sparsity: 0 }).values).toEqual(w)
   }), { numRuns: 20 }))
 
   test("what is removed and what is rounded are chosen in one pass, in any format", () => {
-    const w = weights(5), h = hessianOf(6), format = nf4({ group: 8 }), found = sparsegpt(w, shape, h, { sparsity: { keep: 2, of: 4 }, round: { format } })
+    const w = weights(5), h = hessianOf(6), format = nf4({ group: 8 }), found = solveSparsegpt(w, shape, h, { sparsity: { keep: 2, of: 4 }, round: { format } })
     found.kept.forEach((k, i) => { if (k === 0) expect(found.values[i]).toBe(0) })
     expect(found.rounded!.codes.length).toBe(rows * columns)
-    const apart = sparsegpt(w, shape, h, { sparsity: { keep: 2, of: 4 } })
+    const apart = solveSparsegpt(w, shape, h, { sparsity: { keep: 2, of: 4 } })
     expect(found.loss.reduce((a, b) => a + b)).toBeGreaterThan(apart.loss.reduce((a, b) => a + b))
   })
   test("patterns that do not fit are refused", () => {
     const w = weights(1), h = hessianOf(1)
-    expect(() => sparsegpt(w, shape, h, { sparsity: { keep: 2, of: 5 } })).toThrow("blocks of 128 cut runs of 5")
-    expect(() => sparsegpt(w, shape, h, { sparsity: 1 })).toThrow("a sparsity is from 0 up to 1, got 1")
-    expect(() => sparsegpt(w, shape, h, { sparsity: { keep: 5, of: 4 } })).toThrow("cannot keep 5 of 4")
-    expect(() => sparsegpt(w, shape, h, { sparsity: { keep: 2, of: 4 }, order: "activity" })).toThrow("not neighbours in the order of activity")
+    expect(() => solveSparsegpt(w, shape, h, { sparsity: { keep: 2, of: 5 } })).toThrow("blocks of 128 cut runs of 5")
+    expect(() => solveSparsegpt(w, shape, h, { sparsity: 1 })).toThrow("a sparsity is from 0 up to 1, got 1")
+    expect(() => solveSparsegpt(w, shape, h, { sparsity: { keep: 5, of: 4 } })).toThrow("cannot keep 5 of 4")
+    expect(() => solveSparsegpt(w, shape, h, { sparsity: { keep: 2, of: 4 }, order: "activity" })).toThrow("not neighbours in the order of activity")
   })
 })
 

@@ -1,6 +1,6 @@
 import fc from "fast-check"
 import { describe, expect, test } from "vitest"
-import { fp, fp4, gptq, hessian, int, mx, nf4, permutedWeight, solvedWeight, ternary, type QuantizedFormat } from "../src/index.ts"
+import { fp, fp4, solveGptq, hessian, int, mx, nf4, permutedWeight, solvedWeight, ternary, type QuantizedFormat } from "../src/index.ts"
 import { quantizeWeight, tensor } from "@thimble/core"
 import { fill } from "../src/laws/values.ts"
 
@@ -22,19 +22,19 @@ function hessianOf(seed: number): Float64Array {
 describe("what a solver rounds to a format is what the format stores", () => {
   test.each(named)("%s: the stored matrix is the solved one, exactly, whatever the order and the grids", async (_, format) => {
     for (const o of [{}, { order: "activity" }, { order: "activity", grids: "static" }] as const) {
-      const found = gptq(weights(3), shape, hessianOf(4), { format, ...o }), stored = solvedWeight(format, shape, found)
+      const found = solveGptq(weights(3), shape, hessianOf(4), { format, ...o }), stored = solvedWeight(format, shape, found)
       expect((await stored.dense().data() as Float32Array).map((v) => v + 0)).toEqual(Float32Array.from(found.values, (v) => v + 0))
     }
   })
   test.each(named)("%s: where inputs are unrelated it is what the format's encoder stores, byte for byte", (_, format) => fc.assert(fc.property(fc.integer({ min: 1, max: 1e6 }), (seed) => {
     const w = weights(seed), diagonal = new Float64Array(columns * columns)
     for (let i = 0; i < columns; i++) diagonal[i * columns + i] = 1 + ((i * 7) % 5)
-    const { codes, scales, zeros } = gptq(w, shape, diagonal, { format })
+    const { codes, scales, zeros } = solveGptq(w, shape, diagonal, { format })
     expect(format.grids!.pack(codes, scales, zeros, shape)).toEqual(format.encode(w, shape))
   }), { numRuns: 10 }))
 
   test("groups by activity are stored as neighbours under a permutation; products and look-ups do not show it", async () => {
-    const format = int(4, { group: 8 }), found = gptq(weights(1), shape, hessianOf(2), { format, order: "activity" }), stored = solvedWeight(format, shape, found)
+    const format = int(4, { group: 8 }), found = solveGptq(weights(1), shape, hessianOf(2), { format, order: "activity" }), stored = solvedWeight(format, shape, found)
     expect(stored.form).toBe("permuted int4g8[3,44] f32")
     const x = tensor(fill("gaussian", 5, [2, columns]), { shape: [2, columns] }), y = await stored.apply(x).data(), want = await x.linear(stored.dense()).data()
     y.forEach((v, i) => expect(Math.abs(Number(v) - Number(want[i]!))).toBeLessThanOrEqual(1e-4))
@@ -47,6 +47,6 @@ describe("what a solver rounds to a format is what the format stores", () => {
     const weight = quantizeWeight(int(4), weights(1), shape)
     expect(() => permutedWeight(weight, new Int32Array(columns))).toThrow("44 places do not hold each of 44 columns once")
     for (const format of [int(4, { group: "tensor" }), nf4({ absmax: "nested" }), ternary()])
-      expect(() => gptq(weights(1), shape, hessianOf(1), { format })).toThrow(`${format.name} does not say how one value of a group is rounded`)
+      expect(() => solveGptq(weights(1), shape, hessianOf(1), { format })).toThrow(`${format.name} does not say how one value of a group is rounded`)
   })
 })

@@ -18,7 +18,10 @@ export function referenceDevice(): Device {
     alloc: (bytes): Memory => ({ bytes, data: new ArrayBuffer(Math.ceil(bytes / 8) * 8) }),
     free: () => {},
     write: (buffer, data, at = 0) => new Uint8Array((buffer as Memory).data).set(data, at),
-    read: (buffer, bytes = buffer.bytes) => Promise.resolve(new Uint8Array((buffer as Memory).data.slice(0, bytes))),
+    read(buffer, bytes = buffer.bytes, into = new Uint8Array(bytes)) {
+      into.set(new Uint8Array((buffer as Memory).data, 0, bytes))
+      return Promise.resolve(into.subarray(0, bytes))
+    },
     prepare: (kernels) => Promise.resolve(kernels.map((kernel) => ({ kernel, run: interpreter(kernel) }) as Prepared)),
     run: (calls) => calls.forEach(runCall),
     close: () => Promise.resolve(),

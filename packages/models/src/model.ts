@@ -2,11 +2,12 @@ import { add, arange, clamp, fail, literal, reshape, rotation, showShape, sub, t
 import type { GgufValue, Tokenizer } from "@thimble/formats"
 import { architectureOf } from "./architecture.ts"
 import { headlessConfig } from "./json.ts"
-import { growAndLook, type Cache, type LayerCache } from "./cache.ts"
+import { cacheLength, growAndLook, type Cache, type CacheType, type LayerCache } from "./cache.ts"
 import { problemOf } from "./config-check.ts"
 import type { Config } from "./config.ts"
 import { expectedTensors } from "./expected.ts"
 import { embed, finish, logits, runBlock, wholeSequences, type Observe, type Parameters, type Pass } from "./forward.ts"
+import { traced, type Trace } from "./trace.ts"
 import { blockLinks, type BlockLinks } from "./block-links.ts"
 import { generate, type Generation, type GenerateOptions } from "./generate/generate.ts"
 import type { Prompt } from "./generate/prompt.ts"
@@ -15,10 +16,14 @@ import { frequencies } from "./rope.ts"
 export interface ForwardOptions {
   /** Sees what goes into each matrix. */
   readonly observe?: Observe
+  /** Sees what each block makes of the stream, and how its heads look at each other. */
+  readonly trace?: Trace
   /** Which tokens count (bool or 0/1) [batch, length]: encoders, whose texts are padded to one length. */
   readonly mask?: Tensor
   /** Which segment each token is of [batch, length]; the first unless given. Encoders. */
   readonly segments?: Tensor
+  /** Keys and values are what a cache of this type gives back: what it costs, for `evaluate`. Of `int4` that is a bit more, as the latest tokens are rounded, too. */
+  readonly cache?: CacheType
 }
 
 export interface StepOptions {
@@ -65,6 +70,8 @@ export interface Model extends Parameters, ModelOptions, Composed {
   step(ids: Tensor, cache: Cache, options: StepOptions): Stepped
   /** The residual stream before the first block. */
   embed(ids: Tensor, options?: Pick<ForwardOptions, "segments">): Tensor
+  /** The residual stream after the last block → as the head reads it. */
+  finish(x: Tensor): Tensor
   /** Logits of the residual stream after the last block. */
   head(x: Tensor, options?: Pick<ForwardOptions, "observe">): Tensor
   blocks(): readonly Block[]
@@ -129,10 +136,10 @@ function build(m: Parameters, options: ModelOptions): Model {
   const padding = (mask: Tensor | undefined): Tensor | undefined => mask && reshape(mask.cast("bool"), [mask.shape[0]!, 1, 1, mask.shape[1]!])
   const start = (ids: Tensor, segments?: Tensor): Tensor => embed(m, ids, arange(ids.shape[1]!), segments ?? (a.names.segments === undefined ? undefined : ids.mul(0)))
 
-  const hidden = (ids: Tensor, { observe, mask, segments }: ForwardOptions = {}): Tensor => {
+  const hidden = (ids: Tensor, { observe, trace, mask, segments, cache }: ForwardOptions = {}): Tensor => {
     let x = start(ids, segments)
-    const pass = passOf(x, wholeSequences(config, padding(mask)), observe)
-    for (let layer = 0; layer < config.layers; layer++) x = runBlock(m, layer, x, pass)
+    const hides = padding(mask), pass = passOf(x, wholeSequences(config, hides, cache), observe)
+    for (let layer = 0; layer < config.layers; layer++) x = trace === undefined ? runBlock(m, layer, x, pass) : traced(m, layer, x, pass, trace, hides)
     return finish(m, x)
   }
 
@@ -144,7 +151,7 @@ function build(m: Parameters, options: ModelOptions): Model {
     const first = begin === undefined ? position : sub(position === 0 ? arange(1) : reshape(position, [1]), begin)
     const places = begin === undefined ? add(arange(length), position) : add(unsqueeze(first as Tensor, 1), arange(length))
     let x = embed(m, ids, clamp(places, 0, config.context - 1))
-    const asked = Math.max(...cache.layers.map(({ keys }) => keys.shape[2]!))
+    const asked = cacheLength(cache)
     const turns = turnsOf(length, asked, begin === undefined ? position : unsqueeze(first as Tensor, 1))
     const layers: LayerCache[] = []
     const growth = { position, count: count ?? length, ...(begin && { begin }) }
@@ -178,6 +185,7 @@ function build(m: Parameters, options: ModelOptions): Model {
     },
     forward: (ids, options) => logits(m, hidden(ids, options), options?.observe),
     embed: (ids, { segments } = {}) => start(ids, segments),
+    finish: (x) => finish(m, x),
     head: (x, { observe } = {}) => logits(m, finish(m, x), observe),
     blocks: () => Array.from({ length: config.layers }, (_, layer): Block => {
       const path = `${a.blocks}.${layer}`

@@ -1,4 +1,5 @@
 import { expr, fail, type Part } from "@thimble/core"
+import { bookCodes, bookOutline, books, type CodedFormat } from "@thimble/formats"
 import { quantizer, type MatrixShape, type Promises, type QuantizedFormat, type SolvableFormat } from "../quantizer.ts"
 import type { LawName } from "../laws/names.ts"
 import { blockwiseCode, dynamicMap, nestAbsmax } from "./dynamic-map.ts"
@@ -11,13 +12,6 @@ export interface BnbOptions {
   readonly absmax?: "f32" | "nested"
 }
 
-/** Source: bitsandbytes, functional.py; NF4 from QLoRA (arXiv 2305.14314), appendix E. */
-const books = {
-  nf4: Float32Array.of(
-    -1, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635, -0.18477343022823334, -0.09105003625154495, 0,
-    0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224, 0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1),
-  fp4: Float32Array.of(0, 1 / 192, 2 / 3, 1, 1 / 3, 1 / 2, 1 / 6, 1 / 4, -0, -1 / 192, -2 / 3, -1, -1 / 3, -1 / 2, -1 / 6, -1 / 4),
-} as const
 const f = Math.fround
 
 /** Values of a codebook in order, the codes they have, and the midpoints between neighbours. */
@@ -49,7 +43,7 @@ function codebook(kind: "nf4" | "fp4", { group = 64, absmax = "f32" }: BnbOption
     for (let r = 0, i = 0; r < rows; r++) for (let c = 0; c < columns; c++, i++) data[r * width + (c >> 1)]! |= codes[i]! << (c & 1 ? 0 : 4)
     return { data, shape: [rows, width], dtype: "u8" }
   }
-  const format: SolvableFormat = {
+  const format: SolvableFormat & CodedFormat = {
     name: `${kind}${group === 64 ? "" : ` ${groups.suffix}`}${twice ? " nested" : ""}`,
     bits: 4 + groups.bits(twice ? 8 + 32 / nested : 32),
     group: groups.size,
@@ -82,6 +76,8 @@ function codebook(kind: "nf4" | "fp4", { group = 64, absmax = "f32" }: BnbOption
         pack: (codes, scales, _zeros, shape) => ({ codes: pack(codes, shape), absmax: { data: Float32Array.from(scales), shape: groups.shape(shape), dtype: "f32" } }),
       },
     }),
+    outline: bookOutline(kind, groups.size, twice),
+    codes: (parts, shape) => bookCodes(kind, groups.size, parts, shape, { map }),
     code: (part, row, column) => part("values", and(shr(cast(part("codes", row, div(column, int(2))), "i32"), mul(sub(int(1), rem(column, int(2))), int(4))), int(15))),
     scale(part, row, column) {
       const stored = groups.at(part, "absmax", row, column)

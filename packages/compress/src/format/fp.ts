@@ -1,4 +1,5 @@
 import { expr, fail } from "@thimble/core"
+import type { CodedFormat } from "@thimble/formats"
 import { quantizer, type QuantizedFormat, type SolvableFormat } from "../quantizer.ts"
 import type { LawName } from "../laws/names.ts"
 import { grouping, largest, newScales, peakOf, precision, scalePart, storedScale, type Group, type ScaleType } from "./groups.ts"
@@ -24,7 +25,13 @@ export function fp(kind: SmallFloat, { group = "row", scales = "f32" }: FpOption
   const { most } = smallFloats[kind], bits = bitsOf(kind), packed = packing(bits), { tables, unit: counts, look } = spelled(kind)
   const { unit, tiny, least, most: widest } = precision[scales], scaleBytes = scales === "f32" ? 4 : 2
   const levels = smallValues(kind), tensor = group === "tensor"
+  const block = [tensor ? Infinity : 1, groups.size] as const
+  const coded: Pick<CodedFormat, "outline" | "codes"> = {
+    outline: (shape) => ({ kind: "float", shape, block, scales }),
+    codes: ({ codes, scales: found }, shape) => ({ kind: "float", shape, block, codes: codes!.data as Uint8Array, scales: found! }),
+  }
   const format: SolvableFormat = {
+    ...(kind === "e4m3" && scaled ? coded : {}),
     name: `fp ${kind}${scaled ? `${groups.suffix}${scales === "f32" ? "" : ` ${scales}`}` : " cast"}`,
     bits: bits + (scaled ? groups.bits(8 * scaleBytes) : 0),
     group: scaled ? groups.size : 1,

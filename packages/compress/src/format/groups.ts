@@ -20,6 +20,9 @@ export const precision: Readonly<Record<ScaleType, { readonly unit: number; read
   bf16: { unit: 2 ** -8, tiny: 2 ** -134, least: 2 ** -126, most: 2 ** 128 * (1 - 2 ** -8) },
 }
 
+/** A scale as it is stored. */
+export const storedAs = (type: ScaleType, scale: number): number => (type === "f32" ? Math.fround(scale) : decode(type, encode(type, scale)))
+
 /** How groups lie in a matrix. */
 export interface Grouping {
   /** Neighbours along a row, as {@link Format} counts them. */
@@ -89,26 +92,23 @@ export function newScales(op: string, dtype: ScaleType, shape: MatrixShape): Sca
   }
 }
 
-/** A number as a type of scale holds it. */
-export const roundedTo = (dtype: ScaleType, v: number): number => (dtype === "f32" ? Math.fround(v) : decode(dtype, encode(dtype, v)))
-
 /** A scale as it is stored; refuses one with which `reach` steps are no f32. */
 export function storedScale(op: string, dtype: ScaleType, scale: number, reach: number, who: () => string = () => "a group"): number {
-  const stored = roundedTo(dtype, scale)
+  const stored = storedAs(dtype, scale)
   if (!Number.isFinite(Math.fround(stored * reach))) fail("value", op, `${who()} needs a scale of ${scale}, too large for ${dtype}`, dtype === "f16" ? "bf16 or f32 scales, or smaller weights" : "scale the weights down")
   return stored
 }
 
 /** Largest magnitude. */
-export function peakOf(values: Float64Array): number {
+export function peakOf(values: Float32Array | Float64Array): number {
   let amax = 0
   for (const v of values) amax = Math.max(amax, Math.abs(v))
   return amax
 }
 
 /** Scales of solved groups as a part. */
-export function scalePart(op: string, dtype: ScaleType, scales: Float64Array, shape: MatrixShape): Part {
+export function scalePart(op: string, dtype: ScaleType, scales: ArrayLike<number>, shape: MatrixShape): Part {
   const found = newScales(op, dtype, shape)
-  scales.forEach((s, g) => found.put(g, s, 1))
+  for (let g = 0; g < scales.length; g++) found.put(g, scales[g]!, 1)
   return found.part
 }

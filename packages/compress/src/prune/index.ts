@@ -1,3 +1,3 @@
-export { sparsegpt, sparsegptOnDevice, type SparsegptOptions, type SparsegptResult } from "./sparsegpt.ts"
+export { solveSparsegpt, solveSparsegptOnDevice, type SparsegptOptions, type SparsegptResult } from "./sparsegpt.ts"
 export { wandaScores } from "./wanda.ts"
 export { keptByRow, type KeepOf, type Sparsity } from "./sparsity.ts"

@@ -33,13 +33,13 @@ export interface SparsegptResult extends Solved {
 /**
  * Removes weights, and makes up for each with those that follow in its row (Frantar and Alistarh, arXiv 2301.00774): in each
  * block those go whose removal alone costs least, (w/Uᵢᵢ)² for w as corrected for earlier blocks; of neighbours, for w as
- * corrected so far. The solver of `gptq`: the sum of squared corrections is (w − ŵ)·H·(w − ŵ)ᵀ. All in float64.
+ * corrected so far. The solver of `solveGptq`: the sum of squared corrections is (w − ŵ)·H·(w − ŵ)ᵀ. All in float64.
  */
-export const sparsegpt = (weights: Float32Array | Float64Array, shape: MatrixShape, hessian: Float64Array, options: SparsegptOptions): SparsegptResult =>
+export const solveSparsegpt = (weights: Float32Array | Float64Array, shape: MatrixShape, hessian: Float64Array, options: SparsegptOptions): SparsegptResult =>
   now(removeWeights(weights, shape, exact("sparsegpt", hessian, ...shape), options))
 
-/** {@link sparsegpt} with the large products in f32, where H is. */
-export const sparsegptOnDevice = (weights: Float32Array | Float64Array, shape: MatrixShape, hessian: Tensor, options: SparsegptOptions): Promise<SparsegptResult> =>
+/** {@link solveSparsegpt} with the large products in f32, where H is. */
+export const solveSparsegptOnDevice = (weights: Float32Array | Float64Array, shape: MatrixShape, hessian: Tensor, options: SparsegptOptions): Promise<SparsegptResult> =>
   later(removeWeights(weights, shape, onDevice("sparsegpt", hessian, ...shape), options))
 
 function* removeWeights(weights: Float32Array | Float64Array, shape: MatrixShape, arithmetic: Arithmetic, options: SparsegptOptions): Steps<SparsegptResult> {

@@ -5,6 +5,7 @@ import { wait, type Arithmetic, type Factor, type Steps } from "./arithmetic.ts"
 export type Fallback =
   | { readonly kind: "dead columns"; readonly columns: readonly number[] }
   | { readonly kind: "damping"; readonly from: number; readonly to: number; readonly pivot: number }
+  | { readonly kind: "no bias"; readonly largest: number }
 
 export interface Factored {
   readonly factor: Factor

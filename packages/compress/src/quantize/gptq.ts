@@ -49,14 +49,14 @@ export interface GptqResult extends Solved {
  * 2210.17323): columns are rounded one after the other, and what is lost is made up for by those that follow. All in
  * float64 on the host; the same result whatever the block, but for `stale` grids. `solvedWeight` stores the result.
  */
-export const gptq = (weights: Float32Array | Float64Array, shape: MatrixShape, hessian: Float64Array, options: GptqOptions): GptqResult =>
+export const solveGptq = (weights: Float32Array | Float64Array, shape: MatrixShape, hessian: Float64Array, options: GptqOptions): GptqResult =>
   now(roundRows(weights, shape, exact("gptq", hessian, ...shape), options))
 
 /**
- * {@link gptq} with the large products in f32, where H is: rounding within a block stays on the host, in float64. Codes differ
+ * {@link solveGptq} with the large products in f32, where H is: rounding within a block stays on the host, in float64. Codes differ
  * from those of float64 where a weight lies about midway between two, and by what follows from that.
  */
-export const gptqOnDevice = (weights: Float32Array | Float64Array, shape: MatrixShape, hessian: Tensor, options: GptqOptions): Promise<GptqResult> =>
+export const solveGptqOnDevice = (weights: Float32Array | Float64Array, shape: MatrixShape, hessian: Tensor, options: GptqOptions): Promise<GptqResult> =>
   later(roundRows(weights, shape, onDevice("gptq", hessian, ...shape), options))
 
 function* roundRows(weights: Float32Array | Float64Array, shape: MatrixShape, arithmetic: Arithmetic, options: GptqOptions): Steps<GptqResult> {

@@ -1,5 +1,5 @@
 import { roundHalfEven } from "@thimble/core"
-import { roundedTo, type ScaleType } from "../format/groups.ts"
+import { storedAs, type ScaleType } from "../format/groups.ts"
 
 /** How the integers of a group are laid over its values. */
 export interface GridOptions {
@@ -29,6 +29,8 @@ export interface Grids {
   code(v: number, scale: number, zero: number): number
   /** The value that a code stands for. */
   value(code: number, scale: number, zero: number): number
+  /** A scale as it is stored, where codes are evenly spaced: value = (code − zero) · scale. */
+  step?(scale: number): number
 }
 
 /** Integers on grids of these options. */
@@ -38,8 +40,12 @@ export function integerGrids(options: GridOptions): Grids {
     fit: (values) => fitGrid(values, options),
     code: (v, scale, zero) => codeOn(scale, zero, top, v),
     value: (code, scale, zero) => scale * (code - zero),
+    step: (scale) => stored(options.scales, scale),
   }
 }
+
+/** A scale as it is stored. What rounds to nothing is stored as it is: its group becomes zero. */
+const stored = (scales: GridOptions["scales"] = "f64", scale: number): number => (scales === "f64" ? scale : storedAs(scales, scale) || scale)
 
 /** The code of a value on a grid: the nearest, halves to even. */
 function codeOn(scale: number, zero: number, top: number, v: number): number {
@@ -64,9 +70,7 @@ export function fitGrid(values: Float64Array, { bits, range = "asymmetric", ends
     hi = 1
   }
   const grid = (p: number): Grid => {
-    const exact = (p * hi - p * lo) / top, stored = scales === "f64" ? exact : roundedTo(scales, exact)
-    // What rounds to nothing is stored as it is: its group becomes zero.
-    const scale = stored === 0 ? exact : stored
+    const scale = stored(scales, (p * hi - p * lo) / top)
     return { scale, zero: range === "symmetric" ? (top + 1) / 2 : Math.min(top, Math.max(0, roundHalfEven((-p * lo) / scale))) }
   }
   let best = grid(1)
