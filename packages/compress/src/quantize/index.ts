@@ -1,4 +1,4 @@
-export { solveGptq, solveGptqOnDevice, type GptqOptions, type GptqResult, type SolverOptions } from "./gptq.ts"
+export { solveGptq, solveGptqOnDevice, type FormatOptions, type GptqOptions, type GptqResult, type IntegerOptions, type SolverOptions } from "./gptq.ts"
 export { solvedWeight, storedSolution, type Solution } from "./solved.ts"
 export type { Solved } from "./solver.ts"
 export { fitGrid, type Grid, type GridOptions, type Grids } from "./grid.ts"
