@@ -3,7 +3,7 @@ export type { Counterexample, MatrixShape, Parts, QuantizedFormat, Quantizer, St
 export { quantizer, type Promises } from "./quantizer.ts"
 export type { Element } from "./host.ts"
 export type { LawName } from "./laws/names.ts"
-export type { Group, GroupOptions, ScaleType } from "./format/groups.ts"
+export type { Group, Grouping, GroupOptions, ScaleType } from "./format/groups.ts"
 export { int, type IntOptions } from "./format/int.ts"
 export type { IntegerFormat, Integers } from "./format/integers.ts"
 export { fp, type FpOptions } from "./format/fp.ts"
