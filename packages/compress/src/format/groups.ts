@@ -22,7 +22,7 @@ export const precision: Readonly<Record<ScaleType, { readonly unit: number; read
 
 /** How groups lie in a matrix. */
 export interface Grouping {
-  /** Neighbours along a row, as {@link Format} counts them. */
+  /** Neighbours along a row, as a format counts them. */
   readonly size: number
   /** Stored bits of `each` group by element of long rows. */
   bits(each: number): number
