@@ -132,6 +132,12 @@ const afterOp: Op<undefined> = {
   result: ([x]) => ({ shape: x!.shape, dtype: x!.dtype }),
   vjp: (dy) => [dy, null],
 }
+/**
+ * The value of x, computed once `first` is: kernels run in the order in which values need each other, so this decides which
+ * of two independent values is made, and its operands let go of, before the other.
+ */
+export const after = (x: Tensor, first: Tensor): Tensor => apply(afterOp, [x, first], undefined)
+
 const checkpointOp: Op<(...src: Tensor[]) => Tensor> = {
   name: "checkpoint",
   recomputed: true,

@@ -1,7 +1,20 @@
-/**
- * Distillation: training a small model from the answers of a large one, built on the tensors of `@thimble/core`.
- * The package has its place in the workspace and exports nothing yet.
- *
- * @module
- */
-export {}
+/** @packageDocumentation Distillation: losses that compare models, teachers, and the loop that trains. */
+export { ignored, type Dimensions, type Head, type Loss, type Needs, type Quantity, type Seen, type Top, type View } from "./loss/loss.ts"
+export { measure, sum, type Measure } from "./loss/sum.ts"
+export { divergence, type Divergence, type DivergenceOptions, type Restriction } from "./loss/divergence.ts"
+export { labels } from "./loss/labels.ts"
+export { softTargets, type SoftTargetsOptions } from "./loss/soft-targets.ts"
+export { forwardKL, reverseKL } from "./loss/kullback-leibler.ts"
+export { jensenShannon, type JensenShannonOptions } from "./loss/jensen-shannon.ts"
+export { totalVariation } from "./loss/total-variation.ts"
+export { skewedKL, type SkewedOptions } from "./loss/skewed.ts"
+export { topK, topOf, topP, type TopKOptions } from "./loss/restrict.ts"
+export { standardize } from "./loss/standardize.ts"
+export { evenly, everyOther, lastBlock, type Pair, type Pairing, type Place } from "./loss/pairing.ts"
+export { hidden, type HiddenOptions } from "./loss/hidden.ts"
+export { attentionMaps, attentionTransfer, type AttentionMapOptions, type AttentionTransferOptions } from "./loss/attention.ts"
+export { relational, type RelationalOptions } from "./loss/relational.ts"
+export { relations, type RelationOptions } from "./loss/value-relations.ts"
+export { contrastive, type ContrastiveOptions } from "./loss/contrastive.ts"
+export { triple, type TripleOptions } from "./loss/triple.ts"
+export { chunked, type ChunkedOptions } from "./loss/chunked.ts"

@@ -27,11 +27,21 @@ export function look(q: Tensor, k: Tensor, v: Tensor, { scale, cap, window = 0, 
 }
 
 /** Attention whose scores are capped before keys are hidden (Gemma 2), which no kernel does in one. */
-function cappedLook(q: Tensor, k: Tensor, v: Tensor, o: { readonly scale: number; readonly cap: number; readonly window: number; readonly offset: number | Tensor; readonly causal: boolean; readonly mask?: Tensor; readonly length?: Tensor }): Tensor {
+function cappedLook(q: Tensor, k: Tensor, v: Tensor, options: Shown): Tensor {
+  const [batch, heads, tq] = q.shape as [number, number, number, number], [, kvHeads, tk] = v.shape as [number, number, number]
+  const grouped = reshape(shares(q, k, options), [batch, kvHeads, (heads / kvHeads) * tq, tk])
+  return reshape(matmul(grouped, v), [batch, heads, tq, v.shape[3]!])
+}
+
+interface Shown { readonly scale: number; readonly cap?: number; readonly window: number; readonly offset: number | Tensor; readonly causal: boolean; readonly mask?: Tensor; readonly length?: Tensor }
+/** How much each query takes of each key, [batch, heads, queries, keys]: what {@link look} weighs values with. */
+export const attentionMap = (q: Tensor, k: Tensor, { bidirectional = false, unordered = false, window = 0, offset = 0, ...o }: LookOptions): Tensor =>
+  shares(q, k, { ...o, window, offset, causal: !bidirectional && !unordered })
+
+function shares(q: Tensor, k: Tensor, o: Shown): Tensor {
   const [batch, heads, tq, d] = q.shape as [number, number, number, number], [, kvHeads, tk] = k.shape as [number, number, number]
-  const grouped = (x: Tensor): Tensor => reshape(x, [batch, kvHeads, (heads / kvHeads) * tq, x.shape[3]!])
   const scores = matmul(reshape(q, [batch, kvHeads, (heads / kvHeads) * tq, d]), transpose(k))
-  const held = reshape(mul(tanh(mul(scores, o.scale / o.cap)), o.cap), [batch, heads, tq, tk])
+  const held = reshape(o.cap === undefined ? mul(scores, o.scale) : mul(tanh(mul(scores, o.scale / o.cap)), o.cap), [batch, heads, tq, tk])
   const key = arange(tk), query = add(reshape(arange(tq), [tq, 1]), o.offset)
   const seen = [
     ...(o.causal ? [le(key, query)] : []),
@@ -39,8 +49,7 @@ function cappedLook(q: Tensor, k: Tensor, v: Tensor, o: { readonly scale: number
     ...(o.length ? [gt(o.length, key)] : []),
     ...(o.mask ? [o.mask] : []),
   ]
-  const visible = seen.length === 0 ? held : where(seen.reduce(logicalAnd), held, -Infinity)
-  return reshape(matmul(softmax(grouped(visible)), v), [batch, heads, tq, v.shape[3]!])
+  return softmax(seen.length === 0 ? held : where(seen.reduce(logicalAnd), held, -Infinity))
 }
 
 /** [batch, t, heads·size] → [batch, heads, t, size]. */

@@ -7,6 +7,7 @@ import { problemOf } from "./config-check.ts"
 import type { Config } from "./config.ts"
 import { expectedTensors } from "./expected.ts"
 import { embed, finish, logits, runBlock, wholeSequences, type Observe, type Parameters, type Pass } from "./forward.ts"
+import { traced, type Trace } from "./trace.ts"
 import { blockLinks, type BlockLinks } from "./block-links.ts"
 import { generate, type Generation, type GenerateOptions } from "./generate/generate.ts"
 import type { Prompt } from "./generate/prompt.ts"
@@ -15,6 +16,8 @@ import { frequencies } from "./rope.ts"
 export interface ForwardOptions {
   /** Sees what goes into each matrix. */
   readonly observe?: Observe
+  /** Sees what each block makes of the stream, and how its heads look at each other. */
+  readonly trace?: Trace
   /** Which tokens count (bool or 0/1) [batch, length]: encoders, whose texts are padded to one length. */
   readonly mask?: Tensor
   /** Which segment each token is of [batch, length]; the first unless given. Encoders. */
@@ -67,6 +70,8 @@ export interface Model extends Parameters, ModelOptions, Composed {
   step(ids: Tensor, cache: Cache, options: StepOptions): Stepped
   /** The residual stream before the first block. */
   embed(ids: Tensor, options?: Pick<ForwardOptions, "segments">): Tensor
+  /** The residual stream after the last block → as the head reads it. */
+  finish(x: Tensor): Tensor
   /** Logits of the residual stream after the last block. */
   head(x: Tensor, options?: Pick<ForwardOptions, "observe">): Tensor
   blocks(): readonly Block[]
@@ -131,10 +136,10 @@ function build(m: Parameters, options: ModelOptions): Model {
   const padding = (mask: Tensor | undefined): Tensor | undefined => mask && reshape(mask.cast("bool"), [mask.shape[0]!, 1, 1, mask.shape[1]!])
   const start = (ids: Tensor, segments?: Tensor): Tensor => embed(m, ids, arange(ids.shape[1]!), segments ?? (a.names.segments === undefined ? undefined : ids.mul(0)))
 
-  const hidden = (ids: Tensor, { observe, mask, segments, cache }: ForwardOptions = {}): Tensor => {
+  const hidden = (ids: Tensor, { observe, trace, mask, segments, cache }: ForwardOptions = {}): Tensor => {
     let x = start(ids, segments)
-    const pass = passOf(x, wholeSequences(config, padding(mask), cache), observe)
-    for (let layer = 0; layer < config.layers; layer++) x = runBlock(m, layer, x, pass)
+    const hides = padding(mask), pass = passOf(x, wholeSequences(config, hides, cache), observe)
+    for (let layer = 0; layer < config.layers; layer++) x = trace === undefined ? runBlock(m, layer, x, pass) : traced(m, layer, x, pass, trace, hides)
     return finish(m, x)
   }
 
@@ -180,6 +185,7 @@ function build(m: Parameters, options: ModelOptions): Model {
     },
     forward: (ids, options) => logits(m, hidden(ids, options), options?.observe),
     embed: (ids, { segments } = {}) => start(ids, segments),
+    finish: (x) => finish(m, x),
     head: (x, { observe } = {}) => logits(m, finish(m, x), observe),
     blocks: () => Array.from({ length: config.layers }, (_, layer): Block => {
       const path = `${a.blocks}.${layer}`

@@ -40,7 +40,7 @@ export interface Session extends Disposable {
   readonly position: number
   /** The most it has room for. */
   readonly length: number
-  /** Adds the same number of tokens to every sequence, and gives the logits of what follows the last, row by row. */
+  /** Adds the same number of tokens to every sequence, and gives the logits of what follows the last, row by row, until the next push. */
   push(ids: readonly (readonly number[])[]): Promise<Float32Array[]>
 }
 
@@ -48,7 +48,7 @@ export interface Session extends Disposable {
 export function openSession(model: Generator, { batch, length, begin, dtype, signal }: { readonly batch: number; readonly length: number; readonly begin: readonly number[]; readonly dtype?: CacheType; readonly signal?: AbortSignal }): Session {
   const { first, next } = programsOf(model)
   const cache = createCache(model, { batch, length, ...(dtype && { dtype }), ...(begin.some((n) => n > 0) && { begin }) })
-  let layers = cache.layers, position = 0
+  let layers = cache.layers, position = 0, read: Float32Array | undefined
   return {
     get position() { return position },
     length: cacheLength(cache),
@@ -65,7 +65,7 @@ export function openSession(model: Generator, { batch, length, begin, dtype, sig
         ;({ logits, layers } = made)
         position += count
       }
-      const values = (await logits!.data()) as Float32Array, size = values.length / batch
+      const values = (read = (await logits!.raw(read)) as Float32Array), size = values.length / batch
       logits!.dispose()
       return rows.map((_, i) => values.subarray(i * size, (i + 1) * size))
     },
