@@ -3,7 +3,7 @@ export type { Counterexample, FormatGrids, MatrixShape, Parts, QuantizedFormat, 
 export { quantizer, type Promises } from "./quantizer.ts"
 export type { Element } from "./host.ts"
 export type { LawName } from "./laws/names.ts"
-export type { Group, GroupOptions, ScaleType } from "./format/groups.ts"
+export type { Group, Grouping, GroupOptions, ScaleType } from "./format/groups.ts"
 export { int, type IntOptions } from "./format/int.ts"
 export { entropy, mse, percentile, type Ends, type EndsOptions, type EntropyOptions, type MseOptions, type Spread } from "./format/ends.ts"
 export { affine, type AffineFormat } from "./format/affine.ts"
