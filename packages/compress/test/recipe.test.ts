@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises"
+import { mkdir, mkdtemp, readdir, rm, symlink, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { denseWeight, memory, realize, tensor } from "@thimble/core"
@@ -74,16 +74,21 @@ describe("a recipe", () => {
 
 describe("a job", () => {
   test("leaves the model it starts from alone, and no tensors beside the result's", async () => {
+    // What is no longer held may be collected while others are counted.
+    const alive: Model[] = []
     for (const method of [rtn(int(8)), gptq({ format: int(8, { group: 8 }), order: "activity" }), hqq({ bits: 8, group: 8 }), awq({ format: int(8, { group: 8 }), points: 4 }), smooth({ method: rtn(int(8)) })]) {
       const model = smallModel("llama")
       await realize(...Object.values(model.parts()))
+      alive.push(model)
       const before = await logits(model), held = memory().devices.wasm!.tensors
       const { model: small } = await plan(model, quantize({ default: method })).run(await data()).result, after = memory().devices.wasm!.tensors
+      alive.push(small)
       expect(farthest(await logits(model), before), method.name).toBe(0)
       const own = new Set(Object.values(small.parts())), shared = Object.values(model.parts()).filter((t) => own.has(t)).length
       expect(after - held, method.name).toBe(own.size - shared)
       expect(farthest(await logits(small), before) / farthest(before, before.map(() => 0)), method.name).toBeLessThan(0.1)
     }
+    expect(alive).toHaveLength(10)
   })
   test("moves factors without changing what the model computes", async () => {
     for (const name of ["llama", "qwen2", "phi3", "gemma2", "gpt2", "gpt_neox", "phi", "qwen3"]) {
@@ -120,6 +125,20 @@ describe("a job", () => {
     await writeFile(join(checkpoint, "job.json"), "{")
     await expect(plan(smallModel("llama"), recipe).run(undefined, { checkpoint }).result).rejects.toThrow(/job\.json/)
     expect((await readdir(checkpoint)).filter((f) => f.endsWith(".partial"))).toEqual([])
+  })
+  test.skipIf(process.platform !== "linux")("says that the disk is full, by the file's name, and goes on when it is not", async () => {
+    const model = smallModel("llama"), recipe = quantize({ default: rtn(int(4, { group: 8 })) }), checkpoint = join(folder, "full"), part = join(checkpoint, "0-model.layers.1.safetensors")
+    const whole = await bytes((await plan(model, recipe).run().result).model)
+    await mkdir(checkpoint)
+    // A device on which there is never room.
+    await symlink("/dev/full", `${part}.partial`)
+    const failed = plan(model, recipe).run(undefined, { checkpoint }).result
+    await expect(failed).rejects.toThrow(/layers\.1\.safetensors: ENOSPC.*make room/)
+    await expect(failed).rejects.toMatchObject({ code: "file" })
+    const job = plan(model, recipe).run(undefined, { checkpoint }), seen: boolean[] = []
+    for await (const e of job) if (e.kind === "matrix") seen.push(e.resumed)
+    expect(seen.filter(Boolean)).toHaveLength(7)
+    expect(await bytes((await job.result).model) === whole).toBe(true)
   })
   test("ends where inputs are not finite, and says where", async () => {
     const model = smallModel("llama"), broken = model.with({ "model.layers.0.mlp.up_proj": denseWeight(tensor(new Float32Array(24 * 16).fill(3e38), { shape: [24, 16] })) })
