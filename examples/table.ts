@@ -18,6 +18,7 @@ const command = defineCommand({
     model: { type: "string", default: fileURLToPath(new URL("../models/demo", import.meta.url)), description: "Directory, or GGUF file, of the model", valueHint: "PATH" },
     seeds: { type: "string", default: "3", description: "Seeds of calibration data, rotations and training", valueHint: "N" },
     tokens: { type: "string", default: "8000", description: "Held-out tokens that are scored", valueHint: "N" },
+    missing: { type: "boolean", default: false, description: "Only rows that the page does not have yet" },
     only: { type: "string", description: "Only rows whose name or group has this in it", valueHint: "TEXT" },
     out: { type: "string", default: fileURLToPath(new URL("../docs/quantization.md", import.meta.url)), description: "The page, whose rows are kept where they are not measured again", valueHint: "FILE" },
     device: { type: "string", default: "wasm", description: "Where to compute" },
@@ -33,8 +34,8 @@ const command = defineCommand({
       model, text: tokens(texts.training, tokenizer, tokenizer.eos), calibration: (seed: number) => known.get(seed) ?? known.set(seed, calibration(tokenizer, some, { samples: 32, length: 256, seed })).get(seed)!, heldOut: joined(ofSource(texts.heldOut, "Moby Dick")),
       tokens: number("tokens", args.tokens, 1)!, seeds: Array.from({ length: number("seeds", args.seeds, 1)! }, (_, i) => i), signal: control.signal,
     }
-    const wanted = rows.filter(({ name, group }) => args.only === undefined || `${group} ${name}`.includes(args.only))
     const json = args.out.replace(/\.md$/, ".json"), before = new Map((await readFile(json, "utf8").then((t) => JSON.parse(t) as Measured[], () => [])).map((r) => [`${r.group} ${r.name}`, r]))
+    const wanted = rows.filter(({ name, group }) => (args.only === undefined || `${group} ${name}`.includes(args.only)) && !(args.missing && before.has(`${group} ${name}`)))
     const bar = progress("{bar} {value}/{total} · {name}", wanted.length, { name: "" })
     try {
       for (const row of wanted) {

@@ -56,7 +56,7 @@ const methodsAt = (bits: 2 | 3 | 4): Row[] => {
       group: at, name: named(bits, "trained (300 steps)"), seeded: true,
       async make({ model, text, seed, signal }) {
         using ids = tensor(text, { dtype: "i32" })
-        return trained(model, ids, { format: int(bits, { group, range: "asymmetric" }), steps: 300, batch: 4, length: 128, rate: bits === 2 ? 1e-3 : 3e-4, seed, signal })
+        return await trained(model, ids, { format: int(bits, { group, range: "asymmetric" }), steps: 300, batch: 4, length: 128, rate: bits === 2 ? 1e-3 : 3e-4, seed, signal })
       },
     },
   ]
