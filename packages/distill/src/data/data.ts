@@ -15,15 +15,23 @@ export interface Batch {
   readonly top?: Top
 }
 
-/** Batches by their number, 0, 1, 2, …: the same for the same number, so that an interrupted run goes on where it was. */
+/** The run that a batch is for. */
+export interface Now {
+  /** The student as it is; valid until the batch is there. */
+  readonly model: unknown
+}
+
+/** Batches by their number, 0, 1, 2, …: the same for the same number (and the same student), so that an interrupted run goes on where it was. */
 export interface Data {
-  batch(index: number): Batch | Promise<Batch>
+  batch(index: number, now?: Now): Batch | Promise<Batch>
   /** What tells it from other data: a hash of contents and protocol. Checkpoints and stored answers are tied to it. */
   id(): string | Promise<string>
   /** Positions of a sequence. */
   readonly length?: number
   /** Batches until everything was seen once, if there is such a number. */
   readonly batches?: number
+  /** After how many batches they come again, in their order, if they do. */
+  readonly period?: number
 }
 
 /** SHA-256 in hexadecimal digits, of texts and bytes one after the other. */

@@ -78,7 +78,7 @@ async function* makeSteps<M extends Model | Network>(op: string, student: Networ
       let tokens = 0
       const used: unknown[] = []
       const next = async (i: number): Promise<readonly [Batch, Seen]> => {
-        const batch = await data.batch(index * accumulate + i)
+        const batch = await data.batch(index * accumulate + i, { get model() { return modelOf(state.learned.model) } })
         used.push(batch)
         if (!checked) checkBatch(op, batch, loss, data, { student, teacher: inside ?? outside })
         checked = true
