@@ -20,7 +20,7 @@ export interface Head {
 
 /** What a model showed of one batch. */
 export interface Seen {
-  /** [..., classes]: of a language model [batch, positions, classes]. */
+  /** Of every position, [..., classes]; of a language model [batch, positions, classes]. */
   readonly logits?: Tensor
   readonly top?: Top
   /** What the head reads [..., width], and the head. */
