@@ -1,7 +1,7 @@
 import { mkdtemp, readdir, readFile, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { adamW, cat, crossEntropy, memory, mul, schedule, sgd, tensor, tensorsOf, type Tensor } from "@thimble/core"
+import { adamW, cat, crossEntropy, mapTree, memory, mul, schedule, sgd, tensor, tensorsOf, type Tensor } from "@thimble/core"
 import { openSafetensors } from "@thimble/formats"
 import { open } from "@thimble/kernels"
 import type { Model } from "@thimble/models"
@@ -57,6 +57,14 @@ describe("fit", () => {
     const [a, b] = [model.parts(), made.parts()]
     for (const name of Object.keys(a)) expect(b[name] === a[name]).toBe(!name.includes("mlp"))
     expect(await b["model.layers.0.mlp.up_proj.weight"]!.data()).not.toEqual(await a["model.layers.0.mlp.up_proj.weight"]!.data())
+  })
+  test("what is stored in 16 bits learns in 32", async () => {
+    const model = mapTree(llama(), (t) => t.cast("bf16")), run = fit({ model, loss: labels(), data: data(), optimizer: sgd({ rate: 1e-4 }), steps: 3 })
+    const { model: made } = await run.finish()
+    expect([new Set(tensorsOf(model).map((t) => t.dtype)), new Set(tensorsOf(made).map((t) => t.dtype))]).toEqual([new Set(["bf16"]), new Set(["f32"])])
+    // Steps that bf16 would have rounded away.
+    const [a, b] = [(await valuesOf(model)).flat(), (await valuesOf(made)).flat()]
+    expect(a.filter((v, i) => v !== b[i]).length).toBeGreaterThan(0.9 * a.length)
   })
   test("several batches make a step as one of all of them does", async () => {
     const halves = points(4), whole: Data = {

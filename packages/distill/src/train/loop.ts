@@ -50,7 +50,7 @@ async function* makeSteps<M extends Model | Network>(op: string, student: Networ
     settings: { loss: loss.name, optimizer: optimizer.name, data: identity, accumulate, clip: options.clip ?? null, seed, precision: student.precision ?? "f32", ...(follows && { decay: follows.decay }) },
   }
   if (checkpoints !== undefined && resume === "none" && (await hasCheckpoints(checkpoints.folder))) fail("value", op, `${checkpoints.folder} has checkpoints of an earlier run`, "name another folder, or resume: 'latest'")
-  const found = checkpoints && await openCheckpoint(checkpoints.folder, progress.settings, (p) => ({ ...fresh(), ...(p.best && { best: mapTree(trainable, zerosLike) }) }))
+  const found = checkpoints && await openCheckpoint(checkpoints.folder, progress.settings, (p) => ({ ...fresh(), ...(p.best && { best: fresh().learned.model }) }))
   if (found !== undefined) {
     disposeAll(state)
     const { best: kept, ...rest } = found.state as State & { best?: Named }

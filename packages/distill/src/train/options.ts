@@ -95,7 +95,7 @@ export interface History {
 
 /** How training ended. */
 export interface Trained<M> {
-  /** The model, of tensors of its own but for those that did not learn. */
+  /** The model, of tensors of its own but for those that did not learn. What learned is f32, whatever it was stored in before. */
   readonly model: M
   readonly steps: number
   /** `left`: whoever read the steps ended; `failed`: an error was thrown there, and the model is that of the last good step. */

@@ -1,5 +1,5 @@
 import {
-  accumulate, castTo, clipGradNorm, compile, div, globalNorm, isFinite, isFloat, leavesOf, loadState, logicalAnd, mapTree, mul, reshape, stack, sub, sum as total, add, tensorsOf, valueAndGrad, where, zerosLike, full,
+  accumulate, castTo, clipGradNorm, compile, div, globalNorm, isFinite, isFloat, leavesOf, loadState, logicalAnd, mapTree, mul, reshape, stack, sub, sum as total, add, tensorsOf, valueAndGrad, where, zeros, zerosLike, full,
   type Optimizer, type Tensor,
 } from "@thimble/core"
 import type { Batch } from "../data/data.ts"
@@ -123,9 +123,9 @@ export function programs({ student, teacher, decay, loss, optimizer, clip, rated
   }
 }
 
-/** The state before the first step, of tensors of its own. */
+/** The state before the first step, of tensors of its own. Steps are smaller than what 16 bits tell apart, so what is stored in 16 bits learns in 32. */
 export function initialState(model: Named, lossParameters: Named, optimizer: Optimizer<unknown>, follows: boolean): State {
-  const own = (tree: Named): Named => mapTree(tree, (t) => add(t, zerosLike(t)))
+  const own = (tree: Named): Named => mapTree(tree, (t) => (t.dtype === "f64" || !isFloat(t.dtype) ? add(t, zerosLike(t)) : add(castTo(t, "f32"), zeros(t.shape))))
   const learned = { model: own(model), loss: own(lossParameters) }
   return { learned, optimizer: optimizer.init(learned), average: follows ? own(model) : {} }
 }
