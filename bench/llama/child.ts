@@ -1,20 +1,26 @@
 // Opens a model in a process of its own, tells how long it took to the first token, and times what it is asked to.
-import { readFile } from "node:fs/promises"
-import type { Runner } from "./runner.ts"
+import { readFile, writeFile } from "node:fs/promises"
+import type { Engine } from "./runner.ts"
 
-const [module, path, threads] = process.argv.slice(2) as [string, string, string]
-const { open } = (await import(module)) as { open(path: string, threads: number): Promise<Runner> }
+const [module, path, threads, untouched] = process.argv.slice(2) as [string, string, string, string?]
+const { open } = (await import(module)) as { open(threads: number): Promise<Engine> }
 
-/** Memory of the process in bytes: now, and the most it ever had. */
+/** Memory of the process in bytes: now, and the most it had since {@link forget}. NaN where there is no /proc. */
 async function resident(): Promise<{ now: number; most: number }> {
   const status = await readFile("/proc/self/status", "utf8").catch(() => "")
   const field = (name: string): number => Number(new RegExp(`^${name}:\\s+(\\d+) kB`, "m").exec(status)?.[1] ?? NaN) * 1024
   return { now: field("VmRSS"), most: field("VmHWM") }
 }
 
-const before = await resident(), start = performance.now()
-const runner = await open(path, Number(threads))
-await runner.generate([1], 1)
+/** What the process had before does not count. */
+const forget = (): Promise<void> => writeFile("/proc/self/clear_refs", "5").catch(() => {})
+
+const start = performance.now()
+const engine = await open(Number(threads))
+await forget()
+const before = await resident()
+const runner = await engine.load(path)
+if (untouched === undefined) await runner.generate([1], 1)
 const firstToken = performance.now() - start
 
 process.on("message", async ({ prompt, tokens }: { prompt: number; tokens: number }) => {

@@ -7,17 +7,20 @@ import { stat } from "node:fs/promises"
 import Table from "cli-table3"
 import type { GgmlName } from "@thimble/formats"
 import { median } from "../measure.ts"
-import { llamaFile } from "./file.ts"
+import { llamaFile, shape } from "./file.ts"
 
 const [types = "F32,Q8_0,Q4_0,Q4_K", threadCounts = "1,2", repeats = "3"] = process.argv.slice(2)
 const participants = ["./thimble.ts", "./llama-cpp.ts"] as const
 const decoded = 128, prompt = 512
+/** Of keys and values in f32, with room for the tokens that are decoded. */
+const cache = shape.layers * 2 * 256 * shape.width * 4
 
 interface Timed { readonly ms: number; readonly memory: number; readonly held?: number }
 interface Racer { readonly child: ChildProcess; readonly firstToken: number; ask(prompt: number, tokens: number): Promise<Timed>; close(): Promise<unknown> }
 
-async function start(module: string, path: string, threads: number): Promise<Racer> {
-  const child = fork(new URL("child.ts", import.meta.url), [module, path, String(threads)], { stdio: ["ignore", "inherit", "inherit", "ipc"] })
+/** A process with the model; `untouched` if what it is asked is to be the first that it computes. */
+async function start(module: string, path: string, threads: number, ...untouched: readonly "untouched"[]): Promise<Racer> {
+  const child = fork(new URL("child.ts", import.meta.url), [module, path, String(threads), ...untouched], { stdio: ["ignore", "inherit", "inherit", "ipc"] })
   const ended = once(child, "exit").then(([code]) => { throw new Error(`${module} ended (${String(code)})`) })
   ended.catch(() => {})
   const answer = async <T>(): Promise<T> => (await Promise.race([once(child, "message"), ended]) as [T])[0]
@@ -49,16 +52,12 @@ for (const type of types.split(",") as GgmlName[]) {
   const path = await llamaFile(type), { size } = await stat(path)
   for (const threads of threadCounts.split(",").map(Number)) {
     const racers = [await start(participants[0], path, threads), await start(participants[1], path, threads)] as const
-    const decoding: [number[], number[]] = [[], []], reading: [number[], number[]] = [[], []], memory: [number, number] = [0, 0]
-    let held = 0
+    const decoding: [number[], number[]] = [[], []], reading: [number[], number[]] = [[], []]
     for (let round = -1; round < Number(repeats); round++) {
       for (const i of [0, 1] as const) {
         const decode = await racers[i].ask(1, decoded + 1)
-        // The first round warms up. Memory is that of decoding, before a prompt is read.
+        // The first round warms up.
         if (round >= 0) decoding[i].push(decode.ms)
-        if (round > 0) continue
-        memory[i] = decode.memory
-        if (i === 0) held = decode.held!
       }
       if (round === -1) continue
       for (const i of [0, 1] as const) {
@@ -77,7 +76,18 @@ for (const type of types.split(",") as GgmlName[]) {
         await racer.close()
       }
     row(`first token ${type}, ${(size / 2 ** 20).toFixed(0)} MiB`, threads, "ms", pair((i) => median(first[i])), false)
-    console.error(`${type}, ${threads} threads: file ${short(size / 2 ** 20)} MiB, the device holds ${short(held / 2 ** 20)}; the process grew by ${memory.map((m) => short(m / 2 ** 20)).join(" and ")}`)
+    const memory: [number[], number[]] = [[], []]
+    let held = 0
+    for (let round = 0; round < Number(repeats); round++)
+      for (const i of [0, 1] as const) {
+        const racer = await start(participants[i], path, threads, "untouched"), decode = await racer.ask(1, decoded + 1)
+        memory[i].push(decode.memory)
+        held = Math.max(held, decode.held ?? 0)
+        await racer.close()
+      }
+    const mebibytes = (n: number): string => short(n / 2 ** 20)
+    console.error(`${type}, ${threads} threads: grew by ${memory[0].map(mebibytes).join(", ")}; file ${mebibytes(size)} MiB, the device holds ${mebibytes(held)}; 1.3 × file + cache is ${mebibytes(1.3 * size + cache)}`)
+    row(`memory ${type}, ${mebibytes(size)} MiB`, threads, "MiB", pair((i) => median(memory[i]) / 2 ** 20), false)
   }
 }
 console.log(table.toString())

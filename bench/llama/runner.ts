@@ -1,3 +1,5 @@
+/** What models are computed with: its threads and its code are there before a model is. */
+export interface Engine { load(path: string): Promise<Runner> }
 /** A model that is open. */
 export interface Runner {
   /** Generates tokens after a prompt, each the most probable one; ms from the first token to the last, or to the only one. */

@@ -1,6 +1,7 @@
 import { fail, showShape, type EncodeOptions, type Format, type Part } from "@thimble/core"
 import { hostReader, type Element, type HostReader } from "./host.ts"
 import type { LawName } from "./laws/names.ts"
+import type { Grids } from "./quantize/grid.ts"
 
 /** Rows and columns of a matrix of weights, row-major. */
 export type MatrixShape = readonly [rows: number, columns: number]
@@ -46,10 +47,21 @@ export interface Quantizer<E = Parts> {
   readonly laws: readonly LawName[]
   /** Laws it does not obey, each with what breaks it. */
   readonly counterexamples?: Readonly<Partial<Record<LawName, Counterexample>>>
+  /** The same without its search for parameters, if it has one that promises to be no worse. */
+  readonly plain?: Quantizer<E>
 }
 
+/** How a format rounds one value of a group, and stores what was rounded. */
+export interface FormatGrids extends Grids {
+  /** The parts of codes [rows, columns] and of grids [rows, groups]. */
+  pack(codes: Uint8Array, scales: Float64Array, zeros: Uint8Array, shape: MatrixShape): Parts
+}
+
+/** A format that a solver may round to, where it says how: its scale is that of a group, in which values are rounded one by one. */
+export interface SolvableFormat extends Format { readonly grids?: FormatGrids }
+
 /** A storage format with its promises: devices run it, and the laws hold it to them. */
-export interface QuantizedFormat extends Format, Omit<Quantizer, "encode"> {}
+export interface QuantizedFormat extends SolvableFormat, Omit<Quantizer, "encode"> {}
 
 /** An element's place among what is stored. */
 export interface StoredAt { readonly parts: Readonly<Parts>; readonly row: number; readonly column: number; readonly columns: number; readonly values?: Float32Array }

@@ -1,4 +1,4 @@
-import { binary, codebook, fp, ggml, int, mx, nf4, fp4, nvfp4, ternary, type QuantizedFormat } from "../src/index.ts"
+import { affine, binary, codebook, entropy, fp, ggml, int, mse, mx, nf4, fp4, nvfp4, percentile, ternary, type QuantizedFormat } from "../src/index.ts"
 
 /** Formats of every kind, with groups that rows end within. */
 export const formats: readonly QuantizedFormat[] = [
@@ -7,6 +7,10 @@ export const formats: readonly QuantizedFormat[] = [
   int(1, { group: 6, range: "asymmetric", scales: "f32" }), int(2, { group: 6, range: "asymmetric" }), int(3, { group: 5, range: "asymmetric" }),
   int(4, { group: 5, range: "asymmetric" }), int(5, { range: "asymmetric", scales: "bf16" }), int(6, { group: 9, range: "asymmetric" }),
   int(7, { group: 4, range: "asymmetric" }), int(8, { range: "asymmetric", group: "tensor" }),
+  int(3, { group: 6, ends: mse() }), int(2, { group: 16, scales: "f32", ends: mse({ points: 40 }) }), int(4, { group: 5, range: "asymmetric", ends: mse({ points: 20 }) }), int(8, { group: "tensor", ends: mse({ points: 10 }) }),
+  int(4, { group: 20, ends: percentile(90) }), int(3, { range: "asymmetric", scales: "f32", ends: percentile(80) }),
+  int(4, { group: 24, ends: entropy({ bins: 64 }) }), int(3, { range: "asymmetric", scales: "bf16", ends: entropy({ bins: 32 }) }),
+  affine(1, { group: 6, scales: "f32" }), affine(2, { group: 5 }), affine(3, { group: "row" }), affine(4, { group: 6, scales: "bf16" }), affine(8, { group: 7 }),
   fp("e4m3"), fp("e5m2", { group: 8, scales: "f16" }), fp("e4m3", { group: "none" }), fp("e5m2", { group: "none" }), fp("e3m2", { group: "tensor" }),
   fp("e2m3", { group: 9, scales: "bf16" }), fp("e2m1", { group: 6, scales: "f16" }), fp("e2m1", { group: "none" }),
   mx("e2m1"), mx("e2m3"), mx("e3m2", { group: 5 }), mx("e4m3", { group: 6 }), mx("e5m2"), mx("int8"), nvfp4(),

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest"
 import type { TypedArray } from "@thimble/core"
 import { openGolden } from "../../conformance/src/golden.ts"
-import { gptq, hessian } from "../src/index.ts"
+import { hessian, solveGptq } from "../src/index.ts"
 
 interface Case {
   readonly name: string; readonly layer: "A" | "B"; readonly bits: 4; readonly sym: boolean; readonly g: number; readonly act: boolean; readonly static: boolean
@@ -13,7 +13,7 @@ const numbers = (name: string): number[] => Array.from(set.array(name) as TypedA
 describe("integers, grids and losses are the published code's, run in float64", () => {
   test.each(set.manifest.gptq.map((c) => [c.name, c] as const))("%s", (_, c) => {
     const [rows, columns] = set.manifest.tensors[`layer${c.layer}.W`]!.shape as [number, number]
-    const found = gptq(set.array(`layer${c.layer}.W`) as Float32Array, [rows, columns], set.array(`layer${c.layer}.H_f64`) as Float64Array, {
+    const found = solveGptq(set.array(`layer${c.layer}.W`) as Float32Array, [rows, columns], set.array(`layer${c.layer}.H_f64`) as Float64Array, {
       bits: c.bits, range: c.sym ? "symmetric" : "asymmetric", group: c.g < 0 ? "row" : c.g, order: c.act ? "activity" : "given",
       grids: c.static ? "static" : "stale", block: c.blocksize, damping: c.percdamp, ends: c.mse ? "search" : "whole",
     })

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest"
 import { roundHalfEven, type TypedArray } from "@thimble/core"
 import { openGolden } from "../../conformance/src/golden.ts"
-import { awqClip, awqRound, awqScales, columnAbsmax, hqq, smoothScales } from "../src/index.ts"
+import { awqClip, awqRound, awqScales, columnAbsmax, solveHqq, smoothScales } from "../src/index.ts"
 
 interface Hqq { readonly name: string; readonly bits: 4; readonly group_size: number; readonly axis: 0 | 1; readonly optimize: boolean; readonly ints: string; readonly scale: string; readonly zero: string; readonly mean_abs_err: number }
 interface Awq { readonly name: string; readonly mode: "llm-awq" | "autoawq-duo" | "auto_clip"; readonly bits: 4; readonly group_size: number; readonly loss_table: string; readonly scales_table: string; readonly best_ratio: number; readonly best_loss: number; readonly best_scales: string; readonly ints: string; readonly group_scales: string; readonly zeros: string; readonly best_max_val: string }
@@ -18,7 +18,7 @@ const shape = set.manifest.tensors["layerA.W"]!.shape as [number, number], [, co
 
 describe("HQQ", () => {
   test.each(set.manifest.hqq.map((c) => [c.name, c] as const))("%s", (_, c) => {
-    const found = hqq(w, shape, { bits: c.bits, group: c.group_size, along: c.axis === 1 ? "row" : "column", search: c.optimize ? "proximal" : "none" })
+    const found = solveHqq(w, shape, { bits: c.bits, group: c.group_size, along: c.axis === 1 ? "row" : "column", search: c.optimize ? "proximal" : "none" })
     expect([...found.codes]).toEqual(numbers(c.ints))
     near(found.scales, numbers(c.scale))
     near(found.zeros, numbers(c.zero))

@@ -1,6 +1,6 @@
 import fc from "fast-check"
 import { describe, expect, test } from "vitest"
-import { fitGrid, gptq, hessian, type GptqOptions, type GptqResult } from "../src/index.ts"
+import { fitGrid, hessian, solveGptq, type GptqOptions, type GptqResult, type GridOptions } from "../src/index.ts"
 import { calibrations } from "../src/laws/index.ts"
 import { fill, shuffled } from "../src/laws/values.ts"
 
@@ -17,8 +17,8 @@ function hessianOf(seed: number, tokens = 60): Float64Array {
 const options = fc.record({
   bits: fc.constantFrom(2, 3, 4) as fc.Arbitrary<4>, range: fc.constantFrom("symmetric", "asymmetric"), group: fc.constantFrom("row", 5, 8, 12, 40),
   order: fc.constantFrom("given", "activity"), grids: fc.constantFrom("updated", "static"),
-}) as fc.Arbitrary<GptqOptions>
-const run = (w: Float64Array, h: Float64Array, o: GptqOptions): GptqResult => gptq(w, shape, h, o)
+}) as fc.Arbitrary<GptqOptions & GridOptions>
+const run = (w: Float64Array, h: Float64Array, o: GptqOptions): GptqResult => solveGptq(w, shape, h, o)
 /** What is compared: the numbers, not the fallbacks. */
 const same = (a: GptqResult, b: GptqResult): void => {
   expect([...b.codes]).toEqual([...a.codes])

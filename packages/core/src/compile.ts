@@ -5,7 +5,7 @@ import { take } from "./memory.ts"
 import { allocate, deviceOf, holderOf, realize } from "./realize.ts"
 import { signatureOf } from "./signature.ts"
 import { apply, fromStorage, Tensor, type Op, type Storage } from "./tensor.ts"
-import { mapTree, tensorsOf, walkTree, type Composed } from "./tree.ts"
+import { rebuildTree, tensorsOf, walkTree, type Composed } from "./tree.ts"
 
 const inputOp: Op<{ of: Tensor }> = {
   name: "input",
@@ -44,6 +44,8 @@ interface Captured<R> {
   readonly inputs: ReadonlyMap<Tensor, number>
   readonly scalars: ReadonlyMap<Tensor, number>
   readonly outputs: readonly Tensor[]
+  /** Which output a tensor of the result is. */
+  readonly places: ReadonlyMap<Tensor, number>
   /** Which argument an output takes its memory from; undefined for memory of its own. */
   readonly over: readonly (number | undefined)[]
   readonly result: R
@@ -115,9 +117,12 @@ export function compile<A extends readonly unknown[], R>(fn: (...args: { [K in k
     const ran = hasRoutine(c.loaded) ? c.running.then(run) : run()
     c.running = ran.catch(() => {})
     const storages = await ran
-    const made = new Map(c.outputs.map((o, i) => [o, fromStorage(storages[i]!, o.shape, o.dtype)]))
+    const made = c.outputs.map((o, i) => fromStorage(storages[i]!, o.shape, o.dtype))
     for (const i of options.donate ?? []) for (const t of tensorsOf(args[i])) t.dispose()
-    return mapTree(c.result, (t) => made.get(t) ?? kept(t))
+    return rebuildTree(c.result, (t) => {
+      const place = c.places.get(t)
+      return place === undefined ? kept(t) : made[place]
+    })
   }
   const compiled = call as Compiled<A, R> & { programs: number }
   Object.defineProperty(compiled, "programs", { get: () => cache.size })
@@ -164,7 +169,7 @@ export function compile<A extends readonly unknown[], R>(fn: (...args: { [K in k
     const places = placesOf([...inputs.values()])
     const over = new Array<number | undefined>(outputs.length).fill(undefined)
     for (const v of program.values) if (v.kind === "output" && v.over !== undefined) over[v.output] = places.get((program.values[v.over] as Value & { kind: "input" }).input)
-    return { loaded: await loadProgram(program, device), leaves, inputs: places, scalars: placesOf(scalars), outputs, over, result, running: Promise.resolve() }
+    return { loaded: await loadProgram(program, device), leaves, inputs: places, scalars: placesOf(scalars), outputs, places: placesOf(outputs), over, result, running: Promise.resolve() }
   }
   return compiled
 }

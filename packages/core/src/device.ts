@@ -20,7 +20,8 @@ export interface Device {
   alloc(bytes: number): Buffer
   free(buffer: Buffer): void
   write(buffer: Buffer, data: Uint8Array, at?: number): void
-  read(buffer: Buffer, bytes?: number): Promise<Uint8Array<ArrayBuffer>>
+  /** The first `bytes` of a buffer, all unless given: in memory of its own, or at the beginning of `into`. */
+  read(buffer: Buffer, bytes?: number, into?: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>>
   /** Makes kernels ready; kernels that print equally may share one executable. */
   prepare(kernels: readonly Kernel[]): Promise<Executable[]>
   run(calls: readonly Call[]): void

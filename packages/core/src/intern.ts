@@ -95,7 +95,8 @@ function hashOf(op: ExprOp, src: readonly Expr[], value: number): number {
 function grow(): void {
   const places = new Array<Expr | undefined>(scope.places.length * 2).fill(undefined)
   const mask = places.length - 1
-  for (const e of scope.places) {
+  for (let i = 0; i < scope.places.length; i++) {
+    const e = scope.places[i]
     if (e === undefined) continue
     let at = hashOf(e.op, e.src, e.value) & mask
     while (places[at] !== undefined) at = (at + 1) & mask

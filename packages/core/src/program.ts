@@ -140,6 +140,8 @@ export interface Bindings {
   scalar(t: Tensor): number
 }
 
+const noScalars: readonly number[] = []
+
 export async function runProgram(loaded: Loaded, { outputs, leaves, input, scalar }: Bindings): Promise<void> {
   const { program, device, executables, temporaries } = loaded
   const uploaded = new Map<number, Buffer>()
@@ -162,8 +164,10 @@ export async function runProgram(loaded: Loaded, { outputs, leaves, input, scala
   try {
     for (let i = 0; i < program.steps.length; i++) {
       const step = program.steps[i]!
-      const buffers = step.values.map(bufferOf)
-      if (step.kind === "kernel") calls.push({ executable: executables[i]!, buffers, scalars: step.scalars.map(scalar) })
+      // Plain loops: a program runs once per token, and closures and iterators would be most of what it leaves behind.
+      const buffers: Buffer[] = new Array(step.values.length)
+      for (let n = 0; n < buffers.length; n++) buffers[n] = bufferOf(step.values[n]!)
+      if (step.kind === "kernel") calls.push({ executable: executables[i]!, buffers, scalars: step.scalars.length === 0 ? noScalars : step.scalars.map(scalar) })
       else {
         device.run(calls)
         calls = []

@@ -18,7 +18,10 @@ export function referenceDevice(): Device {
     alloc: (bytes): Memory => ({ bytes, data: new ArrayBuffer(Math.ceil(bytes / 8) * 8) }),
     free: () => {},
     write: (buffer, data, at = 0) => new Uint8Array((buffer as Memory).data).set(data, at),
-    read: (buffer, bytes = buffer.bytes) => Promise.resolve(new Uint8Array((buffer as Memory).data.slice(0, bytes))),
+    read(buffer, bytes = buffer.bytes, into = new Uint8Array(bytes)) {
+      into.set(new Uint8Array((buffer as Memory).data, 0, bytes))
+      return Promise.resolve(into.subarray(0, bytes))
+    },
     prepare: (kernels) => Promise.resolve(kernels.map((kernel) => ({ kernel, run: interpreter(kernel) }) as Prepared)),
     run: (calls) => calls.forEach(runCall),
     close: () => Promise.resolve(),
@@ -151,8 +154,10 @@ const rules = {
 } satisfies Record<Computed, Rule>
 
 export function roundHalfEven(x: number): number {
-  const r = Math.round(x)
-  return Math.abs(x % 1) === 0.5 && r % 2 !== 0 ? r - 1 : Object.is(r, 0) && x < 0 ? -0 : r
+  if (!(Math.abs(x) < 2 ** 51)) return Math.abs(x) < 2 ** 52 ? x + Math.sign(x) * 2 ** 52 - Math.sign(x) * 2 ** 52 : x
+  // Between 2^52 and 2^53 there is no place for a fraction: the sum is rounded, halves to even.
+  const r = x + 1.5 * 2 ** 52 - 1.5 * 2 ** 52
+  return r === 0 ? x * 0 : r
 }
 
 /** Error function in f64, |error| < 1e-15: Maclaurin series below 2.5, continued fraction (Lentz) of erfc above. */

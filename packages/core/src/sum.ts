@@ -20,28 +20,32 @@ export interface Sum { readonly terms: ReadonlyMap<Expr, number>; readonly rest:
 /** The sum that an integer expression is: how often every non-linear term is taken, and the constant. */
 export function sumOf(e: Expr): Sum {
   const { terms, rest } = addTo(nothing(), e, 1)
-  return { terms: new Map(terms), rest }
+  return { terms: new Map(terms.map(({ term, times }) => [term, times])), rest }
 }
 
-/** A sum in the making: its terms by ascending ids, each once. */
-interface Growing { terms: (readonly [term: Expr, times: number])[]; rest: number }
+interface Part { readonly term: Expr; readonly times: number }
+/** A sum in the making: its terms by ascending ids, each once. Walked by plain loops: very many are made for each kernel, and iterators would leave behind more than they are. */
+interface Growing { terms: Part[]; rest: number }
 const nothing = (): Growing => ({ terms: [], rest: 0 })
 
 /** Adds times·e. */
 function addTo(sum: Growing, e: Expr, times: number): Growing {
   if (e.op === "const") sum.rest = multiplyAdd(sum.rest, times, e.value)
-  else if (e.op === "add") for (const s of e.src) addTo(sum, s, times)
+  else if (e.op === "add") {
+    addTo(sum, e.src[0]!, times)
+    addTo(sum, e.src[1]!, times)
+  }
   else if (e.op === "mul" && isConst(e.src[1]!)) addTo(sum, e.src[0]!, multiplyAdd(0, times, e.src[1]!.value))
   else if (times !== 0) {
     const { terms } = sum
     // Most terms are newer than those before.
     let at = terms.length
-    while (at > 0 && terms[at - 1]![0].id >= e.id) at--
-    const known = terms[at]?.[0] === e ? 1 : 0
-    const all = known ? multiplyAdd(terms[at]![1], times, 1) : times
-    if (at === terms.length) terms.push([e, all])
+    while (at > 0 && terms[at - 1]!.term.id >= e.id) at--
+    const known = terms[at]?.term === e ? 1 : 0
+    const all = known ? multiplyAdd(terms[at]!.times, times, 1) : times
+    if (at === terms.length) terms.push({ term: e, times: all })
     else if (all === 0) terms.splice(at, known)
-    else terms.splice(at, known, [e, all])
+    else terms.splice(at, known, { term: e, times: all })
   }
   return sum
 }
@@ -53,13 +57,14 @@ function multiplyAdd(a: number, times: number, b: number): number {
 
 /** n·(x div n) + (x rem n) is x again: what is left of a split coordinate once it is put together. */
 function rejoin(sum: Growing): Growing {
-  for (const [term, times] of sum.terms) {
+  for (let i = 0; i < sum.terms.length; i++) {
+    const { term, times } = sum.terms[i]!
     if (term.op !== "rem" || !isConst(term.src[1]!)) continue
-    const [x, d] = term.src as [Expr, Expr]
+    const x = term.src[0]!, d = term.src[1]!
     // A quotient of a quotient is one division, which is how it stands in the sum.
     const quotient = integerDiv(x, d)
-    if (quotient.op !== "div" || !sum.terms.some(([t, k]) => t === quotient && k === times * d.value)) continue
-    sum.terms = sum.terms.filter(([t]) => t !== term && t !== quotient)
+    if (quotient.op !== "div" || !sum.terms.some((t) => t.term === quotient && t.times === times * d.value)) continue
+    sum.terms = sum.terms.filter((t) => t.term !== term && t.term !== quotient)
     return rejoin(addTo(sum, x, times))
   }
   return sum
@@ -68,7 +73,8 @@ function rejoin(sum: Growing): Growing {
 /** The expression of a sum in which nothing is left to {@link rejoin}. */
 function build(type: Scalar, { terms, rest }: Growing): Expr {
   let out: Expr | undefined
-  for (const [term, times] of terms) {
+  for (let i = 0; i < terms.length; i++) {
+    const { term, times } = terms[i]!
     const part = times === 1 ? term : within("mul", type, term, constant(type, times), Math.min(term.low * times, term.high * times), Math.max(term.low * times, term.high * times))
     out = out === undefined ? part : within("add", type, out, part, out.low + part.low, out.high + part.high)
   }
@@ -112,7 +118,7 @@ export function integerProduct(a: Expr, b: Expr): Expr {
     if (bounded(a)) {
       const sum = addTo(nothing(), a, b.value)
       // Products of large constants leave the exact integers; the plain instruction wraps correctly.
-      if (Math.abs(sum.rest) < 2 ** 52 && sum.terms.every(([, k]) => Math.abs(k) < 2 ** 31)) return build(a.type, rejoin(sum))
+      if (Math.abs(sum.rest) < 2 ** 52 && sum.terms.every(({ times }) => Math.abs(times) < 2 ** 31)) return build(a.type, rejoin(sum))
     }
   }
   return intern("mul", a.type, [a, b])
@@ -124,9 +130,11 @@ function divide(a: Expr, d: number): { quotient: Expr; remainder: Expr } | undef
   const { terms, rest } = addTo(nothing(), a, 1)
   const whole = Math.floor(rest / d)
   const quotient: Growing = { terms: [], rest: whole }, remainder: Growing = { terms: [], rest: rest - whole * d }
-  for (const [term, k] of terms)
-    if (k % d === 0) quotient.terms.push([term, k / d])
-    else remainder.terms.push([term, k])
+  for (let i = 0; i < terms.length; i++) {
+    const { term, times } = terms[i]!
+    if (times % d === 0) quotient.terms.push({ term, times: times / d })
+    else remainder.terms.push(terms[i]!)
+  }
   const q = build(a.type, rejoin(quotient)), r = build(a.type, rejoin(remainder))
   return q.low >= 0 && r.low >= 0 ? { quotient: q, remainder: r } : undefined
 }
@@ -135,7 +143,7 @@ function divide(a: Expr, d: number): { quotient: Expr; remainder: Expr } | undef
 function split(a: Expr, d: number): { g: number; outer: Expr; inner: Expr } | undefined {
   if (a.op !== "add") return undefined
   const { terms } = addTo(nothing(), a, 1)
-  const g = Math.max(...terms.map(([, k]) => gcd(k, d)))
+  const g = Math.max(...terms.map(({ times }) => gcd(times, d)))
   const parts = g > 1 && g < d ? divide(a, g) : undefined
   return parts !== undefined && parts.remainder.high < g ? { g, outer: parts.quotient, inner: parts.remainder } : undefined
 }

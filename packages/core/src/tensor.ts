@@ -127,12 +127,17 @@ export class Tensor {
     if (this.dtype !== "f16" && this.dtype !== "bf16") return raw
     return Float32Array.from(raw, (bits) => decode(this.dtype, bits))
   }
-  /** The stored elements, without conversion (bits for f16 and bf16). */
-  async raw(): Promise<TypedArray> {
+  /**
+   * The stored elements, without conversion (bits for f16 and bf16). Into an array of that kind and size, if one is given:
+   * whoever reads in a loop need not leave an array behind each time.
+   */
+  async raw(into?: TypedArray): Promise<TypedArray> {
+    const { array } = dtypes[this.dtype]
+    if (into !== undefined && (into[Symbol.toStringTag] !== array.name || into.length !== this.size)) fail("shape", "raw", `${this.dtype}${showShape(this.shape)} takes ${this.size} elements of a ${array.name}, got ${into.length} of a ${into[Symbol.toStringTag]}`)
     await reader.realize([this])
     const { device, buffer } = this.storage!
-    const bytes = await device.read(buffer, this.bytes)
-    return new dtypes[this.dtype].array(bytes.buffer, bytes.byteOffset, this.size)
+    const bytes = await device.read(buffer, this.bytes, into && new Uint8Array(into.buffer as ArrayBuffer, into.byteOffset, into.byteLength))
+    return into ?? new array(bytes.buffer, bytes.byteOffset, this.size)
   }
   /** The value of a tensor with one element. */
   async item(): Promise<number> {

@@ -37,6 +37,24 @@ export function mapTree<T>(tree: T, fn: (t: Tensor, path: string) => unknown): T
   return walkTree(tree, (leaf, path) => (leaf instanceof Tensor ? fn(leaf, path) : leaf)) as T
 }
 
+/** @internal {@link mapTree} for whoever asks for no paths: a compiled function builds its result on every call. */
+export function rebuildTree<T>(tree: T, fn: (t: Tensor) => unknown): T {
+  const rebuild = (x: unknown): unknown => {
+    if (x instanceof Tensor) return fn(x)
+    if (Array.isArray(x)) {
+      const list: unknown[] = new Array(x.length)
+      for (let i = 0; i < list.length; i++) list[i] = rebuild(x[i])
+      return list
+    }
+    const branch = branchOf(x)
+    if (branch === undefined) return x
+    const fields = Object.create(null) as Record<string, unknown>
+    for (const key of Object.keys(branch)) fields[key] = rebuild(branch[key])
+    return branch === x ? { ...fields } : (x as Composed).withParts({ ...fields } as Record<string, Tensor>)
+  }
+  return rebuild(tree) as T
+}
+
 /** Tensors of a tree by dotted path, in a fixed order. */
 export function leavesOf(tree: unknown): { path: string; tensor: Tensor }[] {
   const out: { path: string; tensor: Tensor }[] = []

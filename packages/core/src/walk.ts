@@ -10,7 +10,7 @@ export function flatten(roots: readonly Expr[]): Expr[] {
   const visit = (e: Expr): void => {
     if (seen.has(e)) return
     seen.add(e)
-    for (const s of e.src) visit(s)
+    for (let i = 0; i < e.src.length; i++) visit(e.src[i]!)
     out.push(e)
   }
   for (const r of roots) visit(r)

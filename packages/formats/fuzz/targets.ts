@@ -2,10 +2,11 @@
 import { tensorsOf, ThimbleError } from "@thimble/core"
 import fc from "fast-check"
 import { strToU8, zipSync } from "fflate"
-import { dtypeNames, encodeGguf, encodeNpy, encodeSafetensors, openGguf, openLlama2c, openNpy, openNpz, openSafetensors, openSentencePiece, type NpyDType, type RawTensor, type Source } from "../src/index.ts"
+import { dtypeNames, encodeGguf, encodeImatrix, encodeNpy, encodeOldImatrix, encodeSafetensors, meanSquares, openGguf, openImatrix, openLlama2c, openNpy, openNpz, openSafetensors, openSentencePiece, type NpyDType, type RawTensor, type Source } from "../src/index.ts"
 import { npyTypes } from "../src/npy-header.ts"
 import { bitsOf } from "../src/safetensors-header.ts"
 import { contents, joined } from "../test/gguf-arbitrary.ts"
+import { imatrices } from "../test/imatrix-arbitrary.ts"
 import { mutation, rewording } from "./mutate.ts"
 
 export interface Target {
@@ -98,6 +99,11 @@ const sentencePiece = fc.record({
 }).map(({ pieces, algorithm, fallback, prefix, trim }): Make => () => Promise.resolve(Uint8Array.from([{ name: "?", score: 0, type: 2 }, ...pieces].flatMap(({ name, score, type }) =>
   message(1, [...message(1, [...strToU8(name)]), 21, ...new Uint8Array(Float32Array.of(score).buffer), 24, type])).concat(message(2, [24, algorithm, 0x98, 0x02, fallback]), message(3, [24, prefix, 32, trim])))))
 
+const readImatrix = async (s: Source): Promise<void> => {
+  for (const [name, entry] of (await openImatrix(s)).entries)
+    if (!meanSquares(entry).every((v) => v >= 0)) throw new Error(`'${name}' has means that are none`)
+}
+
 export const targets: Readonly<Record<string, Target>> = {
   gguf: {
     files: changed(contents.map((all) => () => joined(encodeGguf(all)))),
@@ -127,6 +133,8 @@ export const targets: Readonly<Record<string, Target>> = {
       tokenizer.decode(ids)
     },
   },
+  imatrix: { files: changed(imatrices.map((m) => () => joined(encodeImatrix(m)))), read: readImatrix },
+  oldImatrix: { files: changed(imatrices.map((m) => async () => Uint8Array.from([...encodeOldImatrix(m)].flatMap((piece) => [...piece])))), read: readImatrix },
   llama2c: { files: changed(llama2c), read: async (s) => readTensors(await openLlama2c(s)) },
 }
 

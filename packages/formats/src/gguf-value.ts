@@ -1,4 +1,5 @@
-import type { Cursor } from "./cursor.ts"
+import { isText, type Cursor, type What } from "./cursor.ts"
+import { Texts, type TextList } from "./texts.ts"
 
 /** Arrays of numbers by their element type. */
 export interface GgufNumbers {
@@ -46,6 +47,40 @@ export function readType(c: Cursor, what: string): GgufValueType {
 }
 export const readString = (c: Cursor, what: string): string => c.text(c.u64(`the length of ${what}`), what)
 
+/** Nothing is made before all are known to be there: a header may be read from ever longer beginnings of a file. */
+function readTexts(c: Cursor, count: number, what: string): Texts {
+  let i = 0
+  const element: What = () => `element ${i} of ${what}`, length: What = () => `the length of ${element()}`
+  const begin = c.at
+  for (; i < count; i++) c.skip(c.length(length), element)
+  const bytes = new Uint8Array(c.at - begin - 8 * count), ends = new Int32Array(count)
+  let at = 0
+  c.at = begin
+  for (i = 0; i < count; i++) {
+    const n = c.length(length)
+    c.copy(n, bytes, at)
+    // A text that begins within a character is none, even if what comes before makes it one.
+    if (n > 0 && (bytes[at]! & 0xc0) === 0x80) c.fail(c.at - n, `${element()} is not valid UTF-8`)
+    ends[i] = at += n
+  }
+  if (!isText(bytes)) {
+    // One of them is at fault.
+    c.at = begin
+    for (i = 0; i < count; i++) c.text(c.length(length), element)
+  }
+  return new Texts(bytes, ends)
+}
+
+const textsOfArrays = new WeakMap<GgufArray, Texts>()
+/** The strings of an array, without making those that nobody asks for. */
+export const textsOf = (array: GgufArray & { readonly of: "string" }): TextList => textsOfArrays.get(array) ?? array.value
+function arrayOfTexts(texts: Texts): GgufArray {
+  let made: string[] | undefined
+  const array: GgufArray = { type: "array", of: "string", get value() { return (made ??= texts.all()) } }
+  textsOfArrays.set(array, texts)
+  return array
+}
+
 export function readValue(c: Cursor, type: GgufValueType, what: string, depth = 0): GgufValue {
   switch (type) {
     case "array": return readArray(c, what, depth)
@@ -67,7 +102,7 @@ function readArray(c: Cursor, what: string, depth: number): GgufArray {
   const of = readType(c, what)
   const count = c.expect(c.u64(`the length of ${what}`), leastBytes[of], what)
   const each = <T>(read: (name: string) => T): T[] => Array.from({ length: count }, (_, i) => read(`element ${i} of ${what}`))
-  if (of === "string") return { type: "array", of, value: each((name) => readString(c, name)) }
+  if (of === "string") return arrayOfTexts(readTexts(c, count, what))
   if (of === "bool") return { type: "array", of, value: each((name) => readBool(c, name)) }
   if (of === "array") return { type: "array", of, value: each((name) => readArray(c, name, depth + 1)) }
   // Copied: the bytes may lie anywhere, and belong to the file's beginning.

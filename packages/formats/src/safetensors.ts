@@ -1,7 +1,8 @@
-import { fail, fromBytes, type DType, type Tensor } from "@thimble/core"
+import { bytesOf, fail, sizeOf, type DType, type Tensor } from "@thimble/core"
 import { nearby } from "./nearby.ts"
 import { arrayOf, headerLimit, heldBy, parseHeader, type Entry, type StoredArray } from "./safetensors-header.ts"
 import { openSource, type SourceLike, type SourceOptions } from "./source.ts"
+import { Rooms, uploadRows } from "./upload.ts"
 
 /** An open file: its header is checked, its tensors are read when asked for. */
 export interface SafetensorsFile extends AsyncDisposable {
@@ -37,16 +38,21 @@ export async function openSafetensors(from: SourceLike, options: SourceOptions =
 
     const entry = (name: string): Entry => entries.get(name) ?? fail("value", "safetensors", `${file}: no tensor '${name}'`, nearby(name, entries.keys()))
     const bytes = async (name: string): Promise<Uint8Array> => source.read(entry(name).begin, entry(name).end)
+    const rooms = new Rooms()
+    const close = async (): Promise<void> => {
+      rooms.close()
+      await source.close()
+    }
     const array = async (name: string): Promise<StoredArray> => arrayOf(entry(name).dtype, await bytes(name))
     const tensor = async (name: string): Promise<Tensor> => {
       const { dtype, shape, begin } = entry(name)
       const held: DType = heldBy(dtype) ?? fail("dtype", "safetensors", `${file}: tensor '${name}' is ${dtype}, which no tensor holds`, "read its array()")
-      const stored = await bytes(name)
-      const odd = held === "bool" ? stored.findIndex((b) => b > 1) : -1
-      if (odd >= 0) fail("format", "safetensors", `${file}: tensor '${name}' has ${stored[odd]} at byte ${begin + odd}, but a bool is 0 or 1`)
-      return fromBytes(stored, shape, held)
+      return uploadRows({ source, tensor: name, begin, rows: sizeOf(shape), rowBytes: bytesOf(held) }, shape, held, rooms, held === "bool" ? (stored, at) => {
+        const odd = stored.findIndex((b) => b > 1)
+        if (odd >= 0) fail("format", "safetensors", `${file}: tensor '${name}' has ${stored[odd]} at byte ${begin + at + odd}, but a bool is 0 or 1`)
+      } : undefined)
     }
-    return { name: file, metadata, entries, bytes, array, tensor, tensors: () => readAll(entries.keys(), tensor), close: source.close, [Symbol.asyncDispose]: source.close }
+    return { name: file, metadata, entries, bytes, array, tensor, tensors: () => readAll(entries.keys(), tensor), close, [Symbol.asyncDispose]: close }
   } catch (e) {
     await source.close()
     throw e

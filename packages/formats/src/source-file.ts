@@ -23,8 +23,8 @@ export async function openFile(path: string | URL): Promise<Source> {
 /** Reads from a file that the caller opened, and closes. */
 export async function openHandle(file: FileHandleLike, name = "file"): Promise<Source> {
   const { size } = await file.stat()
-  return source(name, size, async (begin, end) => {
-    const into = new Uint8Array(end - begin)
+  return source(name, size, async (begin, end, room) => {
+    const into = room !== undefined && room.length >= end - begin ? room.subarray(0, end - begin) : new Uint8Array(end - begin)
     // One read may give less than was asked for.
     for (let done = 0; done < into.length;) {
       const { bytesRead } = await file.read(into, done, Math.min(into.length - done, 2 ** 30), begin + done)

@@ -7,8 +7,8 @@ export interface Source extends AsyncDisposable {
   /** What errors call it. */
   readonly name: string
   readonly bytes: number
-  /** The bytes begin … end-1; a view where they are in memory anyway. */
-  read(begin: number, end: number): Promise<Uint8Array>
+  /** The bytes begin … end-1: a view where they are in memory anyway; else, if `into` is given, they may be at its beginning. */
+  read(begin: number, end: number, into?: Uint8Array<ArrayBuffer>): Promise<Uint8Array>
   close(): Promise<void>
 }
 
@@ -22,7 +22,11 @@ export type SourceOptions = HttpOptions
 
 /** Opens whatever {@link SourceLike} names. A string is a path, unless it begins with `http://` or `https://`. */
 export async function openSource(from: SourceLike, options: SourceOptions = {}): Promise<Source> {
-  if (from instanceof Uint8Array) return source("bytes", from.byteLength, (begin, end) => Promise.resolve(from.subarray(begin, end)))
+  if (from instanceof Uint8Array) {
+    // Node's Buffer is one whose slice() shares its memory.
+    const plain = new Uint8Array(from.buffer, from.byteOffset, from.byteLength)
+    return source("bytes", from.byteLength, (begin, end) => Promise.resolve(plain.subarray(begin, end)))
+  }
   if (from instanceof ArrayBuffer) return openSource(new Uint8Array(from))
   if (from instanceof Blob) {
     const name = "name" in from && typeof from.name === "string" ? from.name : "blob"

@@ -1,6 +1,6 @@
-import { denseWeight, quantizeWeight, tensor, type Format, type Weight } from "@thimble/core"
+import { denseWeight, memory, quantizeWeight, tensor, type Format, type Weight } from "@thimble/core"
 import { expect, test } from "vitest"
-import { encodeGguf, ggml, ggufFormat, ggufTypes, openGguf, type GgmlName, type GgufContents, type GgufDType, type GgufFile } from "../src/index.ts"
+import { encodeGguf, ggml, ggufFormat, ggufTypes, openGguf, type GgmlName, type GgufContents, type GgufDType, type GgufFile, type Source } from "../src/index.ts"
 import { joined } from "./gguf-arbitrary.ts"
 
 test("formats and GGUF files agree on the size of every type's blocks", () => {
@@ -48,4 +48,49 @@ test("what is no matrix, or in no format, is refused both ways", async () => {
   await expect(written({ w: quantizeWeight(own, values, shape) })).rejects.toThrow("no type of GGUF files is the format mine; quantize to one of ggml's")
   const { storage: _, ...made } = dense
   await expect(written({ w: { ...made, form: "made" } as Weight })).rejects.toThrow("tensor 'w': a weight 'made' is made of others; write its dense() matrix, or quantize that")
+})
+
+/** More than one piece of a file, and a last one that is no multiple of four rows. */
+const many = [3001, 256] as const
+const large = Float32Array.from({ length: many[0] * many[1] }, (_, i) => Math.sin(i) * (1 + (i % 7)))
+/** The bytes as a file has them: read into the memory that is offered, which the next read uses again. */
+function fileLike(bytes: Uint8Array, asked: number[] = []): Source {
+  const close = (): Promise<void> => Promise.resolve()
+  return {
+    name: "weights.gguf", bytes: bytes.length, close, [Symbol.asyncDispose]: close,
+    read(begin, end, into = new Uint8Array(end - begin)) {
+      asked.push(end - begin)
+      into.set(bytes.subarray(begin, end))
+      return Promise.resolve(into.subarray(0, end - begin))
+    },
+  }
+}
+test("a matrix comes in pieces of bounded size, several at the same time, each as it was written", async () => {
+  const bytes = await written({ packed: quantizeWeight(ggml.Q4_0, large, many), plain: tensor(large, { shape: [...many] }) }), asked: number[] = []
+  await using file = await openGguf(fileLike(bytes, asked))
+  asked.length = 0
+  const [packed, again, plain] = await Promise.all([file.weight("packed"), file.weight("packed"), file.tensor("plain")])
+  expect(Math.max(...asked)).toBeLessThanOrEqual(2 ** 19)
+  for (const [name, { data }] of Object.entries(ggml.Q4_0.encode(large, many)))
+    for (const weight of [packed, again]) expect(Buffer.from((await weight.parts()[name]!.raw()).buffer)).toEqual(Buffer.from(data.buffer))
+  expect(await plain.data()).toEqual(large)
+})
+test.each(["Q8_0", "F16"] as const)("rows of %s come in the order that is asked for", async (type) => {
+  const bytes = await written({ w: quantizeWeight(ggml[type], large, many) }), [rows, columns] = many
+  await using file = await openGguf(fileLike(bytes))
+  const order = Int32Array.from({ length: rows }, (_, i) => (i * 1009) % rows)
+  const [plain, ordered] = [await (await file.weight("w")).dense().data(), await (await file.weight("w", { order })).dense().data()]
+  for (let row = 0; row < rows; row += 37) expect(ordered.subarray(row * columns, (row + 1) * columns)).toEqual(plain.subarray(order[row]! * columns, (order[row]! + 1) * columns))
+  await expect(file.weight("w", { order: new Int32Array(2) })).rejects.toThrow("an order of 2 rows, but tensor 'w' has 3001")
+})
+test.each([["infinite", 0x7c00], ["no number", 0xfe00]] as const)("a scale that is %s is refused with its block's place, and leaves no memory behind", async (_, bits) => {
+  const bytes = await written({ w: quantizeWeight(ggml.Q4_0, large, many) })
+  const { begin } = (await openGguf(bytes)).entries.get("w")!, block = 20_000, at = begin + block * 18
+  new DataView(bytes.buffer, bytes.byteOffset).setUint16(at, bits, true)
+  await using file = await openGguf(fileLike(bytes))
+  const before = memory().bytes
+  await expect(file.weight("w")).rejects.toThrow(`weights.gguf: tensor 'w' has a scale that is no finite number, in block ${block} of Q4_0 (byte ${at})`)
+  expect(memory().bytes).toBe(before)
+  // The bytes are there for whoever wants to look at them.
+  expect((await file.bytes("w")).length).toBe(3001 * 8 * 18)
 })

@@ -128,3 +128,13 @@ test("a tensor's bytes are asked for when it is its turn, so that one at a time 
   await pieces.next()
   expect(made).toEqual(["a", "b"])
 })
+
+test("a character that two strings share is in neither, though they are decoded together", async () => {
+  const bytes = await joined(encodeGguf({ metadata: metadata({ words: { type: "array", of: "string", value: ["a", "bc"] } }), tensors: new Map() }))
+  const at = bytes.findIndex((_, i) => bytes[i] === 0x61 && bytes[i + 1] === 2 && bytes[i + 9] === 0x62)
+  bytes[at] = 0xc3
+  bytes[at + 9] = 0xa9
+  await expect(openGguf(bytes)).rejects.toThrow("element 1 of 'words' is not valid UTF-8")
+  bytes[at + 9] = 0x62
+  await expect(openGguf(bytes)).rejects.toThrow("element 0 of 'words' is not valid UTF-8")
+})

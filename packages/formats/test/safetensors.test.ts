@@ -190,3 +190,26 @@ describe("files", () => {
     await expect(encoded({ x: { dtype: "F32", shape: [2], bytes: new Uint8Array(4) } })).rejects.toThrow(/tensor 'x': F32\[2\] does not fit 4 bytes/)
   })
 })
+
+test("tensors are read and written one at a time and in pieces, so that none has to fit in memory twice", async () => {
+  const large = tensor(Float32Array.from({ length: 300_001 }, (_, i) => i)), made: string[] = []
+  const lazy = (name: string): RawTensor => ({ dtype: "F32", shape: [8], bytes: () => { made.push(name); return new Float32Array(8) } })
+  const pieces = encodeSafetensors({ a: lazy("a"), b: lazy("b") })
+  await pieces.next()
+  expect(made).toEqual([])
+  for await (const _ of pieces) expect(made.length).toBeLessThanOrEqual(2)
+  expect(made).toEqual(["a", "b"])
+
+  const bytes = await encoded({ large }), asked: number[] = [], close = (): Promise<void> => Promise.resolve()
+  await using file = await openSafetensors({
+    name: "large", bytes: bytes.length, close, [Symbol.asyncDispose]: close,
+    read(begin: number, end: number, into = new Uint8Array(end - begin)) {
+      asked.push(end - begin)
+      into.set(bytes.subarray(begin, end))
+      return Promise.resolve(into.subarray(0, end - begin))
+    },
+  })
+  const back = await file.tensor("large")
+  expect(Math.max(...asked)).toBeLessThanOrEqual(2 ** 19)
+  expect(await back.data()).toEqual(await large.data())
+})

@@ -36,8 +36,8 @@ describe("encodings", () => {
   })
 
   test("unsigned LEB128", () => {
-    expect(new Bytes().u32(624485).data).toEqual([0xe5, 0x8e, 0x26])
-    expect(new Bytes().u32(2 ** 32 - 1).data).toEqual([0xff, 0xff, 0xff, 0xff, 0x0f])
+    expect([...new Bytes().u32(624485).data]).toEqual([0xe5, 0x8e, 0x26])
+    expect([...new Bytes().u32(2 ** 32 - 1).data]).toEqual([0xff, 0xff, 0xff, 0xff, 0x0f])
   })
 
   test("floats", () => {

@@ -152,7 +152,7 @@ describe("weights refuse", () => {
     ["format: bytes has a group of 0; neighbours are counted from 1, or Infinity for whole rows", () => quantizeWeight(bytes({ group: 0 }), values, [2, 2])],
     ["format: bytes has a group of 1.5; neighbours are counted from 1, or Infinity for whole rows", () => quantizedWeight(bytes({ group: 1.5 }), [2, 2], {})],
     ["format: part codes has 4 elements for [3, 3]", () => quantizeWeight(bytes({ encode: (v) => ({ codes: { data: Int8Array.from(v), shape: [3, 3], dtype: "i8" } }) }), values, [2, 2])],
-    ["quantizeWeight: activations must be f32 or int8, got int4", () => quantizeWeight(bytes(), values, [2, 2], { activations: "int4" as never })],
+    ["quantizeWeight: activations must be f32, int8, int8PerToken or a scale, got int4", () => quantizeWeight(bytes(), values, [2, 2], { activations: "int4" as never })],
     ["matmul: inner sizes differ, [1, 3] × [2, 2] (3 ≠ 2); the last axis of the left must equal the last but one of the right", () => quantizeWeight(bytes(), values, [2, 2]).apply(zeros([1, 3]))],
     ["quantizedMatmul: inner sizes differ, [1, 3] × [2, 2]ᵀ", () => quantizeWeight(bytes(), values, [2, 2], { activations: "int8" }).apply(zeros([1, 3]))],
   ]

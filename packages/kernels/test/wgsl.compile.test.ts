@@ -27,7 +27,7 @@ const pretended = (): Device => {
   return {
     name: "pretended", limits: reference.limits,
     accepts: (name, dims) => templateFor(name, dims, all) !== undefined,
-    alloc: (bytes) => reference.alloc(bytes), free: (b) => reference.free(b), write: (b, data, at) => reference.write(b, data, at), read: (b, bytes) => reference.read(b, bytes),
+    alloc: (bytes) => reference.alloc(bytes), free: (b) => reference.free(b), write: (b, data, at) => reference.write(b, data, at), read: (b, bytes, into) => reference.read(b, bytes, into),
     prepare: (more) => { kernels.push(...more); return Promise.resolve(more.map((kernel) => ({ kernel }))) },
     run: () => {}, used: () => 0, close: () => Promise.resolve(),
   }

@@ -1,6 +1,7 @@
 import { add, castTo, fail, layerNorm, mul, narrow, permute, reshape, rmsNorm, rope, showShape, tanh, type Rotation, type Tensor, type Weight } from "@thimble/core"
 import { architectureOf, moduleName, type Architecture } from "./architecture.ts"
 import { joinHeads, look, splitHeads, type LookOptions } from "./attend.ts"
+import { throughCache, type CacheType } from "./cache.ts"
 import { activations, type BlockRole, type Config, type ModelRole } from "./config.ts"
 
 /** Sees what goes into each matrix, by the name of its module: x [batch, length, columns], a node of the graph being built. */
@@ -25,8 +26,10 @@ export interface Pass {
 }
 
 /** Whole sequences, each looking at nothing but itself. */
-export const wholeSequences = (config: Config, mask?: Tensor): Pass["attend"] => (q, k, v, layer, how) =>
-  look(q, k, v, { ...how, window: config.windows?.[layer] ?? 0, ...(mask && { mask }) })
+export const wholeSequences = (config: Config, mask?: Tensor, cache?: CacheType): Pass["attend"] => (q, k, v, layer, how) => {
+  const { keys, values } = cache === undefined ? { keys: k, values: v } : throughCache(config, layer, cache, k, v)
+  return look(q, keys, values, { ...how, window: config.windows?.[layer] ?? 0, ...(mask && { mask }) })
+}
 
 /** Applies a matrix and its bias. */
 function linear({ weights, vectors }: Parameters, path: string, x: Tensor, observe: Observe | undefined): Tensor {

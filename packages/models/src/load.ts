@@ -3,14 +3,16 @@ import { fileSystem, ggufTokenizer, openGguf, openSafetensors, openSafetensorsSh
 import { architectureOf } from "./architecture.ts"
 import type { Config } from "./config.ts"
 import { expectedTensors } from "./expected.ts"
-import { localFolder, parseJson, readAll, sideNames, webFolder, type Folder } from "./folder.ts"
+import { localFolder, oldSettingsName, parseJson, readAll, sideNames, webFolder, type Folder } from "./folder.ts"
 import { hubFolder, isHubId, type HubOptions } from "./hub.ts"
 import { readGgufConfig } from "./gguf-config.ts"
 import { readConfig, headlessConfig } from "./json.ts"
+import type { Json } from "./json-fields.ts"
 import { loadLlama2c } from "./llama2c.ts"
+import { dialectOf, emptyBiases, packedFile } from "./dialect/read.ts"
 import { createModel, type Model, type ModelOptions } from "./model.ts"
 import { tensorOrder } from "./gguf-tensors.ts"
-import { placeTensors, readSafetensor } from "./tensors-safetensors.ts"
+import { isKnownName, placeTensors, readSafetensor } from "./tensors-safetensors.ts"
 import { checkGgufNames, readGgufTensor } from "./tensors-gguf.ts"
 
 export interface LoadOptions extends SourceOptions, QuantizedOptions, GgufTokenizerOptions, HubOptions {
@@ -29,7 +31,8 @@ export interface LoadProgress {
 /**
  * Loads a language model: a directory (or a URL that ends with `/`) with config.json and safetensors files, a `.gguf` file, a
  * llama2.c `.bin`, or an id of the hub: `owner/name`, `owner/name/file.gguf`. Weights come to the current device as they are
- * stored: packed blocks stay packed.
+ * stored: packed blocks stay packed, and so do the codes of directories in the dialects of GPTQ, AWQ, compressed-tensors,
+ * bitsandbytes and MLX.
  */
 export async function loadModel(from: SourceLike, options: LoadOptions = {}): Promise<Model> {
   if (typeof from !== "string" && !(from instanceof URL)) return loadFile(from, options)
@@ -68,16 +71,24 @@ const hasVocabulary = ({ metadata }: GgufFile): boolean => !["no_vocab", "none",
 
 async function loadFolder(folder: Folder, options: LoadOptions): Promise<Model> {
   if (!(await folder.has("config.json"))) fail("value", "loadModel", `${folder.name}: has no config.json`, "is it the directory of a model?")
-  const stated = readConfig(parseJson(await readAll(folder.locate("config.json"), options), `${folder.name}/config.json`), `${folder.name}/config.json`)
+  const json = parseJson(await readAll(folder.locate("config.json"), options), `${folder.name}/config.json`), stated = readConfig(json, `${folder.name}/config.json`)
   const sharded = "model.safetensors.index.json", single = "model.safetensors"
   const index = !(await folder.has(single)) && (await folder.has(sharded))
   if (!index && !(await folder.has(single))) fail("value", "loadModel", `${folder.name}: has no ${single}, and no ${sharded}`, "weights in PyTorch's own files cannot be read")
   await using file = index ? await openSafetensorsShards(folder.locate(sharded), { ...options, locate: folder.locate }) : await openSafetensors(folder.locate(single), options)
   const config = headedOrNot(stated, file.entries)
-  const placed = placeTensors(file.name, config, file.entries.keys())
+  const said = dialectOf(json, `${folder.name}/config.json`, await oldSettings(folder, json, options)), packed = said && packedFile(file, said)
+  const empty = packed && (await emptyBiases(file, packed, (name) => isKnownName(config, name)))
+  const placed = placeTensors(file.name, config, packed ? packed.names.filter((name) => !empty!.has(name)) : file.entries.keys())
   const beside = options.tokenizer === undefined ? await folderTokenizer(folder, options) : undefined, told = await givenTokenizer(options)
-  const parameters = await readEach(placed, (t) => readSafetensor(file, config, t), options)
+  const parameters = await readEach(placed, (t) => (packed?.isPacked(t.stored) ? packed.read(t, options) : readSafetensor(file, config, t)), options)
   return createModel(config, parameters, { ...(beside && { tokenizer: beside }), ...told, files: new Map([...(await sideFiles(folder, options)), ...(told.files ?? [])]), stated: config })
+}
+
+/** Settings of quantized modules that are not in config.json. */
+async function oldSettings(folder: Folder, json: Json, options: LoadOptions): Promise<Json | undefined> {
+  const name = oldSettingsName
+  return json.quantization_config === undefined && json.quantization === undefined && (await folder.has(name)) ? parseJson(await readAll(folder.locate(name), options), `${folder.name}/${name}`) : undefined
 }
 
 async function sideFiles(folder: Folder, options: LoadOptions): Promise<ReadonlyMap<string, Uint8Array>> {

@@ -2,7 +2,7 @@ import { add, arange, clamp, fail, literal, reshape, rotation, showShape, sub, t
 import type { GgufValue, Tokenizer } from "@thimble/formats"
 import { architectureOf } from "./architecture.ts"
 import { headlessConfig } from "./json.ts"
-import { growAndLook, type Cache, type LayerCache } from "./cache.ts"
+import { cacheLength, growAndLook, type Cache, type CacheType, type LayerCache } from "./cache.ts"
 import { problemOf } from "./config-check.ts"
 import type { Config } from "./config.ts"
 import { expectedTensors } from "./expected.ts"
@@ -22,6 +22,8 @@ export interface ForwardOptions {
   readonly mask?: Tensor
   /** Which segment each token is of [batch, length]; the first unless given. Encoders. */
   readonly segments?: Tensor
+  /** Keys and values are what a cache of this type gives back: what it costs, for `evaluate`. Of `int4` that is a bit more, as the latest tokens are rounded, too. */
+  readonly cache?: CacheType
 }
 
 export interface StepOptions {
@@ -134,9 +136,9 @@ function build(m: Parameters, options: ModelOptions): Model {
   const padding = (mask: Tensor | undefined): Tensor | undefined => mask && reshape(mask.cast("bool"), [mask.shape[0]!, 1, 1, mask.shape[1]!])
   const start = (ids: Tensor, segments?: Tensor): Tensor => embed(m, ids, arange(ids.shape[1]!), segments ?? (a.names.segments === undefined ? undefined : ids.mul(0)))
 
-  const hidden = (ids: Tensor, { observe, trace, mask, segments }: ForwardOptions = {}): Tensor => {
+  const hidden = (ids: Tensor, { observe, trace, mask, segments, cache }: ForwardOptions = {}): Tensor => {
     let x = start(ids, segments)
-    const hides = padding(mask), pass = passOf(x, wholeSequences(config, hides), observe)
+    const hides = padding(mask), pass = passOf(x, wholeSequences(config, hides, cache), observe)
     for (let layer = 0; layer < config.layers; layer++) x = trace === undefined ? runBlock(m, layer, x, pass) : traced(m, layer, x, pass, trace, hides)
     return finish(m, x)
   }
@@ -149,7 +151,7 @@ function build(m: Parameters, options: ModelOptions): Model {
     const first = begin === undefined ? position : sub(position === 0 ? arange(1) : reshape(position, [1]), begin)
     const places = begin === undefined ? add(arange(length), position) : add(unsqueeze(first as Tensor, 1), arange(length))
     let x = embed(m, ids, clamp(places, 0, config.context - 1))
-    const asked = Math.max(...cache.layers.map(({ keys }) => keys.shape[2]!))
+    const asked = cacheLength(cache)
     const turns = turnsOf(length, asked, begin === undefined ? position : unsqueeze(first as Tensor, 1))
     const layers: LayerCache[] = []
     const growth = { position, count: count ?? length, ...(begin && { begin }) }

@@ -7,6 +7,7 @@ import { writeGgufConfig } from "./gguf-config.ts"
 import { asDense } from "./dense.ts"
 import { ggufTensors, tensorOrder } from "./gguf-tensors.ts"
 import { writeConfig } from "./json.ts"
+import type { Json } from "./json-fields.ts"
 import type { Model } from "./model.ts"
 import { isTransposed, transposed } from "./tensors-safetensors.ts"
 import { tokenizerFiles } from "./tokenizer-files.ts"
@@ -74,13 +75,21 @@ const untilAborted = (bytes: GgufTensor["bytes"], signal: AbortSignal | undefine
 }
 
 const fileDTypes: Readonly<Partial<Record<DType, RawTensor["dtype"]>>> = { f64: "F64", f32: "F32", f16: "F16", bf16: "BF16" }
-const torchNames: Readonly<Partial<Record<DType, string>>> = { f64: "float64", f32: "float32", f16: "float16", bf16: "bfloat16" }
+export const torchNames: Readonly<Partial<Record<DType, string>>> = { f64: "float64", f32: "float32", f16: "float16", bf16: "bfloat16" }
 
 async function saveAsFolder(model: Model, path: string, { shardBytes, signal, dtype: wanted }: SaveOptions): Promise<void> {
-  const { config, weights, vectors } = model, a = architectureOf(config)
+  const { weights } = model
   const packed = wanted !== undefined ? [] : Object.entries(weights).filter(([, w]) => typeof w.storage !== "string" || fileDTypes[w.storage] === undefined).map(([name]) => name)
-  if (packed.length > 0) fail("value", "saveModel", `these weights are stored in ways that safetensors files of models do not have: ${packed.join(", ")}`, "write a .gguf, or say what to write as options.dtype")
-  const tensors = Object.fromEntries(expectedTensors(config).map((t): [string, RawTensor] => {
+  if (packed.length > 0) fail("value", "saveModel", `these weights are stored in ways that safetensors files of models do not have: ${packed.join(", ")}`, "write a .gguf, say what to write as options.dtype, or export the model in the dialect of another library")
+  await writeFolder(model, path, plainTensors(model, { ...(wanted && { dtype: wanted }), ...(signal && { signal }) }), {
+    dtype: torchNames[wanted ?? (Object.values(weights)[0]!.storage as DType)]!, ...(shardBytes !== undefined && { shardBytes }),
+  })
+}
+
+/** Tensors of a model as safetensors files have them: its vectors, and the matrices that `which` names; all unless given. */
+export function plainTensors({ config, weights, vectors }: Model, { dtype: wanted, signal, which = () => true }: Pick<SaveOptions, "dtype" | "signal"> & { readonly which?: (path: string) => boolean }): Record<string, RawTensor> {
+  const a = architectureOf(config)
+  return Object.fromEntries(expectedTensors(config).filter((t) => t.kind !== "matrix" || which(t.path)).map((t): [string, RawTensor] => {
     const own = t.kind === "matrix" ? asDense(weights[t.path]!, wanted) : { dtype: vectors[t.name]!.dtype, raw: () => vectors[t.name]!.raw() }, dtype = fileDTypes[own.dtype]!
     const turned = isTransposed(config, t), [rows, columns] = t.shape as [number, number]
     return [fileName(a, t.name), {
@@ -88,11 +97,25 @@ async function saveAsFolder(model: Model, path: string, { shardBytes, signal, dt
       bytes: untilAborted(turned ? async () => transposeBytes(await own.raw(), columns, rows) : own.raw, signal) as () => Promise<ArrayBufferView>,
     }]
   }))
+}
+
+/** How a directory is written. */
+interface FolderOptions extends Pick<SaveOptions, "shardBytes"> {
+  /** The type of its plain tensors, as torch calls it. */
+  readonly dtype: string
+  /** What config.json says of quantized modules. */
+  readonly quantization?: Json
+  /** Other files, by name. */
+  readonly files?: Readonly<Record<string, object>>
+}
+
+/** Writes tensors, config.json and tokenizer files to a directory. */
+export async function writeFolder(model: Model, path: string, tensors: Readonly<Record<string, RawTensor>>, { dtype, shardBytes, quantization, files: more = {} }: FolderOptions): Promise<void> {
   const { mkdir, readdir, rm } = await fileSystem("saveModel")
   await mkdir(path, { recursive: true })
   const files = await saveSafetensorsShards(path, tensors, { metadata: { format: "pt" }, ...(shardBytes !== undefined && { shardBytes }) })
-  const dtype = torchNames[wanted ?? (Object.values(weights)[0]!.storage as DType)]!
-  for (const [file, bytes] of [["config.json", configBytes(model, dtype)] as const, ...(await tokenizerFiles(model))]) await saveFile(`${path}/${file}`, one(bytes))
+  const written = [["config.json", configBytes(model, dtype, quantization)] as const, ...(await tokenizerFiles(model)), ...Object.entries(more).map(([file, json]) => [file, jsonBytes(json)] as const)]
+  for (const [file, bytes] of written) await saveFile(`${path}/${file}`, one(bytes))
   // Parts of a model that was here before would be read instead.
   for (const old of await readdir(path)) if (/^model(-\d+-of-\d+)?\.safetensors(\.index\.json)?$/.test(old) && !files.includes(old)) await rm(`${path}/${old}`)
 }
@@ -104,12 +127,17 @@ async function* one(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
 const transposeBytes = (data: ArrayBufferView & { readonly BYTES_PER_ELEMENT?: number }, rows: number, columns: number): Uint8Array =>
   transposed(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), rows, columns, data.BYTES_PER_ELEMENT!)
 
+const jsonBytes = (json: object): Uint8Array => new TextEncoder().encode(`${JSON.stringify(json, undefined, 2)}\n`)
+
 /** config.json: as it was read, where nothing changed. */
-function configBytes(model: Model, dtype: string): Uint8Array {
-  const known = model.files?.get("config.json"), old = known === undefined ? {} : parseJson(known, "config.json")
+function configBytes(model: Model, dtype: string, quantization: Json = {}): Uint8Array {
+  const known = model.files?.get("config.json"), all = known === undefined ? {} : parseJson(known, "config.json")
+  const old = Object.fromEntries(Object.entries(all).filter(([field]) => !quantizationFields.includes(field)))
   // Since transformers 5 it is `dtype`.
   const key = "dtype" in old ? "dtype" : "torch_dtype", kept = known !== undefined && isStated(model)
-  if (kept && (!(key in old) || old[key] === dtype)) return known
-  const json = { ...old, ...(kept ? {} : writeConfig(model.config)), [key]: dtype }
-  return new TextEncoder().encode(`${JSON.stringify(json, undefined, 2)}\n`)
+  const same = kept && (!(key in old) || old[key] === dtype)
+  if (same && Object.keys(old).length === Object.keys(all).length && Object.keys(quantization).length === 0) return known
+  return jsonBytes({ ...old, ...(kept ? {} : writeConfig(model.config)), ...(same ? {} : { [key]: dtype }), ...quantization })
 }
+/** Where config.json says how a checkpoint is quantized, which is true of that one alone. */
+const quantizationFields = ["quantization_config", "quantization", "compression_config"]

@@ -1,10 +1,10 @@
-import { denseWeight, fail, fromBytes, quantizedWeight, showShape, uploadParts, type QuantizedOptions, type Tensor, type Weight } from "@thimble/core"
+import { fail, fromBytes, showShape, type QuantizedOptions, type Tensor, type Weight } from "@thimble/core"
 import { ggufFormat, ggufTypes, type GgufFile } from "@thimble/formats"
 import { architectureOf } from "./architecture.ts"
 import type { Config } from "./config.ts"
 import { expectedTensors, type Expected } from "./expected.ts"
 import { ggufName } from "./gguf-names.ts"
-import { ggufRowOrder, inverse, reorderRows } from "./gguf-rows.ts"
+import { ggufRowOrder, inverse } from "./gguf-rows.ts"
 import { refuseNames } from "./tensors-safetensors.ts"
 
 /** Tensors that state a config, and no weights. */
@@ -22,18 +22,16 @@ export async function readGgufTensor(file: GgufFile, config: Config, expected: E
   const a = architectureOf(config), stored = ggufName(a, expected), { kind, name, path, role, shape } = expected
   const entry = file.entries.get(stored)!
   if (String(entry.shape) !== String(shape)) fail("shape", "loadModel", `${file.name}: tensor '${stored}' is ${showShape(entry.shape)}, not ${showShape(shape)}`, "does its metadata belong to it?")
-  const order = kind === "norm" ? undefined : ggufRowOrder(a, config, role)
-  const bytes = await file.bytes(stored), own = order === undefined ? bytes : reorderRows(bytes, inverse(order))
+  const there = kind === "norm" ? undefined : ggufRowOrder(a, config, role), order = there && inverse(there)
   const { dtype } = ggufTypes[entry.type]
   if (kind !== "matrix") {
     if (dtype === undefined) fail("dtype", "loadModel", `${file.name}: tensor '${stored}' is ${entry.type}, and a vector is of floats`)
-    const values = fromBytes(own, shape, dtype!)
+    const values = await file.tensor(stored, { order })
     return [name, kind === "norm" && a.onePlus ? await minusOne(values) : values]
   }
-  if (dtype !== undefined) return [path, denseWeight(fromBytes(own, shape, dtype))]
-  const format = ggufFormat(entry.type) ?? fail("dtype", "loadModel", `${file.name}: tensor '${stored}' is ${entry.type}, which no weight is stored in`)
-  const matrix = shape as [number, number]
-  return [path, quantizedWeight(format, matrix, uploadParts(format.split(own, matrix)), options)]
+  if (ggufFormat(entry.type) === undefined) fail("dtype", "loadModel", `${file.name}: tensor '${stored}' is ${entry.type}, which no weight is stored in`)
+  const { activations } = options
+  return [path, await file.weight(stored, { order, ...(activations && { activations }) })]
 }
 
 /** GGUF files have norms that multiply with 1 + weight as what they multiply with. */

@@ -1,20 +1,27 @@
 import { denseWeight, fail, fromBytes, showShape, type DType, type Tensor, type Weight } from "@thimble/core"
 import type { SafetensorsFile } from "@thimble/formats"
-import { architectureOf, fileName } from "./architecture.ts"
+import { architectureOf, fileName, type Architecture } from "./architecture.ts"
 import type { BlockRole, Config } from "./config.ts"
 import { expectedTensors, type Expected } from "./expected.ts"
 
 /** Where a model's tensors are in a checkpoint: its names for them, which may lack a common root. */
 export interface Placed { readonly expected: Expected; readonly stored: string }
 
+/** How checkpoints may spell the name of a tensor. */
+function spellings(a: Architecture, name: string): string[] {
+  const prefix = a.optionalPrefix, all = [fileName(a, name), ...(a.aliases ?? []).filter(([pattern]) => pattern.test(name)).map(([pattern, other]) => name.replace(pattern, other))]
+  return [...all, ...all.filter((n) => prefix !== undefined && n.startsWith(prefix)).map((n) => n.slice(prefix!.length))]
+}
+/** Whether a model of a config has a tensor that checkpoints call so. */
+export function isKnownName(config: Config, stored: string): boolean {
+  const a = architectureOf(config)
+  return expectedTensors(config).some(({ name }) => spellings(a, name).includes(stored))
+}
+
 /** Matches the names of a checkpoint with those that a model needs; what is missing or unknown is listed in one error. */
 export function placeTensors(file: string, config: Config, names: Iterable<string>): Placed[] {
-  const a = architectureOf(config), there = new Set(names), prefix = a.optionalPrefix
-  const spellings = (name: string): string[] => {
-    const all = [fileName(a, name), ...(a.aliases ?? []).filter(([pattern]) => pattern.test(name)).map(([pattern, other]) => name.replace(pattern, other))]
-    return [...all, ...all.filter((n) => prefix !== undefined && n.startsWith(prefix)).map((n) => n.slice(prefix!.length))]
-  }
-  const spelled = (name: string): string | undefined => spellings(name).find((n) => there.has(n))
+  const a = architectureOf(config), there = new Set(names)
+  const spelled = (name: string): string | undefined => spellings(a, name).find((n) => there.has(n))
   const all = expectedTensors(config).map((expected) => ({ expected, stored: spelled(expected.name) }))
   const missing = all.filter(({ stored }) => stored === undefined).map(({ expected }) => expected.name)
   const used = new Set(all.map(({ stored }) => stored))
@@ -52,7 +59,6 @@ export async function readSafetensor(file: SafetensorsFile, config: Config, { ex
   const [dtype, width] = held[entry.dtype] ?? fail("dtype", "loadModel", `${file.name}: tensor '${stored}' is ${entry.dtype}, and models are of floats`)
   const turned = isTransposed(config, expected), want = turned ? [...shape].reverse() : shape
   if (String(entry.shape) !== String(want)) fail("shape", "loadModel", `${file.name}: tensor '${stored}' is ${showShape(entry.shape)}, not ${showShape(want)}`, "does config.json belong to it?")
-  const bytes = await file.bytes(stored)
-  const values = fromBytes(turned ? transposed(bytes, shape[0]!, shape[1]!, width) : bytes, shape, dtype)
+  const values = turned ? fromBytes(transposed(await file.bytes(stored), shape[0]!, shape[1]!, width), shape, dtype) : await file.tensor(stored)
   return kind === "matrix" ? [path, denseWeight(values)] : [name, values]
 }

@@ -56,7 +56,7 @@ export async function tokenizerMetadata({ files, tokenizer, config }: Model): Pr
 
 function fromPieces({ algorithm, names, scores, types, unknown, normalization: { charsmap, prefix, trim } }: Pieces): Vocabulary {
   if (charsmap !== undefined) fail("value", "saveModel", "the tokenizer normalises texts by a map of characters, which is not written to GGUF files", "save a directory, or convert the tokenizer with llama.cpp")
-  return { kind: algorithm === "bpe" ? "llama" : "t5", names, scores, types, unknown, prefix, trim }
+  return { kind: algorithm === "bpe" ? "llama" : "t5", names: types.map((_, id) => names.at(id)!), scores, types, unknown, prefix, trim }
 }
 
 function fromJson(json: Fields): Vocabulary {

@@ -1,8 +1,9 @@
-import { expr, fail, type Format, type Part } from "@thimble/core"
-import { quantizer, type Promises, type QuantizedFormat } from "../quantizer.ts"
+import { expr, fail, type Part } from "@thimble/core"
+import { bookCodes, bookOutline, books, type CodedFormat } from "@thimble/formats"
+import { quantizer, type MatrixShape, type Promises, type QuantizedFormat, type SolvableFormat } from "../quantizer.ts"
 import type { LawName } from "../laws/names.ts"
 import { blockwiseCode, dynamicMap, nestAbsmax } from "./dynamic-map.ts"
-import { grouping, largest } from "./groups.ts"
+import { grouping, largest, peakOf } from "./groups.ts"
 
 export interface BnbOptions {
   /** Neighbours along a row that share their largest magnitude; 64 unless given. */
@@ -11,13 +12,6 @@ export interface BnbOptions {
   readonly absmax?: "f32" | "nested"
 }
 
-/** Source: bitsandbytes, functional.py; NF4 from QLoRA (arXiv 2305.14314), appendix E. */
-const books = {
-  nf4: Float32Array.of(
-    -1, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635, -0.18477343022823334, -0.09105003625154495, 0,
-    0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224, 0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1),
-  fp4: Float32Array.of(0, 1 / 192, 2 / 3, 1, 1 / 3, 1 / 2, 1 / 6, 1 / 4, -0, -1 / 192, -2 / 3, -1, -1 / 3, -1 / 2, -1 / 6, -1 / 4),
-} as const
 const f = Math.fround
 
 /** Values of a codebook in order, the codes they have, and the midpoints between neighbours. */
@@ -41,22 +35,27 @@ function codebook(kind: "nf4" | "fp4", { group = 64, absmax = "f32" }: BnbOption
   const groups = grouping(kind, group), book = books[kind], order = ordered(book), map = dynamicMap()
   const twice = absmax === "nested"
   const bytesOfCodes = ([rows, columns]: readonly [number, number]): number => rows * Math.ceil(columns / 2)
-  const format: Format = {
+  const codeOf = (v: number, inverse: number): number => nearestCode(order, Math.max(-1, Math.min(1, f(v * inverse))))
+  const inverseOf = (amax: number): number => f(1 / Math.max(amax, f(1e-38)))
+  /** The high half of a byte is the even element. */
+  const pack = (codes: Uint8Array, [rows, columns]: MatrixShape): Part => {
+    const width = Math.ceil(columns / 2), data = new Uint8Array(rows * width)
+    for (let r = 0, i = 0; r < rows; r++) for (let c = 0; c < columns; c++, i++) data[r * width + (c >> 1)]! |= codes[i]! << (c & 1 ? 0 : 4)
+    return { data, shape: [rows, width], dtype: "u8" }
+  }
+  const format: SolvableFormat & CodedFormat = {
     name: `${kind}${group === 64 ? "" : ` ${groups.suffix}`}${twice ? " nested" : ""}`,
     bits: 4 + groups.bits(twice ? 8 + 32 / nested : 32),
     group: groups.size,
     tables: { values: { data: book, shape: [16], dtype: "f32" }, ...(twice ? { map: { data: map, shape: [256], dtype: "f32" } as Part } : {}) },
     encode(values, shape) {
-      const [rows, columns] = shape, width = Math.ceil(columns / 2), codes = new Uint8Array(rows * width)
+      const [rows, columns] = shape, codes = new Uint8Array(rows * columns)
       const peaks = new Float32Array(groups.count(shape))
       groups.each(shape, (g, from, to) => {
-        const amax = (peaks[g] = largest(kind, values, columns, from, to)), inverse = f(1 / Math.max(amax, f(1e-38)))
-        for (let i = from; i < to; i++) {
-          const c = i % columns, v = Math.max(-1, Math.min(1, f(values[i]! * inverse)))
-          codes[((i - c) / columns) * width + (c >> 1)]! |= nearestCode(order, v) << (c & 1 ? 0 : 4)
-        }
+        const inverse = inverseOf((peaks[g] = largest(kind, values, columns, from, to)))
+        for (let i = from; i < to; i++) codes[i] = codeOf(values[i]!, inverse)
       })
-      const parts: Record<string, Part> = { codes: { data: codes, shape: [rows, width], dtype: "u8" } }
+      const parts: Record<string, Part> = { codes: pack(codes, shape) }
       if (!twice) return { ...parts, absmax: { data: peaks, shape: groups.shape(shape), dtype: "f32" } }
       const { codes: small, absmax: large, offset } = nestAbsmax(peaks)
       return {
@@ -68,7 +67,17 @@ function codebook(kind: "nf4" | "fp4", { group = 64, absmax = "f32" }: BnbOption
         perRow: { data: Int32Array.of(groups.shape(shape)[1]), shape: [1], dtype: "i32" },
       }
     },
-    // The high half of a byte is the even element.
+    // Nested largest magnitudes depend on those of other groups.
+    ...(!twice && {
+      grids: {
+        fit: (values) => ({ scale: f(peakOf(values)), zero: 0 }),
+        code: (v, scale) => codeOf(v, inverseOf(scale)),
+        value: (code, scale) => f(book[code]! * scale),
+        pack: (codes, scales, _zeros, shape) => ({ codes: pack(codes, shape), absmax: { data: Float32Array.from(scales), shape: groups.shape(shape), dtype: "f32" } }),
+      },
+    }),
+    outline: bookOutline(kind, groups.size, twice),
+    codes: (parts, shape) => bookCodes(kind, groups.size, parts, shape, { map }),
     code: (part, row, column) => part("values", and(shr(cast(part("codes", row, div(column, int(2))), "i32"), mul(sub(int(1), rem(column, int(2))), int(4))), int(15))),
     scale(part, row, column) {
       const stored = groups.at(part, "absmax", row, column)

@@ -1,9 +1,10 @@
-import { expr, fail, type Format } from "@thimble/core"
-import { quantizer, type QuantizedFormat } from "../quantizer.ts"
+import { expr, fail } from "@thimble/core"
+import type { CodedFormat } from "@thimble/formats"
+import { quantizer, type QuantizedFormat, type SolvableFormat } from "../quantizer.ts"
 import type { LawName } from "../laws/names.ts"
-import { grouping, largest, newScales, precision, type Group, type ScaleType } from "./groups.ts"
+import { grouping, largest, newScales, peakOf, precision, scalePart, storedScale, type Group, type ScaleType } from "./groups.ts"
 import { packing } from "./packing.ts"
-import { bitsOf, halfSpacing, inUnits, smallBits, smallFloats, spelled, type SmallFloat } from "./small-float.ts"
+import { bitsOf, halfSpacing, inUnits, smallBits, smallFloats, smallValues, spelled, type SmallFloat } from "./small-float.ts"
 
 export interface FpOptions {
   /** Who shares a scale, amax over the largest value: neighbours along a row, a `row` (unless given), the `tensor`, or `none`: no scale at all. */
@@ -23,7 +24,14 @@ export function fp(kind: SmallFloat, { group = "row", scales = "f32" }: FpOption
   const scaled = group !== "none", groups = grouping("fp", group === "none" ? "row" : group)
   const { most } = smallFloats[kind], bits = bitsOf(kind), packed = packing(bits), { tables, unit: counts, look } = spelled(kind)
   const { unit, tiny, least, most: widest } = precision[scales], scaleBytes = scales === "f32" ? 4 : 2
-  const format: Format = {
+  const levels = smallValues(kind), tensor = group === "tensor"
+  const block = [tensor ? Infinity : 1, groups.size] as const
+  const coded: Pick<CodedFormat, "outline" | "codes"> = {
+    outline: (shape) => ({ kind: "float", shape, block, scales }),
+    codes: ({ codes, scales: found }, shape) => ({ kind: "float", shape, block, codes: codes!.data as Uint8Array, scales: found! }),
+  }
+  const format: SolvableFormat = {
+    ...(kind === "e4m3" && scaled ? coded : {}),
     name: `fp ${kind}${scaled ? `${groups.suffix}${scales === "f32" ? "" : ` ${scales}`}` : " cast"}`,
     bits: bits + (scaled ? groups.bits(8 * scaleBytes) : 0),
     group: scaled ? groups.size : 1,
@@ -36,10 +44,18 @@ export function fp(kind: SmallFloat, { group = "row", scales = "f32" }: FpOption
       })
       return { ...packed.pack(codes, shape), ...(scaled ? { scales: found.part } : {}) }
     },
+    ...(!tensor && {
+      grids: {
+        fit: (values) => ({ scale: scaled ? storedScale("fp", scales, peakOf(values) / most, most) : 1, zero: 0 }),
+        code: (v, scale) => (scale === 0 ? 0 : smallBits(kind, v / scale)),
+        value: (code, scale) => Math.fround(levels[code]! * scale),
+        pack: (codes, steps, _zeros, shape) => ({ ...packed.pack(codes, shape), ...(scaled && { scales: scalePart("fp", scales, steps, groups.shape(shape)) }) }),
+      },
+    }),
     code: (part, row, column) => look(part, packed.code(part, row, column)),
     scale: (part, row, column) => (scaled ? inUnits(groups.at(part, "scales", row, column), counts) : expr.constant("f32", counts)),
   }
-  const tensor = group === "tensor", refuses = scaled && scales === "f16"
+  const refuses = scaled && scales === "f16"
   return quantizer(format, {
     laws: [...always, ...(scaled ? ["constant", "scaling"] as const : []), ...(refuses ? [] : ["saturates"] as const), ...(tensor ? [] : ["groups"] as const)],
     counterexamples: {

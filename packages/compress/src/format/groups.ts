@@ -20,6 +20,9 @@ export const precision: Readonly<Record<ScaleType, { readonly unit: number; read
   bf16: { unit: 2 ** -8, tiny: 2 ** -134, least: 2 ** -126, most: 2 ** 128 * (1 - 2 ** -8) },
 }
 
+/** A scale as it is stored. */
+export const storedAs = (type: ScaleType, scale: number): number => (type === "f32" ? Math.fround(scale) : decode(type, encode(type, scale)))
+
 /** How groups lie in a matrix. */
 export interface Grouping {
   /** Neighbours along a row, as {@link Format} counts them. */
@@ -82,10 +85,30 @@ export function newScales(op: string, dtype: ScaleType, shape: MatrixShape): Sca
   return {
     part: { data, shape, dtype },
     put(group, scale, reach) {
-      data[group] = encode(dtype, scale)
-      const stored = decode(dtype, data[group]!)
-      if (!Number.isFinite(Math.fround(stored * reach))) fail("value", op, `group ${group % shape[1]} of row ${Math.floor(group / shape[1])} needs a scale of ${scale}, too large for ${dtype}`, dtype === "f16" ? "bf16 or f32 scales, or smaller weights" : "scale the weights down")
+      const stored = storedScale(op, dtype, scale, reach, () => `group ${group % shape[1]} of row ${Math.floor(group / shape[1])}`)
+      data[group] = encode(dtype, stored)
       return stored
     },
   }
+}
+
+/** A scale as it is stored; refuses one with which `reach` steps are no f32. */
+export function storedScale(op: string, dtype: ScaleType, scale: number, reach: number, who: () => string = () => "a group"): number {
+  const stored = storedAs(dtype, scale)
+  if (!Number.isFinite(Math.fround(stored * reach))) fail("value", op, `${who()} needs a scale of ${scale}, too large for ${dtype}`, dtype === "f16" ? "bf16 or f32 scales, or smaller weights" : "scale the weights down")
+  return stored
+}
+
+/** Largest magnitude. */
+export function peakOf(values: Float32Array | Float64Array): number {
+  let amax = 0
+  for (const v of values) amax = Math.max(amax, Math.abs(v))
+  return amax
+}
+
+/** Scales of solved groups as a part. */
+export function scalePart(op: string, dtype: ScaleType, scales: ArrayLike<number>, shape: MatrixShape): Part {
+  const found = newScales(op, dtype, shape)
+  for (let g = 0; g < scales.length; g++) found.put(g, scales[g]!, 1)
+  return found.part
 }

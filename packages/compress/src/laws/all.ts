@@ -4,6 +4,7 @@ import { devices, products } from "./devices.ts"
 import { finite, overflow, subnormal } from "./extremes.ts"
 import type { Law } from "./law.ts"
 import { groups, permutation, ragged, rows, views } from "./locality.ts"
+import { noWorse } from "./search.ts"
 import type { LawName } from "./names.ts"
 import { anyBytes, deterministic, storage } from "./storage.ts"
 
@@ -11,5 +12,5 @@ import { anyBytes, deterministic, storage } from "./storage.ts"
 export const laws: Readonly<Record<LawName, Law>> = {
   bound, outputBound, nearest, idempotent, zero, constant, sign, scaling, translation, monotone, saturates,
   groups, permutation, rows, views, finite, subnormal, overflow, ragged, oneSided, storage, anyBytes, deterministic,
-  devices, products,
+  devices, products, noWorse,
 }

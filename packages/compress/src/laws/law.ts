@@ -1,4 +1,4 @@
-import type { Device } from "@thimble/core"
+import type { Device, EncodeOptions } from "@thimble/core"
 import type { MatrixShape, QuantizedFormat, Quantizer } from "../quantizer.ts"
 import type { LawName } from "./names.ts"
 import type { Kind } from "./values.ts"
@@ -39,9 +39,9 @@ export type Law = HostLaw | DeviceLaw
 export const certain = 1e4
 
 /** A matrix there and back; nothing if it is refused, as values beyond what a scale holds may be. */
-export function roundTrip<E>(q: Quantizer<E>, values: Float32Array, shape: MatrixShape): { readonly encoded: E; readonly back: Float32Array } | undefined {
+export function roundTrip<E>(q: Quantizer<E>, values: Float32Array, shape: MatrixShape, options?: EncodeOptions): { readonly encoded: E; readonly back: Float32Array } | undefined {
   try {
-    const encoded = q.encode(values, shape)
+    const encoded = q.encode(values, shape, options)
     return { encoded, back: q.decode(encoded, shape) }
   } catch (error) {
     if (values.some((v) => !(Math.abs(v) <= certain))) return undefined

@@ -4,5 +4,5 @@ export type LawName =
   | "nearest" | "idempotent" | "zero" | "constant" | "sign" | "scaling" | "translation" | "monotone" | "saturates"
   | "groups" | "permutation" | "rows" | "views"
   | "finite" | "subnormal" | "overflow" | "ragged" | "oneSided"
-  | "storage" | "anyBytes"
+  | "storage" | "anyBytes" | "noWorse"
   | "deterministic" | "devices" | "products"

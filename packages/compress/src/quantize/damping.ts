@@ -1,13 +1,14 @@
-import { fail, linalg } from "@thimble/core"
+import { fail } from "@thimble/core"
+import { wait, type Arithmetic, type Factor, type Steps } from "./arithmetic.ts"
 
 /** Something that a solver did because it could not do what was asked. */
 export type Fallback =
   | { readonly kind: "dead columns"; readonly columns: readonly number[] }
   | { readonly kind: "damping"; readonly from: number; readonly to: number; readonly pivot: number }
+  | { readonly kind: "no bias"; readonly largest: number }
 
 export interface Factored {
-  /** Upper triangular V with H + damping·mean(diag H)·I = V·Vᵀ, so that V⁻¹ is the upper factor U of H⁻¹ = Uᵀ·U. */
-  readonly factor: Float64Array
+  readonly factor: Factor
   readonly damping: number
   readonly fallbacks: readonly Fallback[]
 }
@@ -16,25 +17,23 @@ export interface Factored {
 const steps = 6
 
 /**
- * Factors a damped H. Where that fails (H was summed in too few digits, or is singular and was not damped) the damping is
- * raised tenfold, at most six times; each step is reported.
+ * Factors H + damping·mean(diag H)·I with the columns in some order. Where that fails (H was summed in too few digits, or is
+ * singular and was not damped) the damping is raised tenfold, at most six times; each step is reported.
  */
-export function factorDamped(h: Float64Array, n: number, damping: number): Factored {
+export function* factorDamped(arithmetic: Arithmetic, order: Int32Array, block: number, damping: number, dead: readonly number[]): Steps<Factored> {
+  const diagonal = yield* wait(arithmetic.diagonal()), n = order.length, fallbacks: Fallback[] = []
   let mean = 0
-  for (let i = 0; i < n; i++) mean += h[i * n + i]! / n
-  const fallbacks: Fallback[] = []
+  for (const d of diagonal) mean += d / n
+  mean += dead.length / n
   for (let step = 0, used = damping; ; step++) {
-    // From the last row and column to the first, a lower factor is an upper one.
-    const turned = Float64Array.from(h).reverse()
-    for (let i = 0; i < n; i++) turned[i * n + i]! += used * mean
-    try {
-      return { factor: linalg.cholesky(turned, n).reverse(), damping: used, fallbacks }
-    } catch (error) {
-      if (!(error instanceof linalg.NotPositiveDefinite)) throw error
-      const to = used === 0 ? 1e-4 : used * 10
-      if (step === steps) fail("numeric", "factorDamped", `H is not positive definite, even with a damping of ${used}`, "more calibration inputs, or a look at those there are")
-      fallbacks.push({ kind: "damping", from: used, to, pivot: n - 1 - error.pivot })
-      used = to
-    }
+    const added = new Float64Array(n).fill(used * mean)
+    // Columns that no input reaches: anything will do, and the published code says 1.
+    for (const j of dead) added[j]! += 1
+    const factor = yield* wait(arithmetic.factor(order, added, block))
+    if (!("pivot" in factor)) return { factor, damping: used, fallbacks }
+    const to = used === 0 ? 1e-4 : used * 10
+    if (step === steps) fail("numeric", "factorDamped", `H is not positive definite, even with a damping of ${used}`, "more calibration inputs, or a look at those there are")
+    fallbacks.push({ kind: "damping", from: used, to, pivot: factor.pivot })
+    used = to
   }
 }

@@ -1,4 +1,4 @@
-import { fail, linalg, showShape } from "@thimble/core"
+import { cat, compile, fail, linalg, realize, showShape, sliceAt, tensor, type Tensor } from "@thimble/core"
 
 /** H = (2/N)·Σ XᵀX over N batches of inputs, in float64: what GPTQ and SparseGPT ask of calibration. */
 export interface Hessian {
@@ -9,14 +9,16 @@ export interface Hessian {
   readonly tokens: number
 }
 
+/** Said of inputs that are no numbers. */
+const hint = "a calibration batch that overflowed says nothing about the others"
+
 export function hessian(columns: number): Hessian {
   const sum = new Float64Array(columns * columns), { rowMajor, viewTransposed, viewFrom, multiplyAdd } = linalg
   let batches = 0, seen = 0
   return {
     add(inputs, tokens) {
       if (inputs.length !== tokens * columns) fail("shape", "hessian", `${inputs.length} values for ${showShape([tokens, columns])}`)
-      const wrong = inputs.findIndex((v) => !Number.isFinite(v))
-      if (wrong >= 0) fail("numeric", "hessian", `input ${wrong % columns} of token ${Math.floor(wrong / columns)} is ${inputs[wrong]}`, "a calibration batch that overflowed says nothing about the others")
+      refuse(inputs, columns)
       const x = rowMajor(Float64Array.from(inputs), columns), block = 128
       // The lower half; the upper one is its mirror image.
       for (let i = 0; i < columns; i += block) {
@@ -34,5 +36,60 @@ export function hessian(columns: number): Hessian {
     get tokens() {
       return seen
     },
+  }
+}
+
+/** {@link Hessian} in f32, on the device of the inputs. */
+export interface DeviceHessian {
+  /** Adds a batch [..., columns]; the leading axes are tokens. */
+  add(inputs: Tensor): Promise<void>
+  /** H so far, [columns, columns]; the caller's to dispose. */
+  matrix(): Promise<Tensor>
+  readonly tokens: number
+  /** Releases the sums. */
+  dispose(): void
+}
+
+/** Rows of H that are summed by one product: all of one shape, so that one kernel serves them. */
+const slab = 512
+const addTo = compile((sum: Tensor, x: Tensor, at: Tensor) => sum.add(sliceAt(x, { axis: 1, start: at, length: sum.shape[0]! }).T.matmul(x)), { donate: [0] })
+const finite = compile((x: Tensor) => x.isFinite().all())
+
+export function hessianOnDevice(columns: number): DeviceHessian {
+  const sums: Tensor[] = []
+  let batches = 0, seen = 0
+  return {
+    async add(inputs) {
+      if (inputs.shape.at(-1) !== columns) fail("shape", "hessian", `inputs ${showShape(inputs.shape)} for ${columns} columns`)
+      const x = inputs.reshape([inputs.size / Math.max(1, columns), columns]).cast("f32"), ok = await finite(x)
+      if ((await ok.data())[0] === 0) refuse((await x.data()) as Float32Array, columns)
+      ok.dispose()
+      for (let i = 0, at = 0; at < columns; i++, at += slab) {
+        const rows = Math.min(slab, columns - at)
+        sums[i] = await addTo(sums[i] ?? tensor(new Float32Array(rows * columns), { shape: [rows, columns], device: x.device }), x, BigInt(at))
+      }
+      if (x !== inputs) x.dispose()
+      batches++
+      seen += x.shape[0]!
+    },
+    async matrix() {
+      const h = sums.length === 0 ? tensor(new Float32Array(columns * columns), { shape: [columns, columns] }) : cat(sums.map((s) => s.mul(2 / batches)))
+      await realize(h)
+      return h
+    },
+    get tokens() {
+      return seen
+    },
+    dispose() {
+      for (const s of sums) s.dispose()
+      sums.length = 0
+    },
+  }
+}
+
+function refuse(inputs: Float32Array | Float64Array, columns: number): void {
+  for (let i = 0; i < inputs.length; i++) {
+    const v = inputs[i]!
+    if (v - v !== 0) fail("numeric", "hessian", `input ${i % columns} of token ${Math.floor(i / columns)} is ${v}`, hint)
   }
 }

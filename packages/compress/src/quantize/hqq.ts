@@ -31,7 +31,7 @@ const p = 0.7, beta = 10, rounds = 20
  * of shrinking what is left and averaging. Source: Badri and Shaji, "Half-Quadratic Quantization of Large Machine Learning
  * Models" (2023), and the first solver of its code.
  */
-export function hqq(weights: Float32Array | Float64Array, [rows, columns]: MatrixShape, { bits, group, along = "row", search = "proximal" }: HqqOptions): HqqResult {
+export function solveHqq(weights: Float32Array | Float64Array, [rows, columns]: MatrixShape, { bits, group, along = "row", search = "proximal" }: HqqOptions): HqqResult {
   const n = rows * columns, top = 2 ** bits - 1
   if (weights.length !== n) fail("shape", "hqq", `${weights.length} weights for [${rows}, ${columns}]`)
   if (!(Number.isInteger(group) && group >= 1) || n % group !== 0) fail("value", "hqq", `groups of ${group} do not divide ${n} weights`)

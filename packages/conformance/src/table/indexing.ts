@@ -54,6 +54,13 @@ export const indexing = {
     }))),
     call: ([x, values, axis, start]) => t.updateSlice(x, values, { axis, start }), bound: exact, gradient: "twice", bench: [big(), new Spec([1024, 1], "f32"), 1, 17],
   }),
+  sliceAt: row({
+    args: (g) => typed(every, (type) => some(g).chain((s) => fc.tuple(fc.nat(s.length - 1), fc.nat(s.length), fc.nat(99), fc.nat(99)).chain(([axis, rank, n, from]) => {
+      const length = n % (s[axis]! + 1), room = s[axis]! - length
+      return fc.tuple(g.tensor(s, type), fc.constantFrom(axis, axis - s.length), rank > axis ? fc.constant(from % (room + 1)) : index(g, s.slice(0, rank), room + 1), fc.constant(length))
+    }))),
+    call: ([x, axis, start, length]) => t.sliceAt(x, { axis, start, length }), bound: exact, gradient: "twice", bench: [big(), 1, 17, 512],
+  }),
   indexAdd: row({
     args: (g) => typed(numbers, (type) => alongAxis(g, (s, axis, i) => fc.tuple(g.tensor(s, type), fc.constant(axis), index(g, [i.at(axis)!], s.at(axis)!), g.tensor(i, type)))),
     call: ([x, axis, i, src]) => t.indexAdd(x, axis, i, src), bound: scale(4e-6), gradient: "twice", bench: [big(), 0, ids([256], 1024), new Spec([256, 1024], "f32")],

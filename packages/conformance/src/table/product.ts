@@ -60,9 +60,11 @@ export const bytes: Format = {
 export const formats = { nibbles, bytes }
 
 /** Values −1 … 1 that a seed gives, stored in a format. */
-export function stored(format: Format, shape: readonly [number, number]): t.Weight {
-  return t.quantizeWeight(format, Float32Array.from({ length: shape[0] * shape[1] }, (_, i) => Math.sin(i * 12.9898) * 0.9), shape, { activations: "int8" })
+export function stored(format: Format, shape: readonly [number, number], activations: t.Activations = "int8"): t.Weight {
+  return t.quantizeWeight(format, Float32Array.from({ length: shape[0] * shape[1] }, (_, i) => Math.sin(i * 12.9898) * 0.9), shape, { activations })
 }
+/** Ways to round activations: in groups, by rows, on a grid whose ends some pass, and on one with a zero point. */
+const ways: readonly t.Activations[] = ["int8", "int8PerToken", { scale: 2 ** -6 }, { scale: 0.02, zero: -7 }]
 
 export const products = {
   matmul: row({
@@ -99,12 +101,16 @@ export const products = {
   }),
   quantizedMatmul: row({
     args: (g) => fc.constantFrom<keyof typeof formats>("bytes", "nibbles").chain((format) => fc.tuple(g.size(1, 4, 9), fc.constantFrom<number>(8, 20, 32, 64, 96), fc.constantFrom<number>(1, 5, 33)).chain(([m, k, n]) =>
-      fc.tuple(g.tensor([m, k], { types: ["f32", "f16"], values: ["plain"] }), fc.constant(format), fc.constant([n, k] as const)))),
-    call: ([x, format, shape]) => stored(formats[format], shape as [number, number]).apply(x), bound: near, gradient: noGradient("its rounding of x counts as the identity"),
-    bench: [big(1, 4096), "bytes", [4096, 4096]],
+      fc.tuple(g.tensor([m, k], { types: ["f32", "f16"], values: ["plain"] }), fc.constant(format), fc.constant([n, k] as const), fc.nat(ways.length - 1)))),
+    call: ([x, format, shape, way]) => stored(formats[format], shape as [number, number], ways[way]).apply(x), bound: near, gradient: noGradient("its rounding of x counts as the identity"),
+    bench: [big(1, 4096), "bytes", [4096, 4096], 0],
   }),
   roundActivations: row({
-    args: (g) => fc.tuple(g.size(2, 1), g.size(32, 1, 40, 64)).chain(([m, k]) => fc.tuple(g.tensor([m, k], { types: ["f32"], values: ["plain"] }))),
-    call: ([x]) => t.roundActivations(x), bound: scale(1e-6), gradient: noGradient("constant between its steps"), bench: [big(64, 4096)],
+    args: (g) => fc.tuple(g.size(2, 1), g.size(32, 1, 40, 64)).chain(([m, k]) => fc.tuple(g.tensor([m, k], { types: ["f32"], values: ["plain"] }), fc.constantFrom<t.ActivationGrid | undefined>(undefined, { scale: 2 ** -6 }, { scale: 0.02, zero: -7 }))),
+    call: ([x, grid]) => t.roundActivations(x, grid as t.ActivationGrid | undefined), bound: scale(1e-6), gradient: noGradient("constant between its steps"), bench: [big(64, 4096), undefined],
+  }),
+  activationScales: row({
+    args: (g) => fc.tuple(g.size(2, 1), g.size(32, 1, 40)).filter(([, k]) => k > 0).chain(([m, k]) => fc.tuple(g.tensor([m, k], { types: ["f32", "f16"], values: ["plain"], distinct: true }))),
+    call: ([x]) => t.activationScales(x), bound: scale(1e-6), gradient: noGradient("only the largest of a row has a part in it"), bench: [big(64, 4096)],
   }),
 } satisfies Record<string, Row>

@@ -1,11 +1,10 @@
 import { checkDType, dtypes, encode, isFloat, isInteger, scalarOf, type DType, type TypedArray } from "../dtype.ts"
-import { checkDevice, currentDevice, type Device } from "../device.ts"
+import { currentDevice, type Device } from "../device.ts"
 import { fail } from "../errors.ts"
 import { add, cast, constant, mul, store } from "../expr.ts"
-import { checkStorable } from "../program.ts"
-import { allocate } from "../realize.ts"
 import { checkShape, sizeOf, type Shape } from "../shape.ts"
 import { apply, fromStorage, type Nested, type Op, type Tensor } from "../tensor.ts"
+import { storageFor, storedSize } from "../writer.ts"
 
 export interface CreateOptions {
   /** Element type; from numbers the default is f32, from booleans bool, from a typed array its own. */
@@ -43,9 +42,9 @@ export function tensor(values: Nested | readonly Nested[] | TypedArray, options:
 /** What kind of typed array it is, also of a subclass (Node's Buffer) or from another realm. */
 const kindOf = (values: TypedArray): string => values[Symbol.toStringTag]
 
+const owners = new Map(Object.entries(dtypes).filter(([d]) => d !== "f16" && d !== "bf16" && d !== "bool").map(([d, { array }]) => [array.name, d as DType]))
 function ownDType(values: TypedArray): DType {
-  const found = Object.entries(dtypes).find(([d, row]) => d !== "f16" && d !== "bf16" && d !== "bool" && row.array.name === kindOf(values))
-  return found ? (found[0] as DType) : fail("dtype", "tensor", `cannot take a ${values.constructor.name}`)
+  return owners.get(kindOf(values)) ?? fail("dtype", "tensor", `cannot take a ${values.constructor.name}`)
 }
 
 function encodeAll(values: ArrayLike<number>, dtype: DType): TypedArray {
@@ -81,13 +80,11 @@ function shapeOfNested(values: Nested, flat: (number | boolean)[]): number[] {
 
 /** A tensor over a copy of stored elements (bits for f16 and bf16), little-endian, row-major. */
 export function fromBytes(bytes: Uint8Array, shape: Shape, dtype: DType, device: Device = currentDevice(), range?: readonly [number, number]): Tensor {
-  const need = sizeOf(checkShape("fromBytes", shape)) * dtypes[checkDType("fromBytes", dtype)].bytes
+  const need = storedSize("fromBytes", shape, dtype)
   if (bytes.byteLength !== need) fail("shape", "fromBytes", `${dtype}[${shape.join(", ")}] needs ${need} bytes, got ${bytes.byteLength}`)
-  checkDevice("fromBytes", device)
-  checkStorable("fromBytes", shape, dtype, device)
-  const [storage] = allocate(device, [need])
-  device.write(storage!.buffer, bytes)
-  const t = fromStorage(storage!, shape, dtype)
+  const storage = storageFor("fromBytes", shape, dtype, device)
+  device.write(storage.buffer, bytes)
+  const t = fromStorage(storage, shape, dtype)
   t.range = range
   return t
 }

@@ -6,7 +6,7 @@ import { apply, checkTensor, describe, type Op, type Tensor } from "../tensor.ts
 import { zeros } from "./create.ts"
 import { castTo } from "./elementwise.ts"
 import { knownRange } from "./indexing.ts"
-import { expand } from "./movement.ts"
+import { expand, narrow } from "./movement.ts"
 
 export interface UpdateOptions {
   /** The axis along which `values` is shorter than the target, 0 unless given. */
@@ -92,11 +92,41 @@ export function updateSlice(target: Tensor, values: Tensor, { axis = 0, start }:
     inside(first)
     return apply(updateOp, [target, values], { axis: a, start: first })
   }
+  checkStart(name, start, target, a)
+  knownRange(start)?.forEach(inside)
+  return apply(updateOp, [target, values, castTo(start, "i32")], { axis: a, start: 0 })
+}
+
+function checkStart(name: string, start: Tensor, target: Tensor, axis: number): void {
   if (typeof start !== "object") fail("value", name, `start must be a number or a tensor, got ${describe(start)}`)
   checkTensor(name, start)
   if (!isInteger(start.dtype)) fail("dtype", name, `start must be an integer, got ${start.dtype}`, "pass a bigint to the compiled function, or cast to i32")
-  if (start.rank > a || !sameShape(start.shape, target.shape.slice(0, start.rank)))
-    fail("shape", name, `start ${showShape(start.shape)} must be one number, or have the first axes of the target ${showShape(target.shape)}, before axis ${a}`)
-  knownRange(start)?.forEach(inside)
-  return apply(updateOp, [target, values, castTo(start, "i32")], { axis: a, start: 0 })
+  if (start.rank > axis || !sameShape(start.shape, target.shape.slice(0, start.rank)))
+    fail("shape", name, `start ${showShape(start.shape)} must be one number, or have the first axes of the target ${showShape(target.shape)}, before axis ${axis}`)
+}
+
+export interface SliceAtOptions extends UpdateOptions {
+  /** How many neighbours along the axis. */
+  readonly length: number
+}
+
+/**
+ * The part of x that begins at `start` along `axis`: what an {@link updateSlice} there would replace. With a run-time start
+ * one compiled program serves all places; for a number it is `narrow`.
+ */
+export function sliceAt(x: Tensor, { axis = 0, start, length }: SliceAtOptions): Tensor {
+  const name = "sliceAt"
+  checkTensor(name, x)
+  const a = axisOf(name, axis, x.rank), size = x.shape[a]!
+  if (!(Number.isInteger(length) && length >= 0 && length <= size)) fail("shape", name, `length must be a whole number up to ${size}, the size of axis ${a}, got ${length}`)
+  if (typeof start === "number") {
+    const first = start < 0 ? start + size : start
+    if (!(Number.isInteger(first) && first >= 0 && first + length <= size)) fail("index", name, `${length} values from ${start} leave axis ${a} of size ${size}`)
+    return narrow(x, a, first, length)
+  }
+  checkStart(name, start, x, a)
+  knownRange(start)?.forEach((n) => {
+    if (!(n >= 0 && n + length <= size)) fail("index", name, `${length} values from ${n} leave axis ${a} of size ${size}`)
+  })
+  return apply(partOp, [x, castTo(start, "i32")], { axis: a, start: 0, length })
 }

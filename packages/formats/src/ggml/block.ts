@@ -46,8 +46,10 @@ export interface BlockFormat extends Format {
   readonly block: { readonly size: number; readonly bytes: number }
   /** Whether there is an encoder; some types are only read. */
   readonly encodes: boolean
-  /** The parts that a matrix's blocks consist of. */
-  split(blocks: Uint8Array, shape: readonly [rows: number, columns: number]): Record<string, Part>
+  /** The parts that a matrix's blocks consist of: in `room`, if given, which has to have 64 bytes more than they. */
+  split(blocks: Uint8Array, shape: readonly [rows: number, columns: number], room?: ArrayBuffer): Record<string, Part>
+  /** The first block with a scale or minimum that is infinite or no number. */
+  wrongBlock(parts: Readonly<Record<string, Part>>): number | undefined
   /** The blocks that parts make up: the inverse of `split`. */
   join(parts: Readonly<Record<string, Part>>, shape: readonly [rows: number, columns: number]): Uint8Array
 }
@@ -60,18 +62,22 @@ function countBlocks(op: string, { name, size }: Geometry, [rows, columns]: read
   return rows * (columns / size)
 }
 
-function splitBlocks(own: Geometry, blocks: Uint8Array, shape: readonly [number, number]): Record<string, Part> {
+/** Parts in a common memory begin at multiples of 8 bytes; no type has more than eight. */
+export const roomToSplit = (bytes: number): number => bytes + 64
+
+function splitBlocks(own: Geometry, blocks: Uint8Array, shape: readonly [number, number], room?: ArrayBuffer): Record<string, Part> {
   const { name, size, bytes, layout } = own, count = countBlocks("split", own, shape)
   if (blocks.byteLength !== count * bytes) fail("shape", "split", `${name}${showShape(shape)} takes ${count * bytes} bytes, got ${blocks.byteLength}`)
   const parts: Record<string, Part> = {}
-  let offset = 0
+  let offset = 0, begin = 0
   for (const [field, dtype, n] of layout) {
     const width = n * bytesOf(dtype)
-    const to = new Uint8Array(count * width)
+    const to = room === undefined ? new Uint8Array(count * width) : new Uint8Array(room, begin, count * width)
     for (let b = 0, from = offset, at = 0; b < count; b++, from += bytes, at += width)
       for (let i = 0; i < width; i++) to[at + i] = blocks[from + i]!
-    parts[field] = { data: new dtypes[dtype].array(to.buffer), shape: [shape[0], (shape[1] / size) * n], dtype }
+    parts[field] = { data: new dtypes[dtype].array(to.buffer, to.byteOffset, count * n), shape: [shape[0], (shape[1] / size) * n], dtype }
     offset += width
+    begin = Math.ceil((begin + to.length) / 8) * 8
   }
   return parts
 }
@@ -101,11 +107,17 @@ function checkValues({ name, layout }: Geometry, values: Float32Array, columns: 
   const wrong = values.findIndex((v) => !(Math.abs(v) <= largest))
   if (wrong >= 0) fail("value", "encode", `row ${Math.floor(wrong / columns)}, column ${wrong % columns} is ${values[wrong]}`, Number.isFinite(values[wrong]) ? `${name} does not reach that far` : "quantize finite weights")
 }
-function checkScales({ name, layout }: Geometry, parts: Readonly<Record<string, Part>>): void {
+/** What blocks store in f16 are scales and minima. */
+function wrongBlock({ layout }: Geometry, parts: Readonly<Record<string, Part>>): number | undefined {
   for (const [field, dtype, n] of layout) {
     const wrong = dtype === "f16" ? parts[field]!.data.findIndex((bits) => (bits & 0x7c00) === 0x7c00) : -1
-    if (wrong >= 0) fail("value", "encode", `block ${Math.floor(wrong / n)} of ${name} reaches too far for an f16 scale`, "scale the weights down")
+    if (wrong >= 0) return Math.floor(wrong / n)
   }
+  return undefined
+}
+function checkScales(own: Geometry, parts: Readonly<Record<string, Part>>): void {
+  const wrong = wrongBlock(own, parts)
+  if (wrong !== undefined) fail("value", "encode", `block ${wrong} of ${own.name} reaches too far for an f16 scale`, "scale the weights down")
 }
 
 /** The format that a row of a table states. */
@@ -142,7 +154,8 @@ export function blockFormat(name: string, { size, group, layout, tables, code, z
     ...(zero !== undefined && { zero: () => expr.int(zero) }),
     scale: at(scale),
     ...(min && { min: at(min) }),
-    split: (blocks, shape) => splitBlocks(own, blocks, shape),
+    split: (blocks, shape, room) => splitBlocks(own, blocks, shape, room),
+    wrongBlock: (parts) => (group > 1 ? wrongBlock(own, parts) : undefined),
     join: (parts, shape) => joinBlocks(own, parts, shape),
   }
 }

@@ -1,6 +1,7 @@
 import { fail } from "@thimble/core"
 import type { GgufFile } from "../gguf.ts"
-import type { GgufNumbers, GgufValue } from "../gguf-value.ts"
+import { textsOf, type GgufArray, type GgufNumbers, type GgufValue } from "../gguf-value.ts"
+import type { TextList } from "../texts.ts"
 import { Cursor } from "../cursor.ts"
 import { readCharsmap } from "./charsmap.ts"
 import { describedTokenizer } from "./description.ts"
@@ -38,16 +39,17 @@ export async function ggufTokenizer({ name: file, metadata }: Pick<GgufFile, "na
   }
   const string = (key: string): string | undefined => read(key, (v) => (v.type === "string" ? v.value : undefined), "a string")
   const flag = (key: string): boolean | undefined => read(key, (v) => (v.type === "bool" ? v.value : undefined), "a bool")
-  const strings = (key: string): readonly string[] | undefined => read(key, (v) => (v.type === "array" && v.of === "string" ? v.value : undefined), "strings")
+  const array = (key: string): (GgufArray & { of: "string" }) | undefined => read(key, (v) => (v.type === "array" && v.of === "string" ? v : undefined), "strings")
   const numbers = <T extends keyof GgufNumbers>(key: string, of: T): GgufNumbers[T] | undefined => read(key, (v) => (v.type === "array" && v.of === of ? (v.value as GgufNumbers[T]) : undefined), `an array of ${of}`)
 
   const kind = string("ggml.model") ?? refuse("ggml.model", "is missing", "does the file have a tokenizer?")
-  const names = strings("ggml.tokens") ?? refuse("ggml.tokens", "is missing")
+  const tokens = array("ggml.tokens") ?? refuse("ggml.tokens", "is missing"), names: TextList = textsOf(tokens)
   if (names.length === 0) refuse("ggml.tokens", "has no tokens")
   const perToken = <A extends ArrayLike<number>>(key: string, values: A | undefined): A | undefined =>
     (values !== undefined && values.length !== names.length ? refuse(key, `has ${values.length} elements for ${names.length} tokens`) : values)
   const numbered = perToken("ggml.token_type", numbers("ggml.token_type", "i32"))
-  const types = names.map((_, id): PieceType => pieceTypes[(numbered?.[id] ?? 1) - 1] ?? refuse("ggml.token_type", `gives token ${id} the unknown type ${numbered![id]}`))
+  const types: PieceType[] = new Array(names.length)
+  for (let id = 0; id < types.length; id++) types[id] = pieceTypes[(numbered?.[id] ?? 1) - 1] ?? refuse("ggml.token_type", `gives token ${id} the unknown type ${numbered![id]}`)
   const token = (key: string, otherwise?: number): number | undefined => {
     const id = read(key, (v) => (v.type === "u32" ? v.value : undefined), "a u32") ?? otherwise
     return id !== undefined && id >= names.length ? (metadata.has(`tokenizer.${key}`) ? refuse(key, `is ${id}, but there are ${names.length} tokens`) : undefined) : id
@@ -73,16 +75,16 @@ export async function ggufTokenizer({ name: file, metadata }: Pick<GgufFile, "na
   const bos = token("ggml.bos_token_id", 11), eos = token("ggml.eos_token_id", 11), unknown = token("ggml.unknown_token_id")
   const pre = options.pre ?? string("ggml.pre") ?? "nothing"
   const cut = (Object.hasOwn(ggufPreTokenizers, pre) ? ggufPreTokenizers[pre] : undefined) ?? refuse("ggml.pre", `is '${pre}'; known are ${Object.keys(ggufPreTokenizers).join(", ")}`, "pass the nearest of them as `pre`")
-  const merges = strings("ggml.merges") ?? refuse("ggml.merges", "is missing")
+  const merges = array("ggml.merges")?.value ?? refuse("ggml.merges", "is missing"), words = tokens.value
   const wrong = merges.findIndex((m) => !m.includes(" ", 1))
   if (wrong >= 0) refuse("ggml.merges", `has '${merges[wrong]}', which is no pair (element ${wrong})`)
   return describedTokenizer(file, {
-    added_tokens: names.flatMap((content, id): AddedToken[] => (types[id] === "control" || types[id] === "user" ? [{ id, content, special: types[id] === "control", normalized: false }] : [])),
+    added_tokens: words.flatMap((content, id): AddedToken[] => (types[id] === "control" || types[id] === "user" ? [{ id, content, special: types[id] === "control", normalized: false }] : [])),
     normalizer: cut.normalizer ?? null,
     pre_tokenizer: cut.pre_tokenizer,
     post_processor: null,
     decoder: byteLevel,
-    model: { type: "BPE", vocab: Object.fromEntries(names.map((name, id) => [name, id])), merges: merges.map((m) => [m.slice(0, m.indexOf(" ", 1)), m.slice(m.indexOf(" ", 1) + 1)]), ignore_merges: cut.whole ?? false, unk_token: null },
+    model: { type: "BPE", vocab: Object.fromEntries(words.map((name, id) => [name, id])), merges: merges.map((m) => [m.slice(0, m.indexOf(" ", 1)), m.slice(m.indexOf(" ", 1) + 1)]), ignore_merges: cut.whole ?? false, unk_token: null },
   }, {
     ...ends(bos, eos), ...(unknown !== undefined && { unknown }),
     wrap: { before: (flag("ggml.add_bos_token") ?? pre === "llama-bpe") && bos !== undefined ? [bos] : [], after: (flag("ggml.add_eos_token") ?? false) && eos !== undefined ? [eos] : [] },

@@ -1,6 +1,7 @@
+import type { TextList } from "../texts.ts"
 import { tokenizerLibrary } from "./library.ts"
 import { normalizer, spaceSymbol, widthOf, type Normalization } from "./normalize.ts"
-import { byteTokens, idsOfPieces, splitter, tokenizer, type Tokenizer } from "./tokenizer.ts"
+import { byteTokens, idsOfPieces, later, splitter, tokenizer, type Tokenizer } from "./tokenizer.ts"
 
 /** What a piece is; numbered from 1 in files, in this order. */
 export const pieceTypes = ["normal", "unknown", "control", "user", "unused", "byte"] as const
@@ -9,7 +10,7 @@ export type PieceType = (typeof pieceTypes)[number]
 /** A vocabulary of sentencepiece, wherever it was read. */
 export interface Pieces {
   readonly algorithm: "bpe" | "unigram"
-  readonly names: readonly string[]
+  readonly names: TextList
   readonly scores: ArrayLike<number>
   readonly types: readonly PieceType[]
   readonly normalization: Omit<Normalization, "untouched">
@@ -48,35 +49,43 @@ const hidden = "\ud800"
 const normalSpaces = (name: string): string => name.replaceAll(" ", spaceSymbol)
 
 /** Splits a normalised text into pieces of text; not all of them need be in the vocabulary. */
-async function pieceFinder({ algorithm, names, scores, types, unknown }: Pieces): Promise<(text: string) => string[]> {
-  const findable = (id: number): boolean => types[id] === "normal" && names[id] !== ""
+async function pieceFinder({ algorithm, names: list, scores, types, unknown }: Pieces): Promise<(text: string) => string[]> {
+  const words = later(() => types.map((_, id) => list.at(id)!))
+  const findable = (id: number): boolean => types[id] === "normal" && words()[id] !== ""
   const { BPE, Unigram } = await tokenizerLibrary()
   let find: (word: string) => readonly string[]
   if (algorithm === "unigram") {
-    const library = new Unigram({ unk_id: unknown, vocab: names.map((name, id) => [findable(id) ? name : hidden + name, scores[id]!]) })
+    const library = new Unigram({ unk_id: unknown, vocab: words().map((name, id) => [findable(id) ? name : hidden + name, scores[id]!]) })
     find = (word) => library.tokenize(word)
   } else {
-    const library = new BPE({ vocab: {}, merges: [] })
-    // The library numbers pairs one by one; here pairs of the same score are equal.
-    library.bpe_ranks = unionRanks(names, scores, findable)
-    find = (word) => library.bpe(word)
+    const library = later(() => {
+      const made = new BPE({ vocab: {}, merges: [] })
+      // The library numbers pairs one by one; here pairs of the same score are equal.
+      made.bpe_ranks = unionRanks(words(), scores, findable)
+      return made
+    })
+    find = (word) => library().bpe(word)
   }
   // Where no piece goes on beyond a space that follows something, words can be looked at one by one.
-  const byWords = names.every((name, id) => !findable(id) || !/[^▁]▁/.test(name))
-  const split = splitter(names.filter((_, id) => types[id] === "user").map(normalSpaces))
-  return (text) => split(text).flatMap(({ text: part, found }) => (found ? [part] : (byWords ? (part.match(/▁*[^▁]+|▁+$/g) ?? []) : [part]).flatMap(find)))
+  const byWords = later(() => words().every((name, id) => !findable(id) || !/[^▁]▁/.test(name)))
+  const split = later(() => splitter(words().filter((_, id) => types[id] === "user").map(normalSpaces)))
+  return (text) => split()(text).flatMap(({ text: part, found }) => (found ? [part] : (byWords() ? (part.match(/▁*[^▁]+|▁+$/g) ?? []) : [part]).flatMap(find)))
 }
 
 /** A tokenizer over a vocabulary of sentencepiece: the same ids, and the same text back. */
 export async function piecesTokenizer(pieces: Pieces): Promise<Tokenizer> {
   const { names, types, bos, eos, unknown, unknownText, wrap, template } = pieces
   const find = await pieceFinder(pieces)
-  const normalize = normalizer({ ...pieces.normalization, untouched: names.filter((name, id) => types[id] === "user" && name !== "") })
-  const known = new Map(names.flatMap((name, id): [string, number][] => (types[id] === "normal" ? [[name, id]] : types[id] === "user" ? [[normalSpaces(name), id]] : [])))
-  const special = new Map(names.flatMap((name, id): [string, number][] => (types[id] === "control" ? [[name, id]] : [])))
-  const byteIds = new Map(names.flatMap((name, id): [string, number][] => (types[id] === "byte" ? [[name, id]] : [])))
+  const idsOf = (...of: PieceType[]): Map<string, number> => {
+    const ids = new Map<string, number>()
+    for (let id = 0; id < types.length; id++) if (of.includes(types[id]!)) ids.set(types[id] === "user" ? normalSpaces(names.at(id)!) : names.at(id)!, id)
+    return ids
+  }
+  const untouched = types.flatMap((type, id) => (type === "user" && names.at(id) !== "" ? [names.at(id)!] : []))
+  const normalize = normalizer({ ...pieces.normalization, untouched })
+  const known = later(() => idsOf("normal", "user")), special = idsOf("control"), byteIds = idsOf("byte")
   const bytes = pieces.byteFallback ? byteTokens((name) => byteIds.get(name)) : undefined
-  const text = (part: string): number[] => idsOfPieces(find(normalize(part)), known, bytes, unknown)
+  const text = (part: string): number[] => idsOfPieces(find(normalize(part)), known(), bytes, unknown)
   const splitSpecial = splitter([...special.keys()])
   const stripped = pieces.normalization.prefix || pieces.normalization.trim
   return tokenizer({
@@ -89,7 +98,7 @@ export async function piecesTokenizer(pieces: Pieces): Promise<Tokenizer> {
     decode(ids, spelled) {
       let out = "", run: number[] = [], prefixSeen = false
       for (const id of ids) {
-        const type = types[id]!, name = names[id]!
+        const type = types[id]!, name = names.at(id)!
         if (type === "byte") {
           run.push(parseInt(name.slice(3, 5), 16))
           continue

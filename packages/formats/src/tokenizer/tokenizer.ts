@@ -1,4 +1,5 @@
 import { fail } from "@thimble/core"
+import type { TextList } from "../texts.ts"
 import { renderChat, type ChatMessage, type ChatOptions } from "./chat.ts"
 
 export interface EncodeTextOptions {
@@ -44,7 +45,7 @@ export interface Tokenizer {
 
 /** What differs between kinds of tokenizers. */
 export interface TokenizerParts extends Pick<Tokenizer, "bos" | "eos" | "unknown" | "special" | "template"> {
-  readonly names: readonly (string | undefined)[]
+  readonly names: TextList
   encode(text: string, special: boolean, wrap: boolean): number[]
   /** Ids are known to be in the vocabulary. */
   decode(ids: readonly number[], special: boolean): string
@@ -53,10 +54,20 @@ export interface TokenizerParts extends Pick<Tokenizer, "bos" | "eos" | "unknown
 /** A stream decodes this many tokens again with each new one, more only where they are no text by themselves. */
 const longestWindow = 16
 
+/** What is made when it is first asked for: who only reads texts needs none of what makes them. */
+export function later<T>(make: () => T): () => T {
+  let made: { readonly value: T } | undefined
+  return () => (made ??= { value: make() }).value
+}
+
 /** @internal */
 export function tokenizer({ names, encode, decode, ...parts }: TokenizerParts): Tokenizer {
   const size = names.length
-  const byName = new Map(names.map((name, id) => [name, id]))
+  const byName = later(() => {
+    const ids = new Map<string | undefined, number>()
+    for (let id = 0; id < size; id++) ids.set(names.at(id), id)
+    return ids
+  })
   const check = (id: number): number => (Number.isInteger(id) && id >= 0 && id < size ? id : fail("value", "decode", `no token ${id}`, `ids go from 0 to ${size - 1}`))
   return {
     ...parts, size,
@@ -84,11 +95,11 @@ export function tokenizer({ names, encode, decode, ...parts }: TokenizerParts): 
         end: () => give(decode(ids, special)),
       }
     },
-    idOf: (token) => byName.get(token),
-    tokenOf: (id) => names[check(id)] ?? "",
+    idOf: (token) => byName().get(token),
+    tokenOf: (id) => names.at(check(id)) ?? "",
     async chat(messages, options = {}) {
       const template = options.template ?? parts.template ?? fail("value", "chat", "this tokenizer came without a chat template", "pass one as `template`")
-      const spelled = (id: number | undefined): string => (id === undefined ? "" : names[id] ?? "")
+      const spelled = (id: number | undefined): string => (id === undefined ? "" : names.at(id) ?? "")
       return renderChat(template, messages, options, { bos_token: spelled(parts.bos), eos_token: spelled(parts.eos) })
     },
   }

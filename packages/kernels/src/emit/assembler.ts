@@ -155,7 +155,7 @@ export class ModuleBuilder {
     list(section.element, this.elements)
     list(section.code, bodies, (to, body) => to.sized(body))
     list(section.data, this.segments)
-    return Uint8Array.from(out.data)
+    return out.data.slice()
   }
 
   private import<K extends keyof typeof kinds>(module: string, name: string, kind: K, description: Bytes): { kind: K; index: number } {

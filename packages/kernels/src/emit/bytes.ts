@@ -3,14 +3,30 @@
 const scratch = new DataView(new ArrayBuffer(8))
 
 export class Bytes {
-  readonly data: number[] = []
+  private bytes = new Uint8Array(64)
+  private size = 0
 
   get length(): number {
-    return this.data.length
+    return this.size
+  }
+  /** A view of what was written so far. */
+  get data(): Uint8Array {
+    return this.bytes.subarray(0, this.size)
+  }
+
+  private reserve(count: number): void {
+    if (this.size + count <= this.bytes.length) return
+    const larger = new Uint8Array(Math.max(2 * this.bytes.length, this.size + count))
+    larger.set(this.data)
+    this.bytes = larger
+  }
+  private push(byte: number): void {
+    if (this.size === this.bytes.length) this.reserve(1)
+    this.bytes[this.size++] = byte
   }
 
   u8(value: number): this {
-    this.data.push(value & 0xff)
+    this.push(value & 0xff)
     return this
   }
 
@@ -20,10 +36,10 @@ export class Bytes {
       throw new RangeError(`not a 32-bit integer: ${value}`)
     let rest = value >>> 0
     while (rest > 0x7f) {
-      this.data.push((rest & 0x7f) | 0x80)
+      this.push((rest & 0x7f) | 0x80)
       rest >>>= 7
     }
-    this.data.push(rest)
+    this.push(rest)
     return this
   }
 
@@ -40,10 +56,10 @@ export class Bytes {
       const low = Number(rest & 0x7fn)
       rest >>= 7n
       if ((rest === 0n && low < 0x40) || (rest === -1n && low >= 0x40)) {
-        this.data.push(low)
+        this.push(low)
         return this
       }
-      this.data.push(low | 0x80)
+      this.push(low | 0x80)
     }
   }
 
@@ -62,8 +78,10 @@ export class Bytes {
     return this.u32(utf8.length).all(utf8)
   }
 
-  all(bytes: Iterable<number>): this {
-    for (const byte of bytes) this.data.push(byte)
+  all(bytes: ArrayLike<number>): this {
+    this.reserve(bytes.length)
+    this.bytes.set(bytes, this.size)
+    this.size += bytes.length
     return this
   }
 
@@ -73,7 +91,7 @@ export class Bytes {
   }
 
   private scratch(count: number): this {
-    for (let i = 0; i < count; i++) this.data.push(scratch.getUint8(i))
+    for (let i = 0; i < count; i++) this.push(scratch.getUint8(i))
     return this
   }
 }

@@ -58,7 +58,7 @@ export class FunctionBuilder {
   // — instructions —
 
   op(...names: PlainOp[]): void {
-    for (const name of names) this.emit(plain[name])
+    for (let i = 0; i < names.length; i++) this.emit(plain[names[i]!])
   }
 
   get(local: Local): void {
@@ -110,7 +110,7 @@ export class FunctionBuilder {
   v128const(bytes: ArrayLike<number>): void {
     if (bytes.length !== 16) throw new RangeError(`v128const: expected 16 bytes, got ${bytes.length}`)
     this.emit(opcode.v128)
-    this.code.all(Array.from(bytes))
+    this.code.all(bytes)
   }
 
   /** A constant of four floats (four times the same when one is given). */
@@ -133,7 +133,7 @@ export class FunctionBuilder {
   shuffle(lanes: ArrayLike<number>): void {
     if (lanes.length !== 16) throw new RangeError(`shuffle: expected 16 lanes, got ${lanes.length}`)
     this.emit(opcode.shuffle)
-    this.code.all(Array.from(lanes))
+    this.code.all(lanes)
   }
 
   /** A shuffle of 32-bit lanes: 0–3 of the first operand, 4–7 of the second. */

@@ -83,12 +83,14 @@ export async function gpujsDevice({ mode: wanted }: GpujsSetup = {}): Promise<De
       const copy = data.slice()
       later(() => put(copy))
     },
-    async read(buffer, bytes = buffer.bytes) {
+    async read(buffer, bytes = buffer.bytes, into) {
       refuseClosed("read")
       await tail
       const { data, fault } = buffer as Memory
       if (fault) throw fault
-      return data.slice(0, bytes)
+      if (into === undefined) return data.slice(0, bytes)
+      into.set(data.subarray(0, bytes))
+      return into.subarray(0, bytes)
     },
     async prepare(all) {
       refuseClosed("prepare")

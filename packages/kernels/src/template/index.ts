@@ -5,7 +5,7 @@ import type { Template } from "./holes.ts"
 import { matmul } from "./matmul.ts"
 import { acceptsScatter, scatterAdd } from "./scatter.ts"
 import { layerNorm, logSoftmax, rmsNorm, softmax } from "./rows.ts"
-import { acceptsQuantized, quantizedMatmul } from "./quantized.ts"
+import { acceptsGridded, acceptsQuantized, quantizedMatmul } from "./quantized.ts"
 
 interface Row {
   emit(holes: Holes): Template
@@ -25,4 +25,5 @@ export const templates: Readonly<Record<string, Row>> = {
   layerNorm: { emit: layerNorm },
   rmsNorm: { emit: rmsNorm },
   quantizedMatmul: { emit: quantizedMatmul, accepts: acceptsQuantized },
+  griddedMatmul: { emit: quantizedMatmul, accepts: acceptsGridded },
 }

@@ -1,5 +1,5 @@
-// Few rows times a weight stored in integer codes: activations are rounded to int8 in groups of 32, products are taken
-// on integers and only the sum of each group meets its scales. W is read once, from its packed bytes.
+// Few rows times a weight stored in integer codes: activations are rounded to int8 in groups of 32, or with a scale that
+// their row is given, products are taken on integers and only the sum of each group meets its scales. W is read once, from its packed bytes.
 import type { FunctionBuilder, Local } from "../emit/assembler.ts"
 import type { ByteRuns } from "../emit/bytes16.ts"
 import type { Holes } from "../emit/kernel.ts"
@@ -12,6 +12,8 @@ export const block = 32
 export function acceptsQuantized({ m, k, group, low, high }: Readonly<Record<string, number>>): boolean {
   return m! <= 8 && k! % block === 0 && (group! % block === 0 || group === block / 2) && low! >= -128 && high! <= 127
 }
+/** The same with scales of activations that are given by rows, without a zero point. */
+export const acceptsGridded = (dims: Readonly<Record<string, number>>): boolean => dims.zeroPoint === 0 && acceptsQuantized(dims)
 
 /** A piece is what shares a scale on both sides: a block, or half of one. A run is eight of them, multiplied together. */
 export interface Pieces {
@@ -61,7 +63,7 @@ function roundPhase({ dims, operands }: Holes, { blocks, wholeBlocks, perBlock, 
   return { units: m * blocks, work: m * blocks * block * 8, emit(f, begin, end) {
     const [unit, row, b, position, at, apart] = i32s(f, 6)
     const [largest, inverse] = [f.local("v128"), f.local("v128")]
-    const [scale, sum] = [f.local("f32"), f.local("v128")]
+    const [scale, most, sum, none] = [f.local("f32"), f.local("f32"), f.local("v128"), f.local("i32")]
     const x = Array.from({ length: 8 }, () => f.local("v128"))
     f.forRange(unit!, begin, end, 1, () => {
       split(f, unit!, [[row!, m], [b!, blocks]])
@@ -78,12 +80,22 @@ function roundPhase({ dims, operands }: Holes, { blocks, wholeBlocks, perBlock, 
         f.get(largest); f.get(largest); f.get(largest); f.shuffle32(lanes[0], lanes[1], lanes[2], lanes[3])
         f.op("f32x4.max"); f.set(largest)
       }
-      f.get(largest); f.lane("f32x4.extract_lane", 0); f.f32(127); f.op("f32.div"); f.set(scale)
-      // 127/amax, and 0 where amax is 0.
-      f.f32x4(127); f.get(largest); f.op("f32x4.div")
-      f.get(largest); f.f32x4(0); f.op("f32x4.ne", "v128.and"); f.set(inverse)
-      for (const v of x) {
-        f.get(v); f.get(inverse); f.op("f32x4.mul", "f32x4.nearest", "i32x4.trunc_sat_f32x4_s"); f.set(v)
+      if (operands.step === undefined) {
+        f.get(largest); f.lane("f32x4.extract_lane", 0); f.f32(127); f.op("f32.div"); f.set(scale)
+        // 127/amax, and 0 where amax is 0.
+        f.f32x4(127); f.get(largest); f.op("f32x4.div")
+        f.get(largest); f.f32x4(0); f.op("f32x4.ne", "v128.and"); f.set(inverse)
+        for (const v of x) {
+          f.get(v); f.get(inverse); f.op("f32x4.mul", "f32x4.nearest", "i32x4.trunc_sat_f32x4_s"); f.set(v)
+        }
+      } else {
+        // A NaN has no code: the scale of its block is one instead.
+        f.assign(none, 0)
+        operands.step.along(f, 1, [row!], none).value(1); f.tee(scale); f.op("f32x4.splat"); f.set(inverse)
+        f.get(scale); f.f32(NaN); f.get(largest); f.lane("f32x4.extract_lane", 0); f.tee(most); f.get(most); f.op("f32.eq", "select"); f.set(scale)
+        for (const v of x) {
+          f.get(v); f.get(inverse); f.op("f32x4.div", "f32x4.nearest"); f.f32x4(127); f.op("f32x4.pmin"); f.f32x4(-127); f.op("f32x4.pmax", "i32x4.trunc_sat_f32x4_s"); f.set(v)
+        }
       }
       to.codes(f, row!); f.get(position!); f.op("i32.add"); f.set(at!)
       f.assign(apart!, 16)

@@ -121,10 +121,10 @@ export async function wasmDevice({ threads: threadCount, features, maximumPages 
       refuseClosed("write")
       bytes.set(data, (buffer as Memory).at + at)
     },
-    async read(buffer, size = buffer.bytes) {
+    async read(buffer, size = buffer.bytes, into) {
       refuseClosed("read")
       const { at } = buffer as Memory
-      const copy = new Uint8Array(size)
+      const copy = into?.subarray(0, size) ?? new Uint8Array(size)
       copy.set(bytes.subarray(at, at + size))
       return copy
     },
@@ -150,8 +150,8 @@ export async function wasmDevice({ threads: threadCount, features, maximumPages 
       refuseClosed("run")
       if (workers?.failed) throw workers.failed
       let steps = 0, argumentBytes = 0, shared = 0, own = 0
-      for (const { executable } of calls) {
-        const { emitted, kernel } = executable as Ready
+      for (let n = 0; n < calls.length; n++) {
+        const { emitted, kernel } = calls[n]!.executable as Ready
         steps += emitted.phases.length
         argumentBytes += 4 * argumentWords(kernel)
         if (emitted.scratchBytes > shared) shared = emitted.scratchBytes
@@ -162,8 +162,8 @@ export async function wasmDevice({ threads: threadCount, features, maximumPages 
       reserve(scratch, shared)
       reserve(threadScratch, stride * threadCount)
       let at = list.at / 4, args = (list.at + steps * step.bytes) / 4
-      for (const { executable, buffers, scalars } of calls) {
-        const { kernel, table: first, phases } = executable as Ready
+      for (let n = 0; n < calls.length; n++) {
+        const { executable, buffers, scalars } = calls[n]!, { kernel, table: first, phases } = executable as Ready
         const block = args * 4
         for (let i = 0; i < buffers.length; i++) words[args++] = (buffers[i] as Memory).at
         for (let i = 0; i < scalars.length; i++) {

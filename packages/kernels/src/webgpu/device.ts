@@ -53,7 +53,7 @@ export async function webgpuDevice(options: AdapterOptions = {}): Promise<Webgpu
     alloc: (bytes) => own.alloc(bytes),
     free: (buffer) => own.free(buffer),
     write: (buffer, data, at) => own.write(buffer, data, at),
-    read: (buffer, bytes) => own.read(buffer, bytes),
+    read: (buffer, bytes, into) => own.read(buffer, bytes, into),
     prepare: (kernels) => own.prepare(kernels),
     run: (calls) => own.run(calls),
     used: () => own.used(),
@@ -125,7 +125,7 @@ class Opened {
     last.set(data.subarray(whole))
     this.gpu.queue.writeBuffer(gpu, at + whole, last)
   }
-  async read(buffer: Buffer, bytes = buffer.bytes): Promise<Uint8Array<ArrayBuffer>> {
+  async read(buffer: Buffer, bytes = buffer.bytes, into?: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> {
     this.refuse("read")
     const { gpu } = (buffer as Memory).block
     const size = Math.ceil(bytes / 4) * 4
@@ -144,7 +144,7 @@ class Opened {
       this.refuse("read")
       this.throwFailure(staging)
       if (problem !== undefined) throw new ThimbleError("internal", "read", firstLine(problem))
-      const copy = new Uint8Array(bytes)
+      const copy = into?.subarray(0, bytes) ?? new Uint8Array(bytes)
       copy.set(new Uint8Array(staging.block.gpu.getMappedRange(0, size), 0, bytes))
       return copy
     } finally {

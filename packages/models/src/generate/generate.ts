@@ -1,5 +1,5 @@
 import { fail } from "@thimble/core"
-import { bucket } from "../cache.ts"
+import { bucket, type CacheType } from "../cache.ts"
 import { draws } from "./draws.ts"
 import { readPrompt, type Prompt, type PromptOptions } from "./prompt.ts"
 import { distribution, pick, samplingOf, type SamplingOptions } from "./sampling.ts"
@@ -13,6 +13,8 @@ export interface GenerateOptions extends SamplingOptions, PromptOptions {
   readonly stop?: string | readonly string[]
   /** Tokens that end the text, and are not part of it; those that the model says end texts, unless given. */
   readonly stopTokens?: readonly number[]
+  /** What keys and values of earlier tokens are stored in; f32 unless given. */
+  readonly cache?: CacheType
   /** Ends generating with an AbortError; what was held for it is released. */
   readonly signal?: AbortSignal
 }
@@ -112,7 +114,7 @@ async function* run(op: string, model: Generator, prompts: readonly Prompt[], op
   const begin = lengths.map((n) => longest - n)
   // The last token that is chosen is not computed with.
   const most = Math.min(maxTokens, context - longest), length = Math.min(context, Math.max(64, bucket(longest + most)))
-  using session = openSession(model, { batch: prompts.length, length, begin, ...(signal && { signal }) })
+  using session = openSession(model, { batch: prompts.length, length, begin, ...(options.cache && { dtype: options.cache }), ...(signal && { signal }) })
   const next = prompts.map((_, row) => draws(sampling.seed, row))
   let rows = await session.push(all.map((ids, i) => [...Array<number>(begin[i]!).fill(0), ...ids]))
   for (let n = 1; ; n++) {

@@ -103,11 +103,14 @@ function processed(logits: Float32Array, { repetitionPenalty, processors }: Samp
 
 /** The first of the largest; refuses rows from which nothing can be chosen. */
 function argmax(row: Float32Array): number {
-  let best = 0
+  let best = 0, most = -Infinity
   for (let id = 0; id < row.length; id++) {
     const v = row[id]!
     if (Number.isNaN(v) || v === Infinity) fail("numeric", "generate", `the logit of token ${id} is ${v}`, "a processor or the model's weights are at fault")
-    if (v > row[best]!) best = id
+    if (v > most) {
+      best = id
+      most = v
+    }
   }
   if (row.length === 0 || row[best] === -Infinity) fail("value", "generate", "no token is left to choose from", "the processors put all of them at −∞")
   return best

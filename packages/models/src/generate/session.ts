@@ -1,5 +1,5 @@
-import { compile, tensor, type Tensor } from "@thimble/core"
-import { cacheLength, createCache, type LayerCache } from "../cache.ts"
+import { compile, tensor, tensorsOf, type Tensor } from "@thimble/core"
+import { cacheLength, createCache, type CacheType, type LayerCache } from "../cache.ts"
 import type { Model } from "../model.ts"
 import { pieces } from "./pieces.ts"
 
@@ -40,15 +40,15 @@ export interface Session extends Disposable {
   readonly position: number
   /** The most it has room for. */
   readonly length: number
-  /** Adds the same number of tokens to every sequence, and gives the logits of what follows the last, row by row. */
+  /** Adds the same number of tokens to every sequence, and gives the logits of what follows the last, row by row, until the next push. */
   push(ids: readonly (readonly number[])[]): Promise<Float32Array[]>
 }
 
 /** A session for sequences whose first push is padded in front: `begin` says by how much each. */
-export function openSession(model: Generator, { batch, length, begin, signal }: { readonly batch: number; readonly length: number; readonly begin: readonly number[]; readonly signal?: AbortSignal }): Session {
+export function openSession(model: Generator, { batch, length, begin, dtype, signal }: { readonly batch: number; readonly length: number; readonly begin: readonly number[]; readonly dtype?: CacheType; readonly signal?: AbortSignal }): Session {
   const { first, next } = programsOf(model)
-  const cache = createCache(model, { batch, length, ...(begin.some((n) => n > 0) && { begin }) })
-  let layers = cache.layers, position = 0
+  const cache = createCache(model, { batch, length, ...(dtype && { dtype }), ...(begin.some((n) => n > 0) && { begin }) })
+  let layers = cache.layers, position = 0, read: Float32Array | undefined
   return {
     get position() { return position },
     length: cacheLength(cache),
@@ -65,16 +65,13 @@ export function openSession(model: Generator, { batch, length, begin, signal }: 
         ;({ logits, layers } = made)
         position += count
       }
-      const values = (await logits!.data()) as Float32Array, size = values.length / batch
+      const values = (read = (await logits!.raw(read)) as Float32Array), size = values.length / batch
       logits!.dispose()
       return rows.map((_, i) => values.subarray(i * size, (i + 1) * size))
     },
     [Symbol.dispose]() {
       cache.begin?.dispose()
-      for (const { keys, values } of layers) {
-        keys.dispose()
-        values.dispose()
-      }
+      for (const t of tensorsOf(layers)) t.dispose()
     },
   }
 }

@@ -1,0 +1,3 @@
+export { solveSparsegpt, solveSparsegptOnDevice, type SparsegptOptions, type SparsegptResult } from "./sparsegpt.ts"
+export { wandaScores } from "./wanda.ts"
+export { keptByRow, type KeepOf, type Sparsity } from "./sparsity.ts"

@@ -1,0 +1,37 @@
+import type { Imatrix } from "@thimble/formats"
+import { ggufNames, type Block, type Model } from "@thimble/models"
+import type { Calibration } from "./calibration.ts"
+import { squares, sums } from "./statistic.ts"
+import { observe, streamOf } from "./stream.ts"
+
+export interface CollectOptions {
+  /** Name of the text, as the file will have it. */
+  readonly dataset?: string
+  readonly signal?: AbortSignal
+  /** Called after each block. */
+  readonly onProgress?: (progress: { readonly done: number; readonly total: number }) => void
+}
+
+/** The importance matrix of a model over calibration data: what goes into each matrix, as llama.cpp's `imatrix` collects it. */
+export async function collectImatrix(model: Model, data: Calibration, { dataset, signal, onProgress }: CollectOptions = {}): Promise<Imatrix> {
+  const names = ggufNames(model.config), entries = new Map<string, { squares: Float32Array; sums: Float32Array; counts: number[] }>(), blocks = model.blocks()
+  let stream = await streamOf(model, data, signal)
+  const take = async (paths: readonly string[], part: Parameters<typeof observe>[1]): Promise<void> => {
+    const seen = await observe(stream, part, new Map(paths.map((p) => [p, [squares, sums]])), { ...(signal && { signal }) })
+    for (const p of paths) entries.set(names.get(`${p}.weight`)!, { squares: (await seen.of(p).of(squares).data()) as Float32Array, sums: (await seen.of(p).of(sums).data()) as Float32Array, counts: [data.tokens] })
+    seen.dispose()
+  }
+  try {
+    for (const [i, block] of blocks.entries()) {
+      await take(block.linears, (x, see) => block.forward(x, { observe: see }))
+      stream = await stream.through((x) => (block as Block).forward(x), signal)
+      onProgress?.({ done: i + 1, total: blocks.length })
+    }
+    const heads: string[] = []
+    model.head(stream.batches[0]!, { observe: (path) => void heads.push(path) })
+    await take(heads.filter((p) => names.has(`${p}.weight`)), (x, see) => model.head(x, { observe: see }))
+    return { entries, datasets: dataset === undefined ? [] : [dataset], chunks: data.sequences.length, chunkSize: data.length }
+  } finally {
+    stream.dispose()
+  }
+}

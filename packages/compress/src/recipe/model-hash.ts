@@ -1,0 +1,15 @@
+import type { Model } from "@thimble/models"
+
+const sha256 = async (data: Uint8Array<ArrayBuffer>): Promise<Uint8Array> => new Uint8Array(await crypto.subtle.digest("SHA-256", data))
+
+/** SHA-256 of what a model computes with: its config, and the hashes of its tensors by name. */
+export async function hashOfModel(model: Model): Promise<string> {
+  const lines = [JSON.stringify(model.config)]
+  for (const [name, t] of Object.entries(model.parts())) {
+    const raw = await t.raw(), bytes = new Uint8Array(raw.buffer as ArrayBuffer, raw.byteOffset, raw.byteLength)
+    lines.push(`${name} ${t.dtype} ${t.shape.join()} ${hex(await sha256(bytes))}`)
+  }
+  return hex(await sha256(new TextEncoder().encode(lines.join("\n")) as Uint8Array<ArrayBuffer>))
+}
+
+export const hex = (bytes: Uint8Array): string => Array.from(bytes, (b) => b.toString(16).padStart(2, "0")).join("")

@@ -1,0 +1,24 @@
+import type { Json, Model } from "@thimble/models"
+import type { Outline, PlannedStage, RunContext, Stage } from "./stage.ts"
+
+/** A stage that makes another model at once. */
+export interface ModelStage {
+  readonly kind: string
+  readonly json: Json
+  /** The model as it will be; refuses one that does not fit. */
+  after(outline: Outline): Outline
+  run(model: Model, context: RunContext): Promise<Model>
+}
+
+export const modelStage = ({ kind, json, after, run }: ModelStage): Stage => ({
+  kind,
+  toJSON: () => ({ stage: kind, ...json }),
+  plan: (outline): PlannedStage => ({
+    kind, entries: [], after: after(outline),
+    // Nothing to yield: the job tells when a stage is done.
+    // eslint-disable-next-line require-yield
+    async *run(model, context) {
+      return run(model, context)
+    },
+  }),
+})

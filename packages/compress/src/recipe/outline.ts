@@ -1,0 +1,21 @@
+import type { Weight } from "@thimble/core"
+import { architectureOf, type Model } from "@thimble/models"
+import type { Outline, OutlinedMatrix } from "./stage.ts"
+
+const formatName = ({ storage, form }: Weight): string => (storage === undefined ? form : typeof storage === "string" ? storage : storage.name)
+
+/** What a plan has to know of a model. */
+export function outlineOf(model: Model): Outline {
+  const layerOf = new Map<string, number>()
+  for (const { layer, linears } of model.blocks()) for (const path of linears) layerOf.set(path, layer)
+  const { embedding, positions, segments } = architectureOf(model.config).names, matrices = new Map<string, OutlinedMatrix>()
+  const lookedUp = new Set([positions, segments, model.config.tied ? undefined : embedding])
+  for (const [path, weight] of Object.entries(model.weights)) {
+    const layer = layerOf.get(path)
+    matrices.set(path, { shape: weight.shape, bytes: weight.bytes, format: formatName(weight), ...(layer !== undefined && { layer }), ...(lookedUp.has(path) && { lookedUp: true }) })
+  }
+  return { config: model.config, matrices, vectorBytes: Object.values(model.vectors).reduce((n, t) => n + t.bytes, 0) }
+}
+
+export const outlineBytes = ({ matrices, vectorBytes }: Outline): number => [...matrices.values()].reduce((n, m) => n + m.bytes, vectorBytes)
+export const outlineSize = ({ matrices }: Outline): number => [...matrices.values()].reduce((n, { shape }) => n + shape[0] * shape[1], 0)

@@ -1,0 +1,110 @@
+import { fail } from "@thimble/core"
+import { microGroup, type IntegerCodes, type Outline } from "./codes.ts"
+import { readCompressed, unfitGroups, writeBytes, writeFloats, writeMicro, writePacked, type WeightScheme } from "./compressed-tensors.ts"
+import type { CompressedLayout, Dialect, MatrixUse, WriterOptions } from "./dialect.ts"
+import { names, type Settings } from "./stored.ts"
+
+// What config.json says of compressed-tensors: schemes, and the modules that each is for.
+
+const op = "compressed-tensors"
+const layouts: readonly string[] = ["pack-quantized", "int-quantized", "naive-quantized", "float-quantized", "mxfp4-pack-quantized", "nvfp4-pack-quantized", "mixed-precision", "dense"]
+
+/** Whether a target names a module: by its class, its name, or an expression that names begin with. All matrices are of the class `Linear`. */
+function isTarget(target: string, module: string): boolean {
+  if (target.startsWith("re:")) return new RegExp(`^(?:${target.slice(3)})`).test(module)
+  return target === "Linear" || target === module
+}
+
+const activations = { num_bits: 8, type: "int", symmetric: true, strategy: "token", group_size: null, block_structure: null, dynamic: true, actorder: null, observer: null, observer_kwargs: {} }
+
+function layoutOf(o: Outline, { layout }: Partial<WriterOptions>): CompressedLayout {
+  return o.kind === "micro" ? (o.divided ? "nvfp4-pack-quantized" : "mxfp4-pack-quantized") : (layout ?? (o.kind === "float" ? "float-quantized" : "pack-quantized"))
+}
+
+function schemeOf(o: Outline): WeightScheme {
+  if (o.kind === "integer") return { num_bits: o.bits, type: "int", symmetric: !o.zeros, strategy: o.group === Infinity ? "channel" : "group", group_size: o.group === Infinity ? null : o.group, block_structure: null, actorder: o.ordered ? "group" : null }
+  if (o.kind === "micro") return { num_bits: 4, type: "float", symmetric: true, strategy: o.divided ? "tensor_group" : "group", group_size: microGroup(o.divided), block_structure: null, actorder: null, scale_dtype: o.divided ? "torch.float8_e4m3fn" : "torch.uint8" }
+  if (o.kind !== "float") return fail("internal", op, `no scheme for ${o.kind}`)
+  const [rows, columns] = o.block
+  const strategy = columns === Infinity ? (rows === 1 ? "channel" : "tensor") : rows === 1 ? "group" : "block"
+  return { num_bits: 8, type: "float", symmetric: true, strategy, group_size: strategy === "group" ? columns : null, block_structure: strategy === "block" ? [rows, columns] : null, actorder: null }
+}
+
+function refuses(o: Outline, { embedding, transposed }: MatrixUse, options: Partial<WriterOptions> = {}): string | undefined {
+  if (embedding) return "embeddings stay floats"
+  if (transposed) return "modules that store weights as [in, out] are none of its targets"
+  const layout = layoutOf(o, options)
+  if (o.kind === "float") return layout !== "float-quantized" ? `${layout} holds integers` : o.block[0] === 1 && o.block[1] !== Infinity ? "8-bit floats have a scale per matrix, row or block there" : undefined
+  if (o.kind === "micro") return options.layout !== undefined && options.layout !== layout ? `${options.layout} holds no 4-bit floats` : undefined
+  if (o.kind !== "integer") return "it holds integers or small floats with scales"
+  if (layout.endsWith("fp4-pack-quantized")) return `${layout} holds 4-bit floats`
+  if (layout === "float-quantized") return "float-quantized holds 8-bit floats"
+  if (o.mins) return "groups have zero points there, and no minima"
+  if (layout === "int-quantized" && (o.bits !== 8 || o.zeros || o.group !== Infinity)) return "int-quantized holds 8 bits with a scale per row and no zero points"
+  return unfitGroups(o)
+}
+
+/** vLLM's compressed-tensors: packed or plain integers, and 8-bit floats. Activations stay as they are when it is read. */
+export const compressedDialect: Dialect = {
+  name: "compressed-tensors",
+  fields: ["quantization_config"],
+  suffixes: ["weight", "weight_packed", "weight_scale", "weight_shape", "weight_zero_point", "weight_g_idx", "weight_global_scale", "input_global_scale", "input_scale", "input_zero_point", "output_scale", "output_zero_point"],
+  // Scales of caches in fewer bits.
+  ignored: /\.[qkv]_scale$/,
+  isPacked: (types) => types.weight_packed !== undefined || types.weight === "I8" || types.weight === "F8_E4M3",
+  reader(said) {
+    const format = said.format ?? "dense"
+    if (!layouts.includes(String(format))) fail("format", op, `quantization_config: 'format' is ${JSON.stringify(format)}`, `known are ${layouts.join(", ")}`)
+    const groups = Object.entries((said.config_groups ?? {}) as Record<string, Settings>).map(([name, group]) => ({ targets: names(op, group, "targets"), scheme: checkScheme(name, group.weights) }))
+    const ignored = names(op, said, "ignore")
+    return {
+      isKept: (module) => ignored.some((target) => isTarget(target, module)),
+      read(module, tensors, shape) {
+        // An entry that names the module goes before one for its class.
+        const fit = groups.filter(({ targets }) => targets.some((t) => isTarget(t, module))), own = fit.find(({ targets }) => targets.some((t) => t !== "Linear" && isTarget(t, module))) ?? fit[0]
+        if (own === undefined) return fail("format", op, `quantization_config: no target of 'config_groups' is '${module}'`)
+        return readCompressed(module, tensors, shape, own.scheme)
+      },
+    }
+  },
+  refuses,
+  writer({ packed, kept }, options) {
+    const groups = new Map<string, { readonly layout: CompressedLayout; readonly scheme: WeightScheme; readonly targets: string[] }>()
+    for (const [module, o] of packed) {
+      const layout = layoutOf(o, options), scheme = schemeOf(o), key = JSON.stringify([layout, scheme]), group = groups.get(key) ?? { layout, scheme, targets: [] }
+      group.targets.push(module)
+      groups.set(key, group)
+    }
+    const all = [...groups.values()], formats = new Set(all.map((g) => g.layout))
+    const layoutOfModule = new Map(all.flatMap(({ layout, targets }) => targets.map((t) => [t, layout])))
+    return {
+      settings: {
+        quant_method: op, format: formats.size > 1 ? "mixed-precision" : (all[0]?.layout ?? "dense"), quantization_status: "compressed", global_compression_ratio: null, kv_cache_scheme: null, ignore: kept,
+        config_groups: Object.fromEntries(all.map(({ layout, scheme, targets }, i) => [`group_${i}`, {
+          targets: all.length === 1 ? ["Linear"] : targets, ...(formats.size > 1 && { format: layout }),
+          weights: { ...scheme, dynamic: false, observer: "minmax", observer_kwargs: {} },
+          // Whole rows of bytes are for products of integers.
+          input_activations: layout === "int-quantized" ? activations : null, output_activations: null,
+        }])),
+      },
+      write(module, codes) {
+        if (codes.kind === "float") return writeFloats(codes)
+        if (codes.kind === "micro") return writeMicro(module, codes)
+        if (codes.kind !== "integer") return fail("value", op, `'${module}' is ${codes.kind}, neither integers nor floats`)
+        return layoutOfModule.get(module) === "pack-quantized" ? writePacked(module, codes) : writeBytes(module, codes as IntegerCodes)
+      },
+    }
+  },
+}
+
+function checkScheme(name: string, weights: unknown): WeightScheme {
+  const w = (typeof weights === "object" && weights !== null ? weights : fail("format", op, `quantization_config: '${name}' says nothing of weights`)) as Settings
+  const refuse = (key: string): never => fail("format", op, `quantization_config: '${key}' of '${name}' is ${JSON.stringify(w[key])}`)
+  if (!(Number.isInteger(w.num_bits) && (w.num_bits as number) >= 1 && (w.num_bits as number) <= 8)) refuse("num_bits")
+  if (w.type !== "int" && w.type !== "float") refuse("type")
+  if (!["group", "tensor_group", "channel", "tensor", "block"].includes(w.strategy as string)) refuse("strategy")
+  const size = (v: unknown): boolean => Number.isInteger(v) && (v as number) >= 1
+  if ((w.strategy === "group" || w.strategy === "tensor_group") && !size(w.group_size)) refuse("group_size")
+  if (w.strategy === "block" && !(Array.isArray(w.block_structure) && w.block_structure.length === 2 && w.block_structure.every(size))) refuse("block_structure")
+  return { num_bits: w.num_bits as WeightScheme["num_bits"], type: w.type as "int", symmetric: w.symmetric !== false, strategy: w.strategy as "group", group_size: (w.group_size as number | null) ?? null, block_structure: (w.block_structure as [number, number] | null) ?? null }
+}
