@@ -2,7 +2,7 @@
 export { activations, type Activation } from "./config.ts"
 export type { BlockRole, Config, ModelRole, RopeConfig, RopeScaling, Role } from "./config.ts"
 export { blockShape, blockShapes, withShapes, type BlockShape } from "./shapes.ts"
-export { channelPlaces, configOfBlocks, configOfChannels, keepBlocks, keepChannels, maskChannels, type KeptByLayer, type KeptChannels } from "./surgery.ts"
+export { channelCuts, channelPlaces, configOfBlocks, configOfChannels, keepBlocks, keepChannels, maskChannels, type ChannelCut, type KeptByLayer, type KeptChannels } from "./surgery.ts"
 export { architectureOf, type Architecture } from "./architecture.ts"
 export { architectures } from "./architectures/index.ts"
 export { readConfig, writeConfig, type JsonRow, type SizeField } from "./json.ts"

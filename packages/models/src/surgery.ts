@@ -45,7 +45,7 @@ export function configOfBlocks(config: Config, layers: readonly number[]): Confi
  */
 export async function keepChannels(model: Model, kept: KeptByLayer): Promise<Model> {
   const { config, weights, vectors } = model, changed: Record<string, Weight | Tensor> = {}
-  for (const { layer, path, rows, columns } of cuts(model, kept)) {
+  for (const { layer, path, rows, columns } of channelCuts(model, kept)) {
     const weight = weights[path]!, [all, width] = weight.shape
     const left = rows === undefined ? undefined : without(all, rows), across = columns === undefined ? undefined : without(width, columns)
     if (typeof weight.storage !== "string") fail("value", "keepChannels", `'${path}' of block ${layer} is stored as ${weight.form}`, "leave out channels first, and quantize what is left")
@@ -68,7 +68,7 @@ export function configOfChannels(config: Config, kept: KeptByLayer): Config {
 /** The same model, of the same shape, in which channels that do not stay are multiplied with zeros: what {@link keepChannels} computes the same as. */
 export async function maskChannels(model: Model, kept: KeptByLayer): Promise<Model> {
   const changed: Record<string, Weight> = {}
-  for (const { path, columns } of cuts(model, kept)) {
+  for (const { path, columns } of channelCuts(model, kept)) {
     if (columns === undefined) continue
     const weight = model.weights[path]!, [, width] = weight.shape, dense = weight.dense(), values = Float32Array.from((await dense.data()) as Float32Array)
     if (!Object.values(weight.parts()).includes(dense)) dense.dispose()
@@ -79,9 +79,10 @@ export async function maskChannels(model: Model, kept: KeptByLayer): Promise<Mod
 }
 
 /** What of a matrix goes: rows and columns by their numbers. */
-interface Cut { readonly layer: number; readonly path: string; readonly rows?: ReadonlySet<number>; readonly columns?: ReadonlySet<number> }
+export interface ChannelCut { readonly layer: number; readonly path: string; readonly rows?: ReadonlySet<number>; readonly columns?: ReadonlySet<number> }
 
-function* cuts(model: Model, kept: KeptByLayer): Generator<Cut> {
+/** What goes of each matrix where only some channels stay. */
+export function* channelCuts(model: Model, kept: KeptByLayer): Generator<ChannelCut> {
   const blocks = model.blocks(), wrong = Object.keys(kept).find((l) => blocks[Number(l)] === undefined)
   if (wrong !== undefined) fail("index", "keepChannels", `there is no block ${wrong}, the model has ${blocks.length}`)
   for (const { layer, links } of blocks) {

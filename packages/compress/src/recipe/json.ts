@@ -11,6 +11,8 @@ import { quantize } from "../method/quantize.ts"
 import { rotated } from "../method/rotated.ts"
 import { rtn } from "../method/rtn.ts"
 import { smooth } from "../method/smooth.ts"
+import { dropBlocks } from "../prune/drop-blocks.ts"
+import { shrink } from "../prune/shrink.ts"
 import type { QuantizedFormat } from "../quantizer.ts"
 import { keep } from "./keep.ts"
 import type { Method } from "./method.ts"
@@ -40,6 +42,8 @@ const methods: Readonly<Record<string, Of<Method>>> = {
 const stages: Readonly<Record<string, Of<Stage>>> = {
   quantize: (json, reader) => quantize(matrixOptions(json, reader)),
   rotated: ({ stage: _, ...json }) => rotated(json),
+  shrink: ({ stage: _, ...json }) => shrink(json),
+  dropBlocks: ({ stage: _, ...json }) => dropBlocks(json),
 }
 
 /** Fields that are what they were: numbers, strings. */
