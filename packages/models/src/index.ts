@@ -1,6 +1,8 @@
 /** @packageDocumentation Language models: architectures, key/value caches, loading and saving, generating text, evaluating. */
 export { activations, type Activation } from "./config.ts"
 export type { BlockRole, Config, ModelRole, RopeConfig, RopeScaling, Role } from "./config.ts"
+export { blockShape, blockShapes, withShapes, type BlockShape } from "./shapes.ts"
+export { channelCuts, channelPlaces, configOfBlocks, configOfChannels, keepBlocks, keepChannels, maskChannels, type ChannelCut, type KeptByLayer, type KeptChannels } from "./surgery.ts"
 export { architectureOf, type Architecture } from "./architecture.ts"
 export { architectures } from "./architectures/index.ts"
 export { readConfig, writeConfig, type JsonRow, type SizeField } from "./json.ts"

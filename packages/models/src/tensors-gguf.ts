@@ -20,10 +20,10 @@ export function checkGgufNames(file: GgufFile, config: Config): void {
 
 /** Reads one tensor of a model: blocks stay packed, rows come in the order that models have. */
 export async function readGgufTensor(file: GgufFile, config: Config, expected: Expected, options: QuantizedOptions): Promise<readonly [string, Weight | Tensor]> {
-  const a = architectureOf(config), stored = ggufName(a, expected), { kind, name, path, role, shape } = expected
+  const a = architectureOf(config), stored = ggufName(a, expected), { kind, name, path, role, shape, layer } = expected
   const entry = file.entries.get(stored)!
   if (String(entry.shape) !== String(shape)) fail("shape", "loadModel", `${file.name}: tensor '${stored}' is ${showShape(entry.shape)}, not ${showShape(shape)}`, "does its metadata belong to it?")
-  const there = kind === "norm" ? undefined : ggufRowOrder(a, config, role), order = there && inverse(there)
+  const there = kind === "norm" ? undefined : ggufRowOrder(a, config, role, layer), order = there && inverse(there)
   const { dtype } = ggufTypes[entry.type]
   if (kind !== "matrix") {
     if (dtype === undefined) fail("dtype", "loadModel", `${file.name}: tensor '${stored}' is ${entry.type}, and a vector is of floats`)

@@ -44,7 +44,7 @@ function planMatrices(kind: string, outline: Outline, { default: usual, rules = 
     else if (m.lookedUp === true && (method.observes?.length ?? 0) > 0) unfit.push(`${path} ${showShape(m.shape)}: ${method.name} looks at what a matrix is multiplied with, and rows of this one are only looked up`)
     else if ("unfit" in target) unfit.push(`${path} ${showShape(m.shape)}: ${target.unfit}`)
     else {
-      const to = typeof target.format === "string" ? target.format : target.format.name
+      const kept = typeof target.format === "string" ? target.format : target.format.name, to = target.rank === undefined ? kept : `${kept}, rank ${target.rank}`
       methods.set(path, method)
       entries.push({ path, shape: m.shape, method: method.name, from: m.format, to, bytesBefore: m.bytes, bytesAfter: target.bytes, why })
       matrices.set(path, { ...m, bytes: target.bytes, format: to })
