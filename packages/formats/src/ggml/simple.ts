@@ -39,7 +39,7 @@ function encodeSigned(bits: 4 | 5): RowEncoder {
     const spread = importance && f(squares(row.length, row, 0) / row.length)
     for (let from = 0, at = 0; from < row.length; from += n, at += bytes) {
       if (importance) {
-        weigh(n, row, from, importance, spread!, weights)
+        weigh(n, row, from, importance, spread!, weights, 0)
         putHalf(out, at, symmetric(n, half, row, from, weights, 0, codes, 0))
       } else {
         let amax = 0, extreme = 0
@@ -67,8 +67,8 @@ function encodeAffine(bits: 4 | 5): RowEncoder {
     const spread = importance && f(squares(row.length, row, 0) / row.length)
     for (let from = 0, at = 0; from < row.length; from += n, at += bytes) {
       if (importance) {
-        weigh(n, row, from, importance, spread!, weights)
-        affine(n, search, row, from, weights, codes, 0, found)
+        weigh(n, row, from, importance, spread!, weights, 0)
+        affine(n, search, row, from, weights, 0, codes, 0, found)
         putHalf(out, at, found.scale)
         putHalf(out, at + 2, -found.drop)
       } else {
