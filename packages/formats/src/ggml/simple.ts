@@ -90,7 +90,10 @@ function encodeAffine(bits: 4 | 5): RowEncoder {
 const encodeBytes: RowEncoder = (row, _, out) => {
   for (let from = 0, at = 0; from < row.length; from += n, at += 34) {
     let amax = 0
-    for (let i = 0; i < n; i++) amax = Math.max(amax, Math.abs(row[from + i]!))
+    for (let i = from; i < from + n; i++) {
+      const a = Math.abs(row[i]!)
+      if (a > amax) amax = a
+    }
     const d = f(amax / 127), inverse = d === 0 ? 0 : f(1 / d)
     putHalf(out, at, d)
     for (let i = 0; i < n; i++) out[at + 2 + i] = roundAway(f(row[from + i]! * inverse))
