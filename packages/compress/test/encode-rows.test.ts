@@ -1,7 +1,7 @@
 import { afterAll, describe, expect, test } from "vitest"
 import type { Part } from "@thimble/core"
 import { encodeRows, ggml, int, nf4, type QuantizedFormat } from "../src/index.ts"
-import { callHelpers, endHelpers } from "../src/parallel/helper.ts"
+import { callHelpers, endHelpers, releaseHelpers } from "../src/parallel/helper.ts"
 import { fill } from "../src/laws/values.ts"
 
 const shape = [1100, 2048] as const, values = fill("gaussian", 3, [shape[0], shape[1]])
@@ -13,7 +13,9 @@ const hash = (data: ArrayBufferView): number => new Uint8Array(data.buffer, data
 
 /** Waits until a helper runs, so that it takes part. */
 async function ready(): Promise<void> {
-  for (const end = performance.now() + 20_000; !callHelpers(1).some((h) => h.free); ) {
+  const [helper] = callHelpers(1)
+  releaseHelpers()
+  for (const end = performance.now() + 20_000; !helper!.free; ) {
     if (performance.now() > end) throw new Error("no helper came")
     await new Promise((resolve) => setTimeout(resolve, 5))
   }
@@ -77,6 +79,27 @@ test("a signal ends it, and the next matrix is not disturbed", async () => {
     expect(rows).toBeLessThan(shape[0])
     expect(plainly(await encodeRows(ggml.Q4_0, values, shape, { threads }))).toEqual(plainly(ggml.Q4_0.encode(values, shape)))
   }
+})
+
+test("what a listener throws ends it", async () => {
+  for (const threads of [1, 2]) {
+    const work = encodeRows(ggml.Q4_0, values, shape, { threads, onProgress: () => { throw new Error("not now") } })
+    await expect(work).rejects.toThrow("not now")
+  }
+})
+
+test("helpers that end in the middle are made up for", async () => {
+  await ready()
+  let ended = false
+  const parts = await encodeRows(ggml.Q6_K, values, shape, {
+    threads: 2,
+    onProgress() {
+      if (!ended) endHelpers()
+      ended = true
+    },
+  })
+  expect(ended).toBe(true)
+  expect(plainly(parts)).toEqual(plainly(ggml.Q6_K.encode(values, shape)))
 })
 
 test("progress only grows, and ends with all rows", async () => {

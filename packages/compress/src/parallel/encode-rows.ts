@@ -1,7 +1,7 @@
 import { dtypes, fail, showShape, type EncodeOptions, type Format, type Part, type TypedArray } from "@thimble/core"
 import { formatNamed } from "../format/named.ts"
 import type { MatrixShape, Parts, Quantizer } from "../quantizer.ts"
-import { callHelpers, endLater, type Helper } from "./helper.ts"
+import { callHelpers, releaseHelpers, type Helper } from "./helper.ts"
 
 export interface EncodeRowsOptions extends EncodeOptions {
   /** Threads that encode, the calling one among them; as many as there are processors unless given. */
@@ -36,20 +36,31 @@ export async function encodeRows(format: Format & Partial<Pick<Quantizer, "laws"
   return parts
 
   async function byPieces(): Promise<Parts | undefined> {
-    const helpers = threads > 1 && values.length >= worthwhile && isNamed(format) ? callHelpers(Math.min(threads, 64) - 1) : []
+    const shared = threads > 1 && values.length >= worthwhile && isNamed(format), helpers = shared ? callHelpers(Math.min(threads, 64) - 1) : []
     const joined: Record<string, Part> = {}, waiting: Promise<void>[] = []
-    let next = 0, done = 0, failed = false
+    let next = 0, done = 0, failed = false, ended = false, problem: { readonly error: unknown } | undefined
     const take = (): { readonly from: number; readonly shape: MatrixShape; readonly values: Float32Array } => {
       const from = next, to = (next = Math.min(rows, from + height))
       return { from, shape: [to - from, columns], values: values.subarray(from * columns, to * columns) }
     }
     const put = (from: number, count: number, parts: Parts | undefined): void => {
+      if (ended) return
       failed ||= parts === undefined || !place(joined, rows, from, count, parts)
-      onProgress?.((done += count), rows)
+      done += count
+      // All are done when this returns.
+      if (done < rows) onProgress?.(done, rows)
     }
     const ask = async (helper: Helper): Promise<void> => {
       const { from, shape: some, values: own } = take()
-      put(from, some[0], await helper.encode(format.name, own.slice(), some, importance))
+      try {
+        put(from, some[0], await helper.encode(format.name, own.slice(), some, importance))
+      } catch (error) {
+        problem ??= { error }
+      }
+    }
+    const check = (): void => {
+      signal?.throwIfAborted()
+      if (problem) throw problem.error
     }
     try {
       while (next < rows && !failed) {
@@ -59,12 +70,13 @@ export async function encodeRows(format: Format & Partial<Pick<Quantizer, "laws"
           put(from, some[0], attempt(() => format.encode(mine, some, own)))
         }
         await turn()
-        signal?.throwIfAborted()
+        check()
       }
       await Promise.all(waiting)
-      signal?.throwIfAborted()
+      check()
     } finally {
-      if (helpers.length > 0) endLater()
+      ended = true
+      if (shared) releaseHelpers()
     }
     return failed ? undefined : joined
   }

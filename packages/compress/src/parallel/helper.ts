@@ -42,9 +42,6 @@ class Thread implements Helper {
   get free(): boolean {
     return this.ready && this.port !== undefined && this.waiting.size < 2
   }
-  get idle(): boolean {
-    return this.waiting.size === 0
-  }
 
   encode(format: string, values: Float32Array<ArrayBuffer>, shape: MatrixShape, importance: Float32Array | undefined): Promise<Parts | undefined> {
     const id = this.nextId++
@@ -62,9 +59,8 @@ class Thread implements Helper {
     }
     const resolve = this.waiting.get(message.id)
     this.waiting.delete(message.id)
-    if (this.idle) this.port?.hold(false)
+    if (this.waiting.size === 0) this.port?.hold(false)
     resolve?.(message.parts)
-    if (this.idle) endLater()
   }
 
   private fail(): void {
@@ -81,24 +77,28 @@ class Thread implements Helper {
 }
 
 const helpers = new Set<Thread>()
-let missing = false
+let missing = false, callers = 0
 let ending: ReturnType<typeof setTimeout> | undefined
 
-/** So many helpers, or as many as there can be. Those that begin to run only now help as soon as they can. */
+/**
+ * So many helpers, or as many as there can be, until they are released. Those that begin to run only now help as soon as
+ * they can.
+ */
 export function callHelpers(count: number): readonly Helper[] {
+  callers++
   clearTimeout(ending)
   while (helpers.size < count && !missing) helpers.add(Thread.start())
   return [...helpers].slice(0, count)
 }
-/** Ends the helpers, unless they are called again soon. */
-export function endLater(): void {
-  clearTimeout(ending)
+/** Once for each call: nobody asks these helpers any more on its behalf. */
+export function releaseHelpers(): void {
+  if (--callers > 0) return
   ending = setTimeout(endHelpers, idleMs)
   if (typeof ending === "object") ending.unref()
 }
-/** Ends helpers that have nothing to do. */
+/** Ends all helpers; what they work on is encoded by whoever asked. */
 export function endHelpers(): void {
-  for (const helper of [...helpers]) if (helper.idle) helper.stop()
+  for (const helper of [...helpers]) helper.stop()
 }
 
 /** The program of the threads lies beside this file, as source and when it is built. */
