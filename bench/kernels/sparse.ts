@@ -1,12 +1,11 @@
 // Products with sparse weights beside the dense one, x [1, columns] · Wᵀ: milliseconds, and how many times faster than f32.
-// node bench/kernels/sparse.ts [size] [threads]   e.g. 4096 2
+// node bench/kernels/sparse.ts [size] [threads] [median or best, of 25 samples taken in turn]   e.g. 4096 2 best
 import { compile, denseWeight, quantizeWeight, realize, tensor, tensorsOf, type Format, type Weight } from "../../packages/core/src/index.ts"
 import { bitmask, blocks, csr, nOfM } from "../../packages/compress/src/index.ts"
 import { open } from "../../packages/kernels/src/index.ts"
 import { median } from "../measure.ts"
 
-const [size, threads] = (process.argv.slice(2).map(Number).concat([4096, 2])) as [number, number]
-const n = process.argv.length > 2 ? size : 4096, count = process.argv.length > 3 ? threads : 2
+const [size = "4096", threads = "2", figure = "median"] = process.argv.slice(2), n = Number(size)
 let seed = 1
 const random = (): number => (seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0) / 2 ** 32
 
@@ -18,7 +17,7 @@ function matrix(share: number, block: readonly [number, number] = [1, 1], ofFour
   return values
 }
 
-const device = await open("wasm", { threads: count }), x = tensor(Float32Array.from({ length: n }, () => random() - 0.5), { shape: [1, n] })
+const device = await open("wasm", { threads: Number(threads) }), x = tensor(Float32Array.from({ length: n }, () => random() - 0.5), { shape: [1, n] })
 await realize(x)
 const rows: readonly (readonly [string, Float32Array, readonly Format[]])[] = [
   ["2:4", matrix(0.5, [1, 1], 2), [nOfM(2, 4), nOfM(2, 4, { values: "f16" }), nOfM(2, 4, { values: "int8" })]],
@@ -29,7 +28,7 @@ const rows: readonly (readonly [string, Float32Array, readonly Format[]])[] = [
 /** Milliseconds of products, taken in turn. */
 async function times(weights: readonly Weight[]): Promise<number[]> {
   const steps = weights.map((w) => compile(() => w.apply(x))), samples = weights.map((): number[] => [])
-  for (let i = 0; i < 25; i++) for (const [j, step] of steps.entries()) {
+  for (let i = 0; i < 30; i++) for (const [j, step] of steps.entries()) {
     const start = performance.now(), y = await step()
     await realize(y)
     await y.data()
@@ -37,7 +36,7 @@ async function times(weights: readonly Weight[]): Promise<number[]> {
     y.dispose()
   }
   for (const s of steps) s.dispose()
-  return samples.map(median)
+  return samples.map(figure === "best" ? (all) => Math.min(...all) : median)
 }
 for (const [name, values, formats] of rows) {
   const weights = [denseWeight(tensor(values, { shape: [n, n] })), ...formats.map((f) => quantizeWeight(f, values, [n, n]))]
