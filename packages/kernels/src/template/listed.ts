@@ -16,6 +16,7 @@ export function listedMatmul(holes: Holes): Template {
   const { blockRows, blockColumns } = holes.dims as { blockRows: number; blockColumns: number }
   const { begin, column, value } = holes.operands as Record<"begin" | "column" | "value", Holes["operands"][string]>
   return sparseProduct(holes, {
+    together: 4,
     padding: blockColumns,
     prepare(f, all) {
       const rows = all.map((row): Row => {

@@ -27,6 +27,7 @@ export function maskedMatmul(holes: Holes): Template {
   const { begin, mask, value } = holes.operands as Record<"begin" | "mask" | "value", Holes["operands"][string]>
   const pairs = ofFour === 2 && k % 8 === 0, words = Math.floor(k / 32), rest = Math.ceil((k % 32) / 4)
   return sparseProduct(holes, {
+    together: 4,
     padding: 4,
     prepare(f, all) {
       const [word, none] = i32s(f, 2) as [Local, Local]
@@ -67,7 +68,8 @@ function gatherPairs(f: FunctionBuilder, { features: { relaxed }, constants }: H
         f.op(relaxed ? "i8x16.relaxed_swizzle" : "i8x16.swizzle")
       })
       f.op("v128.or"); f.set(gathered)
-      multiplyAdd(f, relaxed, () => f.get(gathered), () => values.value(4, 4 * j), sums[s]![j % 2]!)
+      // One sum by row: more do not stay in registers.
+      multiplyAdd(f, relaxed, () => f.get(gathered), () => values.value(4, 4 * j), sums[s]![0])
     })
   }
   for (const { place } of rows) f.increment(place, 4 * bytes)

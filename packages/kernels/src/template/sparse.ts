@@ -6,14 +6,16 @@ import type { Template } from "./holes.ts"
 import { ceilDiv, i32s, minimum, roundUp, split, v128s } from "./loops.ts"
 import { emitPack } from "./pack.ts"
 
-/** Rows of W per unit, and how many are walked together. */
-const unitRows = 32, streamCount = 4
+/** Rows of W per unit. */
+const unitRows = 32
 /** Rows of x per unit, as long as they are no more bytes than that. */
 const tileMaximum = 8, tileBytes = 2 ** 17
 
 export type Sums = readonly [Local, Local]
 
 export interface SparseProduct {
+  /** Rows of W that are walked together. */
+  readonly together: number
   /** x is padded with zeros to whole multiples of so many columns. */
   readonly padding: number
   /** Emits what comes before the loop over rows of x, for rows of W that are walked together. */
@@ -23,7 +25,7 @@ export interface SparseProduct {
   }
 }
 
-export function sparseProduct({ dims, operands, result, threadScratch }: Holes, { padding, prepare }: SparseProduct): Template {
+export function sparseProduct({ dims, operands, result, threadScratch }: Holes, { together: streamCount, padding, prepare }: SparseProduct): Template {
   const { m, n, k } = dims as { m: number; n: number; k: number }
   const rowBytes = roundUp(roundUp(k, padding) * 4, 64), tile = Math.max(1, Math.min(tileMaximum, m, Math.floor(tileBytes / rowBytes)))
   const tiles = ceilDiv(m, tile), blocks = ceilDiv(n, unitRows)
