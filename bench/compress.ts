@@ -1,23 +1,25 @@
 // Compressing one layer, beside PyTorch in the same run: GPTQ in groups from calibration inputs, H included.
-// node bench/compress.ts [--rows 4096] [--columns 4096] [--tokens 2048] [--bits 4] [--group 128] [--runs 3] [--python /usr/bin/python3]
+// node bench/compress.ts [--rows 4096] [--columns 4096] [--tokens 2048] [--bits 4] [--group 128] [--runs 3] [--exact]
+// PYTHON names the interpreter; --exact solves in float64 on the host, too.
 import { spawnSync } from "node:child_process"
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { parseArgs } from "node:util"
-import { solveGptq, solveGptqOnDevice, hessian, hessianOnDevice, int, solvedWeight, solveSparsegptOnDevice } from "../packages/compress/src/index.ts"
-import { realize, tensor } from "../packages/core/src/index.ts"
-import { open } from "../packages/kernels/src/index.ts"
-import { fill } from "../packages/compress/src/laws/values.ts"
+import { solveGptq, solveGptqOnDevice, hessian, hessianOnDevice, int, solvedWeight, solveSparsegptOnDevice } from "@thimble/compress"
+import { realize, tensor } from "@thimble/core"
+import { open } from "@thimble/kernels"
+import { uniform } from "./random.ts"
 
-const given = (name: string, or: string) => ({ [name]: { type: "string" as const, default: or } })
-const { values: flags } = parseArgs({ options: { ...given("rows", "4096"), ...given("columns", "4096"), ...given("tokens", "2048"), ...given("bits", "4"), ...given("group", "128"), ...given("runs", "3"), ...given("python", "/usr/bin/python3"), ...given("exact", "no") } })
-const number = (name: string): number => Number((flags as Record<string, string>)[name])
-const rows = number("rows"), columns = number("columns"), tokens = number("tokens"), bits = number("bits") as 4, group = number("group"), runs = number("runs")
+const option = (or: number) => ({ type: "string" as const, default: String(or) })
+const { values: flags } = parseArgs({
+  options: { rows: option(4096), columns: option(4096), tokens: option(2048), bits: option(4), group: option(128), runs: option(3), exact: { type: "boolean", default: false } },
+})
+const rows = Number(flags.rows), columns = Number(flags.columns), tokens = Number(flags.tokens), bits = Number(flags.bits) as 4, group = Number(flags.group), runs = Number(flags.runs)
 const ms = (n: number): string => `${n.toFixed(0).padStart(7)} ms`
 
 // Neighbouring inputs resemble each other, and some reach further, as in a model.
-const w = fill("gaussian", 1, [rows, columns]), x = fill("gaussian", 2, [tokens, columns])
+const w = uniform(1, rows * columns), x = uniform(2, tokens * columns)
 for (let t = 0; t < tokens; t++) for (let j = 1; j < columns; j++) x[t * columns + j] = 0.5 * x[t * columns + j]! + 0.6 * x[t * columns + j - 1]! * (j % 97 === 0 ? 4 : 1)
 
 /** ‖x·(w − ŵ)ᵀ‖² / ‖x·wᵀ‖² on the device. */
@@ -58,7 +60,7 @@ console.log(`  relative output error ${(await outputError(values!)).toFixed(4)}`
   await timed("SparseGPT 50 %", async () => solveSparsegptOnDevice(w, [rows, columns], h, { sparsity: 0.5 }))
   await timed("SparseGPT 2:4", async () => solveSparsegptOnDevice(w, [rows, columns], h, { sparsity: { keep: 2, of: 4 } }))
 }
-if (flags.exact === "yes") {
+if (flags.exact) {
   const found = await timed("float64 on the host", async () => {
     const sum = hessian(columns)
     sum.add(x, tokens)
@@ -72,7 +74,7 @@ try {
   writeFileSync(join(folder, "w.f32"), w)
   writeFileSync(join(folder, "x.f32"), x)
   const threads = device.threads ?? 1
-  const { stdout, stderr, status } = spawnSync(flags.python!, [join(import.meta.dirname, "peers/gptq.py"), folder, ...[rows, columns, tokens, bits, group, threads, runs].map(String)], { encoding: "utf8", maxBuffer: 1 << 26 })
+  const { stdout, stderr, status } = spawnSync(process.env.PYTHON ?? "python3", [join(import.meta.dirname, "peers/gptq.py"), folder, ...[rows, columns, tokens, bits, group, threads, runs].map(String)], { encoding: "utf8", maxBuffer: 1 << 26 })
   if (status !== 0) console.log(`no PyTorch to compare with: ${stderr.trim().split("\n").at(-1)}`)
   else {
     const theirs = stdout.trim().split("\n").map((line) => JSON.parse(line) as { ms: number; hessian: number; factor: number; rounding: number; loss: number })

@@ -1,11 +1,12 @@
 // Makes few bits hurt less: trains the demo model while it computes with rounded matrices, towards its own logits.
 import { fileURLToPath } from "node:url"
-import { adamW, arange, clipGradNorm, compile, distillationLoss, random, realize, take, tensor, tensorsOf, valueAndGrad, type Tensor } from "@thimble/core"
-import { convert, int, lsq, prepare, type Bits, type PrepareOptions } from "@thimble/compress"
+import { tensor, tensorsOf } from "@thimble/core"
+import { convert, int, prepare, type Bits, type PrepareOptions } from "@thimble/compress"
 import { open } from "@thimble/kernels"
 import { evaluate, loadModel, perplexity, type Model } from "@thimble/models"
 import { defineCommand, runMain } from "citty"
 import { number } from "./demo/number.ts"
+import { trained } from "./table/trained.ts"
 import { joined, ofSource, prose, tokens } from "./train/text.ts"
 
 const command = defineCommand({
@@ -36,26 +37,15 @@ const command = defineCommand({
     await tell(`rounded to ${format.name}`, await convert(rounded))
     for (const t of tensorsOf(rounded)) t.dispose()
 
-    let model = await prepare(teacher, { default: lsq(format), rules: keep })
-    const optimizer = adamW({ rate, weightDecay: 0 })
-    const step = compile((m: Model, state: ReturnType<typeof optimizer.init>, teacher: Model, text: Tensor, key: Tensor, at: Tensor, rate: Tensor) => {
-      const ids = take(text, random.randint(random.foldIn(key, at), [batch, 1], { high: text.size - length }).add(arange(length)))
-      const { value, grads } = valueAndGrad((m: Model) => distillationLoss(m.forward(ids), teacher.forward(ids), { temperature: 1 }))(m)
-      return { value, ...optimizer.update(m, clipGradNorm(grads, 1).grads, state, rate) }
-    }, { donate: [0, 1] })
-    let state = optimizer.init(model), sum = 0
-    const key = random.key(0), begun = performance.now()
-    await realize(key, ...tensorsOf(state))
-    for (let i = 0; i < steps; i++) {
-      const made = await step(model, state, teacher, text, key, BigInt(i), rate * (1 - i / steps))
-      ;({ parameters: model, state } = made)
-      using value = made.value
-      sum += await value.item()
-      if ((i + 1) % 20 > 0 && i + 1 < steps) continue
-      console.log(`step ${i + 1}/${steps} · loss ${(sum / (i % 20 + 1)).toFixed(4)} · ${((performance.now() - begun) / (i + 1)).toFixed(0)} ms a step`)
+    let sum = 0
+    const begun = performance.now()
+    const onStep = (i: number, loss: number): void => {
+      sum += loss
+      if (i % 20 > 0 && i < steps) return
+      console.log(`step ${i}/${steps} · loss ${(sum / (i % 20 || 20)).toFixed(4)} · ${((performance.now() - begun) / i).toFixed(0)} ms a step`)
       sum = 0
     }
-    await tell("trained and stored", await convert(model))
+    await tell("trained and stored", await trained(teacher, text, { format, rules: keep, steps, batch, length, rate, seed: 0, onStep }))
     await device.close()
   },
 })

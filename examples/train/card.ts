@@ -1,9 +1,9 @@
 import { writeFile } from "node:fs/promises"
 import { join } from "node:path"
 import { tensorsOf } from "@thimble/core"
+import { curve } from "@thimble/distill"
 import { evaluate, loadModel, perplexity, type Perplexity } from "@thimble/models"
 import type { Line } from "./checkpoint.ts"
-import { curve } from "./curve.ts"
 import type { Config } from "./model.ts"
 import { joined, ofSource, sources, type Document, type Prose } from "./text.ts"
 

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest"
-import { f16Bits, f16Value, type TypedArray } from "@thimble/core"
+import { f16Bits, f16Value, quantizedWeight, uploadParts, type TypedArray } from "@thimble/core"
+import { readBook, storeCodes, writeBook, type StoredModule, type StoredTensor } from "@thimble/formats"
 import { openGolden } from "../../conformance/src/golden.ts"
 import { blockwise, dynamicMap } from "../src/format/dynamic-map.ts"
 import { smallBits, smallValues } from "../src/format/small-float.ts"
@@ -36,6 +37,24 @@ describe("four bits, byte for byte", () => {
     expect(Array.from(format.decode(stored, shape), (v) => v + 0)).toEqual(plain(c.dequant_f32).map((v) => v + 0))
     // Rows of whole blocks are stored in the same bytes as a matrix.
     if (c.shape[1] % c.blocksize === 0) expect([...format.encode(values, c.shape).codes!.data]).toEqual(plain(c.packed))
+  })
+})
+
+describe("files of four bits, blocks running on from row to row", () => {
+  test.each(set.manifest.bitsandbytes_4bit.map((c) => [c.name, c] as const))("%s", async (_, c) => {
+    const u8 = (name: string): StoredTensor => ({ dtype: "U8", shape: [plain(name).length], data: set.array(name) as Uint8Array }), f32 = (data: Float32Array): StoredTensor => ({ dtype: "F32", shape: [data.length], data })
+    const packed = u8(c.packed), state = { quant_type: c.quant_type, blocksize: c.blocksize, dtype: "float32", shape: c.shape, ...(c.nested && { nested_blocksize: 256, nested_dtype: "float32", nested_offset: c.nested_offset }) }
+    const json = new TextEncoder().encode(JSON.stringify(state)), module: StoredModule = {
+      weight: { ...packed, shape: [packed.data.length, 1] }, "weight.quant_map": f32(floats(`bnb.${c.quant_type}_code`)),
+      "weight.absmax": c.nested ? u8(c.absmax_u8) : f32(floats(c.absmax)), ...(c.nested && { "weight.nested_absmax": f32(floats(c.nested_absmax)), "weight.nested_quant_map": f32(floats("bnb.dynamic_map_signed8")) }),
+      [`weight.quant_state.bitsandbytes__${c.quant_type}`]: { dtype: "U8", shape: [json.length], data: json },
+    }
+    const codes = readBook("m", module, c.shape), { format, parts } = storeCodes(codes)
+    expect(Array.from(await quantizedWeight(format, c.shape, uploadParts(parts)).dense().data(), (v) => v + 0)).toEqual(plain(c.dequant_f32).map((v) => v + 0))
+    const { "weight.quant_map": map, ...rest } = writeBook(codes, { dtype: "float32" }), { "weight.quant_map": want, ...others } = module
+    expect(rest).toEqual(others)
+    // Which zero is negative differs.
+    expect(Array.from(map!.data as Float32Array, (v) => v + 0)).toEqual(Array.from(want!.data as Float32Array, (v) => v + 0))
   })
 })
 

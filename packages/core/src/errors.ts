@@ -21,10 +21,10 @@ export class ThimbleError extends Error {
  * `value`: an argument outside its domain · `disposed`: a tensor whose memory was released · `device`: unknown,
  * unavailable or mixed devices · `memory`: an allocation that cannot be served · `numeric`: a computation without a
  * result (singular matrix, NaN loss) · `grad`: a derivative that does not exist · `format`: a file that breaks its format ·
- * `internal`: a fault of Thimble itself.
+ * `file`: a file that cannot be written, such as on a full disk · `internal`: a fault of Thimble itself.
  */
 export type ErrorCode =
-  | "shape" | "dtype" | "axis" | "index" | "value" | "disposed" | "device" | "memory" | "numeric" | "grad" | "format" | "internal"
+  | "shape" | "dtype" | "axis" | "index" | "value" | "disposed" | "device" | "memory" | "numeric" | "grad" | "format" | "file" | "internal"
 
 /** Throws a {@link ThimbleError}; an expression, so that it can stand after `??`. */
 export function fail(code: ErrorCode, op: string, problem: string, hint?: string): never {

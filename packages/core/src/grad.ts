@@ -46,7 +46,10 @@ function backward(out: Tensor, seed: Tensor, targets: readonly Tensor[]): Map<Te
       const again = new Map(t.sources.map((s) => [s, op.recomputed && isFloat(s.dtype) ? apply(afterOp, [s, dy], undefined) : s]))
       const sources = [...again.keys()].filter((s) => live.has(s))
       const inner = backward(op.meaning.expand(t.sources.map((s) => again.get(s)!), t.attrs), dy, sources.map((s) => again.get(s)!))
-      for (const s of sources) give(s, inner.get(again.get(s)!), op)
+      const found = sources.map((s) => inner.get(again.get(s)!))
+      // The pass goes on with the first operand's gradient: once the others are there, what was computed again can go.
+      if (op.recomputed) found[0] = found.slice(1).reduce((g, other) => (g && other ? after(g, other) : g), found[0])
+      sources.forEach((s, i) => give(s, found[i], op))
     } else fail("grad", op.name, "has no gradient", "stopGradient its result if none should flow")
     if (!wanted.has(t)) grads.delete(t)
   }
@@ -150,7 +153,8 @@ const checkpointOp: Op<(...src: Tensor[]) => Tensor> = {
 }
 /**
  * Gradient checkpointing: nothing computed inside `fn` is kept for the backward pass; it is computed again there, once
- * the gradient of the result is known (Chen et al., 2016, arXiv:1604.06174).
+ * the gradient of the result is known (Chen et al., 2016, arXiv:1604.06174), and let go of before the pass goes on to what the first
+ * operand was made of. Tensors that `fn` captures count as constants: pass parameters as operands.
  */
 export function checkpoint(fn: (...src: Tensor[]) => Tensor): (...src: Tensor[]) => Tensor {
   return (...src) => apply(checkpointOp, src, fn)

@@ -157,7 +157,7 @@ export function roundHalfEven(x: number): number {
   if (!(Math.abs(x) < 2 ** 51)) return Math.abs(x) < 2 ** 52 ? x + Math.sign(x) * 2 ** 52 - Math.sign(x) * 2 ** 52 : x
   // Between 2^52 and 2^53 there is no place for a fraction: the sum is rounded, halves to even.
   const r = x + 1.5 * 2 ** 52 - 1.5 * 2 ** 52
-  return r === 0 ? x * 0 : r
+  return r === 0 ? Math.sign(x) * r : r
 }
 
 /** Error function in f64, |error| < 1e-15: Maclaurin series below 2.5, continued fraction (Lentz) of erfc above. */

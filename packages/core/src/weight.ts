@@ -2,13 +2,13 @@ import type { DType } from "./dtype.ts"
 import { fail, showShape } from "./errors.ts"
 import { checkFormat, decodeParts, partBytes, uploadParts, withTables, type EncodeOptions, type Encoded, type Format } from "./format.ts"
 import { customVjp } from "./grad.ts"
-import { fromBytes, full } from "./ops/create.ts"
-import { add, castTo, div, ge, le, logicalAnd, round, where } from "./ops/elementwise.ts"
+import { fromBytes } from "./ops/create.ts"
+import { castTo, where } from "./ops/elementwise.ts"
 import { take } from "./ops/indexing.ts"
 import { linear } from "./ops/matmul.ts"
-import { reshape } from "./ops/movement.ts"
-import { activationScales, quantizedMatmul, roundActivations, type ActivationGrid } from "./ops/quantized.ts"
+import { activationScales, quantizedMatmul, reachedBy, roundActivations, type ActivationGrid } from "./ops/quantized.ts"
 import type { Composed } from "./tree.ts"
+import { sparseMatmul } from "./ops/sparse.ts"
 import { Tensor } from "./tensor.ts"
 
 /**
@@ -76,12 +76,10 @@ export interface QuantizedOptions {
 /** x as products see it, with a gradient that passes straight through the rounding, as far as codes reach. */
 export function seenActivations(x: Tensor, activations: Activations): Tensor {
   if (activations === "f32") return x
-  const grid = gridOf(x, activations), wide = castTo(x, "f32"), zero = grid?.zero ?? 0
-  const value = roundActivations(wide, grid)
-  if (typeof activations === "string") return customVjp((_x, value) => value!, (dy) => [dy, null])(wide, value)
-  const s = castTo(typeof activations.scale === "number" ? full([1], activations.scale) : reshape(activations.scale, [1]), "f32")
-  const free = add(round(div(wide, s)), zero), inside = logicalAnd(ge(free, zero === 0 ? -127 : -128), le(free, 127))
-  return customVjp((_x, value) => value!, (dy, _out, _x, _value, inside) => [where(inside!, dy, 0), null, null])(wide, value, inside)
+  const wide = castTo(x, "f32"), grid = gridOf(wide, activations), value = roundActivations(wide, grid)
+  // The largest of a row, or of a group, is reached by what is made of itself.
+  const inside = typeof activations === "object" ? [reachedBy(wide, activations)] : []
+  return customVjp((_x, value) => value!, (dy, _out, _x, _value, inside) => [inside === undefined ? dy : where(inside, dy, 0), null, ...(inside === undefined ? [] : [null])])(wide, value, ...inside)
 }
 /** The grid of rows of x; undefined for groups of 32. */
 function gridOf(x: Tensor, activations: Exclude<Activations, "f32">): ActivationGrid | undefined {
@@ -126,7 +124,7 @@ export function quantizedWeight(format: Format, shape: readonly [number, number]
     bytes: partBytes(format, all),
     storage: format,
     ...(activations !== "f32" && { activations }),
-    apply: (x) => (activations === "f32" ? linear(x, dense()) : quantizedMatmul(x, tensors, encoded, gridOf(x, activations))),
+    apply: (x) => (activations === "f32" ? (format.sparse === undefined ? linear(x, dense()) : sparseMatmul(x, tensors, encoded)) : quantizedMatmul(x, tensors, encoded, gridOf(x, activations))),
     rows: (ids) => take(dense(), ids, 0),
     dense,
     parts: () => all,

@@ -29,6 +29,7 @@ describe("in chunks", () => {
   const views: Record<string, () => View> = {
     "dense heads": () => ({ student: { final, head: { weight: denseWeight(matrix) } }, teacher: { final: taught, head: { weight: denseWeight(teaching) } }, labels: ids }),
     "a teacher with logits only": () => ({ student: { final, head: { weight: denseWeight(matrix) } }, teacher: { logits: denseWeight(teaching).apply(taught) }, labels: ids }),
+    "other positions count than have labels": () => ({ student: { final, head: { weight: denseWeight(matrix) } }, teacher: { final: taught, head: { weight: denseWeight(teaching) } }, labels: ids, mask: tensor(Int32Array.from([1, 1, 1, 0, 1, 1, 1]), { shape: [rows] }) }),
     "all positions count": () => ({ student: { final, head: { weight: denseWeight(matrix) } }, teacher: { final: taught, head: { weight: denseWeight(teaching) } } }),
   }
   const kinds: Record<string, Loss> = { softTargets: softTargets({ temperature: 2 }), jensenShannon: jensenShannon(), labels: labels(), both: sum([0.7, softTargets()], [0.3, labels()]), topK: forwardKL({ restrict: topK(4) }) }

@@ -2,8 +2,6 @@
 import { expr, type Expr, type Part, type PartReader } from "@thimble/core"
 import type { MatrixShape } from "./dialect/codes.ts"
 
-type Parts = Record<string, Part>
-
 const { add, and, cast, div, int, mul, or, rem, shl, shr } = expr
 
 /** Bits of a code: so many of them, from bit `from` on, in the part of this name. */
@@ -13,8 +11,8 @@ interface Plane { readonly name: string; readonly bits: 1 | 2 | 4 | 8; readonly 
 export interface Packing {
   /** Bytes of the codes of a matrix. */
   bytes(shape: MatrixShape): number
-  pack(codes: Uint8Array, shape: MatrixShape): Parts
-  unpack(parts: Readonly<Parts>, shape: MatrixShape): Uint8Array
+  pack(codes: Uint8Array, shape: MatrixShape): Record<string, Part>
+  unpack(parts: Readonly<Record<string, Part>>, shape: MatrixShape): Uint8Array
   /** The code of an element. */
   code(part: PartReader, row: Expr, column: Expr): Expr
 }

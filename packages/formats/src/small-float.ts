@@ -64,3 +64,6 @@ export function spelled(kind: SmallFloat): Spelled {
 
 /** A scale that counts units of a table. */
 export const inUnits = (scale: Expr, unit: number): Expr => expr.mul(scale, expr.constant("f32", unit))
+/** 2^(e − 127); the least of them is no normal f32, and the code beyond the largest stands for NaN. */
+export const powerOfTwo = (e: Expr): Expr =>
+  expr.bitcast(expr.select(expr.eq(e, expr.int(0)), expr.int(0x400000), expr.select(expr.eq(e, expr.int(255)), expr.int(0x7fc00000), expr.shl(e, expr.int(23)))), "f32")

@@ -2,8 +2,8 @@ import { f16Value, quantizedWeight, uploadParts, type Part } from "@thimble/core
 import fc from "fast-check"
 import { describe, expect, test } from "vitest"
 import {
-  asRows, blocksOf, dialects, isCoded, readAwq, readBook, readCompressed, readGptq, readMlx, readRows, storeCodes, writeAwq, writeBook, writeBytes, writeFloats, writeGptq, writeMlx, writePacked, writeRows,
-  type Bits, type BookCodes, type Codes, type FloatCodes, type IntegerCodes, type RowCodes, type StoredModule, type WeightScheme,
+  asRows, blocksOf, dialects, isCoded, readAwq, readBook, readCompressed, readGptq, readMlx, readRows, storeCodes, writeAwq, writeBook, writeBytes, writeFloats, writeGptq, writeMicro, writeMlx, writePacked, writeRows,
+  type Bits, type BookCodes, type Codes, type FloatCodes, type IntegerCodes, type MicroCodes, type RowCodes, type StoredModule, type WeightScheme,
 } from "../src/index.ts"
 import { packWords, unpackWords } from "../src/dialect/words.ts"
 import { integerCodes } from "./codes-arbitrary.ts"
@@ -75,8 +75,17 @@ describe("read(write(codes)) is codes", () => {
       expect(readCompressed("m", writeFloats(codes), codes.shape, { num_bits: 8, type: "float", symmetric: true, strategy, group_size: null, block_structure: [2, 3] })).toEqual(codes)
     }))
 
+  const micro = fc.tuple(fc.boolean(), fc.uint8Array({ minLength: 192, maxLength: 192 }), fc.uint8Array({ minLength: 12, maxLength: 12 })).map(([divided, codes, scales]): MicroCodes =>
+    ({ kind: "micro", shape: [2, 96], codes: codes.map((q) => q & 15), ...(divided ? { scales, divisor: 1.7 } : { scales: scales.slice(0, 6) }) }))
+  test("MXFP4 and NVFP4", () =>
+    all(micro, (codes) => {
+      const divided = codes.divisor !== undefined
+      const read = readCompressed("m", writeMicro("m", codes), codes.shape, { num_bits: 4, type: "float", symmetric: true, strategy: divided ? "tensor_group" : "group", group_size: divided ? 16 : 32 })
+      expect(read).toEqual(divided ? { ...codes, divisor: Math.fround(1.7) } : codes)
+    }))
+
   test("and what a weight stores them in gives them back", () =>
-    all(fc.oneof<fc.Arbitrary<Codes>[]>(integerCodes({ bits: any, unit: [3, 7], group: [4, Infinity], ordered: true }), integerCodes({ bits: any, unit: [2, 9], group: [9], zeros: false, mins: true }), books, floats), (codes) => {
+    all(fc.oneof<fc.Arbitrary<Codes>[]>(integerCodes({ bits: any, unit: [3, 7], group: [4, Infinity], ordered: true }), integerCodes({ bits: any, unit: [2, 9], group: [9], zeros: false, mins: true }), books, floats, micro.map((m) => (m.divisor === undefined ? m : { ...m, divisor: 1.5 }))), (codes) => {
       const { format, parts } = storeCodes(codes)
       expect(isCoded(format)).toBe(true)
       expect(format.codes({ ...format.tables, ...parts }, codes.shape)).toEqual(codes)
@@ -101,6 +110,16 @@ describe("the weight is the matrix", () => {
       const { format, parts } = blocksOf("m", codes)
       expect(Array.from(await quantizedWeight(format, codes.shape, uploadParts(parts)).dense().data(), (v) => v + 0)).toEqual(matrixOf(codes).map((v) => v + 0))
     }))
+  test("of 4-bit floats: value · 2^(e − 127), or value · (scale / divisor)", async () => {
+    const values = [0, 0.5, 1, 1.5, 2, 3, 4, 6], codes = Uint8Array.from({ length: 64 }, (_, i) => i & 15), f = Math.fround, v = (q: number): number => (q & 8 ? -1 : 1) * values[q & 7]!
+    const mx: MicroCodes = { kind: "micro", shape: [1, 64], codes, scales: Uint8Array.of(127, 120) }, nv: MicroCodes = { kind: "micro", shape: [1, 64], codes, scales: Uint8Array.of(0x38, 0x40, 0x3c, 0x7e), divisor: 3 }
+    const wantMx = Array.from(codes, (q, i) => v(q) * 2 ** (i < 32 ? 0 : -7) + 0), wantNv = Array.from(codes, (q, i) => f(2 * v(q) * f(f([1, 2, 1.5, 448][i >> 4]! / 3) * 0.5)) + 0)
+    expect((await dense(storeCodes(mx), [1, 64])).map((x) => x + 0)).toEqual(wantMx)
+    expect((await dense(storeCodes(nv), [1, 64])).map((x) => x + 0)).toEqual(wantNv)
+    const { format, parts } = blocksOf("m", mx)
+    expect(Array.from(await quantizedWeight(format, [1, 64], uploadParts(parts)).dense().data(), (x) => x + 0)).toEqual(wantMx)
+    expect(() => blocksOf("m", nv)).toThrow("gguf: 'm' cannot be stored: a number divides all of its scales")
+  })
   test("8 bits by rows, as LLM.int8() has them", () =>
     all(integerCodes({ bits: [8], unit: [3, 5], group: [Infinity], zeros: false }), async (codes) => {
       expect((await dense(storeCodes(asRows(codes)!), codes.shape)).map((v) => v + 0)).toEqual(matrixOf(codes).map((v) => v + 0))
@@ -153,12 +172,34 @@ describe("what does not fit is refused, with the module, the values and what to 
   })
 })
 
-test("reading any bytes of the right sizes gives codes, or a refusal that names the module", () =>
-  all(fc.tuple(fc.int32Array({ minLength: 128, maxLength: 128 }), fc.int32Array({ minLength: 32, maxLength: 32 }), fc.int32Array({ minLength: 4, maxLength: 4 })), ([words, order, zeros]) => {
-    const stored: StoredModule = { qweight: { dtype: "I32", shape: [4, 32], data: words }, qzeros: { dtype: "I32", shape: [1, 4], data: zeros }, scales: { dtype: "F16", shape: [1, 32], data: new Uint16Array(32) }, g_idx: { dtype: "I32", shape: [32], data: order } }
-    try {
-      expect(readGptq("m", stored, [32, 32], { version: 1, group: 32, symmetric: false }).codes.every((q) => q < 16)).toBe(true)
-    } catch (e) {
-      expect((e as Error).message).toMatch(/^gptq: 'm' /)
-    }
-  }))
+test("reading any bytes in tensors of the right sizes, or of others, gives codes that a weight can hold, or a refusal that names the module", async () => {
+  const shape = [32, 64] as const, codes = codesOf(4, shape, 32), group = 32, dtype = { dtype: "bfloat16" }
+  const nested = { codes: new Uint8Array(32), map: new Float32Array(256), absmax: new Float32Array(1), offset: 0, size: 256 }
+  const scheme = { num_bits: 4, type: "int", symmetric: false, strategy: "group", group_size: 32 } as const, zeros = new Uint8Array(64)
+  const cases: readonly (readonly [StoredModule, (s: StoredModule) => Codes])[] = [
+    [writeGptq("m", { ...codes, groupOf: new Int32Array(64) }, { version: 1 }), (s) => readGptq("m", s, shape, { version: 1, group, symmetric: false })],
+    [writeAwq("m", codes), (s) => readAwq("m", s, shape, { group })],
+    [writePacked("m", { ...(codes as IntegerCodes), zeros, groupOf: new Int32Array(64) }), (s) => readCompressed("m", s, shape, scheme)],
+    [writeBytes("m", { ...(codes as IntegerCodes), zeros }), (s) => readCompressed("m", s, shape, scheme)],
+    [writeMicro("m", { kind: "micro", shape, codes: codes.codes, scales: new Uint8Array(128), divisor: 1 }), (s) => readCompressed("m", s, shape, { num_bits: 4, type: "float", symmetric: true, strategy: "tensor_group", group_size: 16 })],
+    [writeBook({ kind: "book", book: "nf4", shape, block: 64, codes: new Uint8Array(1024), absmax: nested }, dtype), (s) => readBook("m", s, shape)],
+    [writeRows({ kind: "rows", shape, codes: new Int8Array(2048), absmax: new Float32Array(32) }), (s) => readRows("m", s, shape)],
+    [writeMlx("m", codes), (s) => readMlx("m", s, shape, { group })],
+  ]
+  const counts = { read: 0, refused: 0 }
+  for (const [tensors, read] of cases)
+    await all(fc.tuple(fc.constantFrom(...Object.keys(tensors)), fc.constantFrom("bytes", "shape", "gone"), fc.uint8Array({ minLength: 4, maxLength: 64 })), ([name, change, noise]) => {
+      const { dtype: type, shape: own, data } = tensors[name]!, bytes = new Uint8Array(data.byteLength).map((_, i) => noise[i % noise.length]!)
+      const changed = { dtype: type, shape: change === "shape" ? [...own, 1] : own, data: new (data.constructor as typeof Uint8Array)(bytes.buffer) as StoredModule[string]["data"] }
+      const { [name]: _, ...rest } = tensors
+      try {
+        const { format, parts } = storeCodes(read(change === "gone" ? rest : { ...rest, [name]: changed }))
+        expect(format.codes({ ...format.tables, ...parts }, shape).codes.length).toBeGreaterThan(0)
+        counts.read++
+      } catch (e) {
+        expect((e as Error).message).toMatch(/^[a-z-]+: 'm' /)
+        counts.refused++
+      }
+    })
+  expect(Math.min(counts.read, counts.refused)).toBeGreaterThan(60)
+})

@@ -13,6 +13,9 @@ export interface Folder {
 /** Files of a directory that say more about the model, and are written with it. */
 export const sideNames: readonly string[] = ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "vocab.txt", "chat_template.jinja"]
 
+/** Where AutoGPTQ said how modules are quantized, before config.json did. */
+export const oldSettingsName = "quantize_config.json"
+
 export async function localFolder(path: string, name = path): Promise<Folder> {
   const { readdir } = await fileSystem("loadModel")
   const files = new Set(await readdir(path))

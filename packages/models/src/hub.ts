@@ -1,6 +1,6 @@
 import { fail } from "@thimble/core"
 import { fileSystem, type SourceOptions } from "@thimble/formats"
-import { localFolder, sideNames, webFolder, type Folder } from "./folder.ts"
+import { localFolder, oldSettingsName, sideNames, webFolder, type Folder } from "./folder.ts"
 
 export interface HubOptions {
   /** Branch, tag or commit; `main` unless given. */
@@ -28,7 +28,7 @@ const pattern = /^([\w.-]+\/[\w.-]+)(?:\/(.+\.gguf))?$/
 export const isHubId = (text: string): boolean => pattern.test(text) && !/(^|\/)\.\.?(\/|$)/.test(text)
 
 /** What a model consists of, weights in other formats left out. */
-const isWanted = (path: string): boolean => sideNames.includes(path) || /^model(-\d+-of-\d+)?\.safetensors(\.index\.json)?$/.test(path)
+const isWanted = (path: string): boolean => sideNames.includes(path) || path === oldSettingsName || /^model(-\d+-of-\d+)?\.safetensors(\.index\.json)?$/.test(path)
 
 /** The files of a model of the hub, from the cache, or downloaded to it; the file that the id names, if it names one. */
 export async function hubFolder(id: string, options: HubOptions & SourceOptions): Promise<{ readonly folder: Folder; readonly file?: string }> {

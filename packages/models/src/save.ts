@@ -8,6 +8,7 @@ import { asDense } from "./dense.ts"
 import { ggufTensors, tensorOrder } from "./gguf-tensors.ts"
 import { writeConfig } from "./json.ts"
 import type { Json } from "./json-fields.ts"
+import { isLazy } from "./lazy.ts"
 import type { Model } from "./model.ts"
 import { isTransposed, transposed } from "./tensors-safetensors.ts"
 import { tokenizerFiles } from "./tokenizer-files.ts"
@@ -31,7 +32,13 @@ export interface SaveOptions {
  */
 export async function saveModel(model: Model, path: string, options: SaveOptions = {}): Promise<void> {
   if (/\.(safetensors|bin|json|npz)$/i.test(path)) fail("value", "saveModel", `cannot write '${path}'`, "a name that ends in .gguf, or a directory")
-  await (/\.gguf$/i.test(path) ? saveAsGguf(model, path, options) : saveAsFolder(model, path, options))
+  const whole = await model.loaded()
+  try {
+    await (/\.gguf$/i.test(path) ? saveAsGguf(whole, path, options) : saveAsFolder(whole, path, options))
+  } finally {
+    // What was read for this goes again.
+    for (const [name, weight] of Object.entries(model.weights)) if (isLazy(weight)) for (const t of Object.values(whole.weights[name]!.parts())) t.dispose()
+  }
 }
 
 /** A type, and the numbers of files that have mostly it (llama.cpp's `llama_ftype`), the usual one first. */

@@ -5,7 +5,7 @@ import { denseWeight, memory, quantizedWeight, quantizeWeight, realize, tensor, 
 import { encodeSafetensors, ggml, openGguf, openSafetensors, storeCodes, type IntegerCodes, type RawTensor } from "@thimble/formats"
 import { open } from "@thimble/kernels"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
-import { fp, fp4, int, nf4 } from "../../compress/src/index.ts"
+import { affine, fp, fp4, int, mx, nf4, nvfp4, permutedWeight } from "../../compress/src/index.ts"
 import { codesOfWeight, exportModel, loadModel, saveModel, type ExportFormat, type ExportOptions, type Json, type Model } from "../src/index.ts"
 import { smallModel } from "./random-model.ts"
 
@@ -76,6 +76,8 @@ describe("load(export(model)) is the model, and exported again the same bytes", 
     ["3 bits in bytes", "compressed-tensors", inBlocks(int(3, asymmetric)), { layout: "naive-quantized" }],
     ["8-bit floats by rows", "compressed-tensors", inBlocks(fp("e4m3"))],
     ["8-bit floats, a scale for all", "compressed-tensors", inBlocks(fp("e4m3", { group: "tensor" }))],
+    ["MXFP4", "compressed-tensors", inBlocks(mx("e2m1"))],
+    ["MXFP4 and 4 bits", "gguf", (p) => (/attn/.test(p) ? mx("e2m1") : int(4, { group: 32 }))],
     ["several schemes", "compressed-tensors", (p) => (/self_attn/.test(p) ? int(8, { group: 32 }) : /gate|up/.test(p) ? int(4, { group: 32 }) : /down/.test(p) ? fp("e4m3") : undefined)],
     ["nf4", "bitsandbytes", inBlocks(nf4({ group: 32 }))],
     ["nf4, nested", "bitsandbytes", inBlocks(nf4({ group: 32, absmax: "nested" }))],
@@ -83,6 +85,7 @@ describe("load(export(model)) is the model, and exported again the same bytes", 
     ["rows of int8", "bitsandbytes", inBlocks(int(8))],
     ["4 bits, embeddings and head, too", "mlx", () => int(4, { group: 32 })],
     ["6 and 3 bits with zero points", "mlx", (p) => (/mlp|embed/.test(p) ? int(6, asymmetric) : int(3, asymmetric))],
+    ["minima of their own", "mlx", () => affine(4, { group: 32 })],
     ["blocks with minima", "mlx", inBlocks(ggml.Q4_1)],
     ["4 bits", "gguf", inBlocks(int(4, { group: 32 }))],
     ["5 bits by rows, 8 bits, zero points, and blocks", "gguf", (p) => (/q_proj/.test(p) ? ggml.Q5_1 : /_proj/.test(p) ? int(4, asymmetric) : int(8, { group: 32 }))],
@@ -105,6 +108,21 @@ describe("load(export(model)) is the model, and exported again the same bytes", 
       expect(((await codesOfWeight(again.weights["model.layers.0.mlp.down_proj"]!)) as IntegerCodes).groupOf).toEqual(Int32Array.from({ length: 96 }, (_, c) => (c * 5) % 3))
       if (format === "gptq") expect(settings(path).desc_act).toBe(true)
     }
+  })
+
+  test("what GPTQ solved with columns by activity", async () => {
+    const model = await quantized("llama", inBlocks(int(4, { group: 32 }))), changed: Record<string, Weight> = {}
+    for (const [path, w] of Object.entries(model.weights)) if (/\.\d+\./.test(path)) changed[path] = permutedWeight(w, Int32Array.from({ length: w.shape[1] }, (_, i) => (i * 5 + 3) % w.shape[1]))
+    const permuted = model.with(changed)
+    for (const format of ["gptq", "compressed-tensors"] as const) {
+      const path = folder(), other = folder()
+      await exportModel(permuted, path, format)
+      const again = await loadModel(path)
+      for (const name of Object.keys(changed)) expect(await again.weights[name]!.dense().data()).toEqual(await changed[name]!.dense().data())
+      await exportModel(again, other, format)
+      expect(contents(other)).toEqual(contents(path))
+    }
+    expect(await refused(exportModel(permuted, folder(), "awq"))).toMatch(/q_proj \(4-bit integers \[64, 64\] \(groups of 32, f16 scales, groups in another order\)\): groups are neighbours there \[gptq, gptq_v2, compressed-tensors could\]/)
   })
 
   test.each([
@@ -133,6 +151,11 @@ describe("what is written", () => {
     const path = folder(), mlp: Choice = (p) => (/mlp/.test(p) ? int(4, { group: 32 }) : undefined), attention = [0, 1].flatMap((i) => ["q", "k", "v", "o"].map((m) => `model.layers.${i}.self_attn.${m}_proj`))
     await exportModel(await quantized("llama", mlp), path, "gptq")
     expect(settings(path).modules_in_block_to_quantize).toEqual([["mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"]])
+    await exportModel(await quantized("llama", (p) => (/0\.mlp\.(gate|up)/.test(p) ? int(8, { group: 32 }) : /\.\d+\./.test(p) && !p.endsWith("1.mlp.down_proj") ? int(4, { group: 32 }) : undefined)), path, "gptq")
+    const eight = { bits: 8, group_size: 32, desc_act: false, sym: true }, at = (name: string): string => `^model\\.layers\\.${name.replaceAll(".", "\\.")}$`
+    expect(settings(path)).toMatchObject({ bits: 4, modules_in_block_to_quantize: null })
+    // Rules are also there for the matrix that vLLM makes of two.
+    expect(settings(path).dynamic).toEqual({ [`-:${at("1.mlp.down_proj")}`]: {}, ...Object.fromEntries(["gate_proj", "gate_up_proj", "up_proj"].map((m) => [`+:${at(`0.mlp.${m}`)}`, eight])) })
     await exportModel(await quantized("llama", mlp), path, "awq")
     expect(settings(path)).toEqual({ quant_method: "awq", bits: 4, group_size: 32, zero_point: true, version: "gemm", modules_to_not_convert: [...attention, "lm_head"] })
     await exportModel(await quantized("llama", mlp), path, "compressed-tensors")
@@ -159,6 +182,18 @@ describe("what is written", () => {
     await using file = await openGguf(join(path, "model.gguf"))
     expect([file.entries.get("output.weight")!.type, file.entries.get("blk.0.attn_q.weight")!.type]).toEqual(["F32", "Q4_0"])
   })
+  test("products with int8 activations see the same codes, in any order of groups", async () => {
+    const model = await quantized("llama", inBlocks(int(4, { group: 32 }))), path = folder()
+    await exportModel(model, path, "gptq")
+    const plain = await answer(model), rounded = await answer(await loadModel(path, { activations: "int8" })), names = Object.keys(model.weights).filter((p) => /\.\d+\./.test(p))
+    const asked = model.with(Object.fromEntries(await Promise.all(names.map(async (p) => [p, quantizedWeight(int(4, { group: 32 }), model.weights[p]!.shape, model.weights[p]!.parts(), { activations: "int8" })] as const))))
+    expect(rounded).toEqual(await answer(asked))
+    expect(rounded).not.toEqual(plain)
+    const own = (await codesOfWeight(model.weights[names[0]!]!)) as IntegerCodes, groupOf = Int32Array.from({ length: 64 }, (_, c) => (c % 2))
+    const { format, parts } = storeCodes({ ...own, groupOf }), x = tensor(Array.from({ length: 64 }, (_, i) => Math.sin(i)), { shape: [1, 64] })
+    const [a, b] = await Promise.all((["f32", "int8"] as const).map((activations) => quantizedWeight(format, own.shape, uploadParts(parts), { activations }).apply(x).data()))
+    a!.forEach((v, i) => expect(Math.abs(v - b![i]!)).toBeLessThan(0.1))
+  })
   test("shards", async () => {
     const model = await quantized("llama", inBlocks(int(4, { group: 32 }))), path = folder()
     await exportModel(model, path, "gptq", { shardBytes: 20_000 })
@@ -181,11 +216,12 @@ describe("what does not fit is refused before anything is written", () => {
   })
   const cases: readonly (readonly [string, ExportFormat, Choice, RegExp])[] = [
     ["groups that do not divide", "gptq", inBlocks(int(4, { group: 40 })), /cannot store 14 weights: model\.layers\.0\.self_attn\.q_proj \(.*\): groups of 40 do not divide 64 columns; model/],
-    ["groups that end within rows, of nf4", "bitsandbytes", inBlocks(nf4({ group: 36 })), /q_proj \(nf4 g36\): it is no integers, 8-bit floats or codes/],
+    ["groups that end within rows, of nf4", "bitsandbytes", inBlocks(nf4({ group: 36 })), /q_proj \(nf4 g36\): it is no integers, small floats or codes/],
     ["scales of another type", "gptq", inBlocks(int(4, { group: 32, scales: "f32" })), /scales are f16 there, not f32 \[compressed-tensors, mlx could\]/],
     ["two settings where there is one", "awq", (p) => (/mlp/.test(p) ? int(4, { group: 32 }) : /attn/.test(p) ? int(4, { group: 64 }) : undefined), /it has one setting for all matrices, and most are groups of 64 \[/],
     ["matrices that run as one, stored in two ways", "gptq", (p) => (/q_proj/.test(p) ? int(8, { group: 32 }) : /attn/.test(p) ? int(4, { group: 32 }) : undefined), /v_proj .*: vLLM runs q_proj, k_proj, v_proj as one, and they are stored in different ways/],
     ["transposed modules", "gguf", inBlocks(nf4()), /its blocks hold integers with a scale/],
+    ["codes of a table", "compressed-tensors", inBlocks(nvfp4()), /q_proj \(nvfp4\): it is no integers, small floats or codes of bitsandbytes/],
     ["nothing packed", "gptq", () => undefined, /no weight of the model is quantized; saveModel writes plain weights/],
   ]
   test.each(cases)("%s: %s", async (_, format, choice, message) => {

@@ -25,7 +25,7 @@ export const storedAs = (type: ScaleType, scale: number): number => (type === "f
 
 /** How groups lie in a matrix. */
 export interface Grouping {
-  /** Neighbours along a row, as {@link Format} counts them. */
+  /** Neighbours along a row, as a format counts them. */
   readonly size: number
   /** Stored bits of `each` group by element of long rows. */
   bits(each: number): number

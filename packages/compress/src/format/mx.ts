@@ -1,11 +1,12 @@
 import { expr, fail, roundHalfEven, type Expr, type Format, type PartReader } from "@thimble/core"
+import type { CodedFormat } from "@thimble/formats"
 import { quantizer, type QuantizedFormat, type SolvableFormat } from "../quantizer.ts"
 import type { LawName } from "../laws/names.ts"
 import { grouping, largest, peakOf } from "./groups.ts"
 import { packing, type Bits } from "./packing.ts"
-import { bitsOf, exponentOf, halfSpacing, inUnits, smallBits, smallFloats, smallValues, spelled, type SmallFloat } from "./small-float.ts"
+import { bitsOf, exponentOf, halfSpacing, inUnits, powerOfTwo, smallBits, smallFloats, smallValues, spelled, type SmallFloat } from "./small-float.ts"
 
-const { bitcast, cast, eq, int, select, shl } = expr
+const { cast, int, select } = expr
 
 export interface MxOptions {
   /** Neighbours along a row that share a scale; 32 unless given, as the standard has it. */
@@ -53,9 +54,14 @@ const laws: readonly LawName[] = [
 export function mx(element: SmallFloat | "int8", { group = 32 }: MxOptions = {}): QuantizedFormat {
   if (element !== "int8" && !Object.hasOwn(smallFloats, element)) fail("value", "mx", `no element is called '${String(element)}'`, `int8, ${Object.keys(smallFloats).join(", ")}`)
   const groups = grouping("mx", group), own = element === "int8" ? bytes : floats(element), packed = packing(own.bits)
+  const coded: Pick<CodedFormat, "outline" | "codes"> = {
+    outline: (shape) => (shape[1] % 32 === 0 ? { kind: "micro", shape, divided: false } : undefined),
+    codes: (parts, shape) => ({ kind: "micro", shape, codes: packed.unpack(parts, shape), scales: parts.exponents!.data as Uint8Array }),
+  }
   // What lies below the least power of two takes it.
   const exponentFor = (amax: number): number => (amax === 0 ? 0 : Math.max(0, exponentOf(amax) - own.top + 127))
   const format: SolvableFormat = {
+    ...(element === "e2m1" && group === 32 ? coded : {}),
     name: `mx ${element}${group === 32 ? "" : ` ${groups.suffix}`}`,
     bits: own.bits + groups.bits(8),
     group: groups.size,
@@ -87,6 +93,3 @@ export function mx(element: SmallFloat | "int8", { group = 32 }: MxOptions = {})
     bound: ({ code, scale }) => (scale / own.unit) * Math.max(own.half(code * own.unit), Math.abs(code * own.unit) < own.most ? 0 : own.beyond),
   })
 }
-
-/** 2^(e − 127); the least of them is no normal f32, and the code beyond the largest stands for NaN. */
-const powerOfTwo = (e: Expr): Expr => bitcast(select(eq(e, int(0)), int(0x400000), select(eq(e, int(255)), int(0x7fc00000), shl(e, int(23)))), "f32")

@@ -1,1 +1,1 @@
-export { bitsOf, exponentOf, halfSpacing, inUnits, smallBits, smallFloats, smallValues, spelled, type SmallFloat, type SmallFloatRow, type Spelled } from "@thimble/formats"
+export { bitsOf, exponentOf, halfSpacing, inUnits, powerOfTwo, smallBits, smallFloats, smallValues, spelled, type SmallFloat, type SmallFloatRow, type Spelled } from "@thimble/formats"

@@ -5,7 +5,7 @@ import { exact } from "../quantize/exact.ts"
 import { roundingRule, settingOf, type GptqOptions, type GptqResult, type Rounding } from "../quantize/gptq.ts"
 import { onDevice } from "../quantize/on-device.ts"
 import { solve, type Block, type Ready, type Rule, type Solved } from "../quantize/solver.ts"
-import { checkSparsity, least, ranked, type Sparsity } from "./sparsity.ts"
+import { checkSparsity, dropLeast, ranked, type Sparsity } from "./sparsity.ts"
 
 export interface SparsegptOptions {
   /**
@@ -61,26 +61,28 @@ function* removeWeights(weights: Float32Array | Float64Array, shape: MatrixShape
 }
 
 function pruningRule(kept: Uint8Array, [rows, n]: MatrixShape, sparsity: Sparsity, { order }: Ready, rounding: Rounding | undefined): Rule {
-  const runs = typeof sparsity === "number" ? undefined : sparsity
+  const runs = typeof sparsity === "number" ? undefined : sparsity, scores = new Float64Array(runs?.of ?? 0)
   return {
     begin(block: Block) {
       rounding?.begin?.(block)
       const { start, width, weights, cost } = block
       if (typeof sparsity !== "number" || sparsity === 0) return
-      const scores = weights.map((w, i) => (w * cost[i % width]!) ** 2), most = ranked(scores.slice(), Math.floor(scores.length * sparsity))
-      for (let r = 0, p = 0; r < rows; r++) for (let i = 0; i < width; i++, p++) if (scores[p]! <= most) kept[r * n + order[start + i]!] = 0
+      const all = weights.map((w, i) => (w * cost[i % width]!) ** 2), most = ranked(all.slice(), Math.floor(all.length * sparsity))
+      for (let r = 0, p = 0; r < rows; r++) for (let i = 0; i < width; i++, p++) if (all[p]! <= most) kept[r * n + order[start + i]!] = 0
     },
     ahead: (place) => Math.max(rounding?.ahead?.(place) ?? 0, runs && place % runs.of === 0 ? runs.of : 0),
     see(row, place, values, cost) {
       const wanted = rounding?.ahead?.(place) ?? 0
       if (wanted > 0) rounding!.see!(row, place, values.subarray(0, wanted), cost)
       if (runs === undefined || place % runs.of !== 0) return
-      const run = values.subarray(0, runs.of)
-      for (const i of least(run.map((w, k) => (w * cost[k]!) ** 2), runs.of - runs.keep - (runs.of - run.length))) kept[row * n + order[place + i]!] = 0
+      // Runs are of neighbours in the order, and the order is that of columns.
+      const length = Math.min(runs.of, values.length)
+      for (let i = 0; i < length; i++) scores[i] = (values[i]! * cost[i]!) ** 2
+      dropLeast(kept, row * n + place, scores, 0, length, length - runs.keep)
     },
-    replace: (row, place, target) => {
-      const stays = kept[row * n + order[place]!] === 1
-      return rounding === undefined ? (stays ? target : 0) : rounding.replace(row, place, stays ? target : 0)
+    replace(row, place, own, lanes) {
+      for (let l = 0, at = row * n + order[place]!; l < lanes; l++, at += n) if (kept[at] === 0) own[l] = 0
+      rounding?.replace(row, place, own, lanes)
     },
   }
 }

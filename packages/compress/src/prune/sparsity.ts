@@ -27,14 +27,26 @@ export function keptByRow(scores: Float32Array | Float64Array, [rows, columns]: 
   const size = typeof sparsity === "number" ? columns : sparsity.of, gone = typeof sparsity === "number" ? Math.floor(columns * sparsity) : sparsity.of - sparsity.keep
   for (let r = 0; r < rows; r++)
     for (let c = 0; c < columns; c += size) {
-      const from = r * columns + c, run = scores.subarray(from, from + Math.min(size, columns - c))
-      for (const i of least(run, gone - (size - run.length))) kept[from + i] = 0
+      const from = r * columns + c, length = Math.min(size, columns - c)
+      dropLeast(kept, from, scores, from, length, gone - (size - length))
     }
   return kept
 }
 
-/** The places of the least few values; among equals the first. */
-export function least(values: Float32Array | Float64Array, count: number): Uint32Array {
+/** Marks the least few of a run of scores as gone; among equals the first. The mark of the first score is at `at`. */
+export function dropLeast(kept: Uint8Array, at: number, scores: Float32Array | Float64Array, from: number, length: number, count: number): void {
+  if (length > 32) {
+    for (const i of least(scores.subarray(from, from + length), count)) kept[at + i] = 0
+    return
+  }
+  for (let c = 0; c < count; c++) {
+    let next = -1
+    for (let i = 0; i < length; i++) if (kept[at + i] === 1 && (next < 0 || scores[from + i]! < scores[from + next]!)) next = i
+    kept[at + next] = 0
+  }
+}
+
+function least(values: Float32Array | Float64Array, count: number): Uint32Array {
   return Uint32Array.from(values.keys()).sort((a, b) => values[a]! - values[b]! || a - b).subarray(0, Math.max(0, count))
 }
 

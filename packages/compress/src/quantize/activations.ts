@@ -21,7 +21,7 @@ export function activationGrid([least, largest]: readonly [number, number], { ra
 }
 
 /** What has matrices by name, such as a model. */
-interface Weighted<M> {
+export interface Weighted<M> {
   readonly weights: Readonly<Record<string, Weight>>
   with(changed: Readonly<Record<string, Weight | Tensor>>): M
 }

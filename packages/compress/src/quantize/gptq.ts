@@ -21,11 +21,18 @@ export interface SolverOptions {
   readonly block?: number
 }
 
-/** Neighbours that share a grid, in the order in which columns are rounded; the whole `row` unless given. */
-interface Grouped { readonly group?: number | "row" }
-
-/** Integers on grids of their own, or whatever a format stores: its grids, in its groups. */
-export type GptqOptions = SolverOptions & ((GridOptions & Grouped & { readonly format?: undefined }) | { readonly format: SolvableFormat })
+/** Integers on grids of their own. */
+export interface IntegerOptions extends SolverOptions, GridOptions {
+  /** Neighbours that share a grid, in the order in which columns are rounded; the whole `row` unless given. */
+  readonly group?: number | "row"
+  readonly format?: undefined
+}
+/** Whatever a format stores. */
+export interface FormatOptions extends SolverOptions {
+  /** Its grids are used, in its groups. */
+  readonly format: SolvableFormat
+}
+export type GptqOptions = IntegerOptions | FormatOptions
 
 export interface GptqResult extends Solved {
   /** Codes [rows, columns], with 0 ≤ q < 2^bits, columns as they were given. */
@@ -111,10 +118,13 @@ export function roundingRule(given: Float32Array | Float64Array, [rows, n]: Matr
       ahead: (place: number) => (place % size === 0 ? size : 0),
       see: (row: number, place: number, values: Float64Array) => put(row * count + groupAt[place]!, grids.fit(values)),
     }),
-    replace(row, place, target) {
-      const at = row * count + groupAt[place]!, scale = scales[at]!, zero = zeros[at]!, code = grids.code(target, scale, zero)
-      codes[row * n + order[place]!] = code
-      return grids.value(code, scale, zero)
+    replace(row, place, own, lanes) {
+      const column = order[place]!
+      for (let l = 0, at = row * count + groupAt[place]!, to = row * n + column; l < lanes; l++, at += count, to += n) {
+        const scale = scales[at]!, zero = zeros[at]!, code = grids.code(own[l]!, scale, zero)
+        codes[to] = code
+        own[l] = grids.value(code, scale, zero)
+      }
     },
   }
 }

@@ -50,13 +50,17 @@ export interface DeviceHessian {
   dispose(): void
 }
 
-/** Rows of H that are summed by one product: all of one shape, so that one kernel serves them. */
-const slab = 512
-const addTo = compile((sum: Tensor, x: Tensor, at: Tensor) => sum.add(sliceAt(x, { axis: 1, start: at, length: sum.shape[0]! }).T.matmul(x)), { donate: [0] })
+/** Rows, and columns, of H that are summed by one product: all of one shape, so that one kernel serves them. */
+const tile = 512
+const addTo = compile((sum: Tensor, x: Tensor, row: Tensor, column: Tensor) => {
+  const [rows, columns] = sum.shape as [number, number]
+  return sum.add(sliceAt(x, { axis: 1, start: row, length: rows }).T.matmul(sliceAt(x, { axis: 1, start: column, length: columns })))
+}, { donate: [0] })
 const finite = compile((x: Tensor) => x.isFinite().all())
 
 export function hessianOnDevice(columns: number): DeviceHessian {
-  const sums: Tensor[] = []
+  // Tiles of the lower half, row by row; the upper one is its mirror image.
+  const sums: Tensor[][] = [], sizes = Array.from({ length: Math.ceil(columns / tile) }, (_, i) => Math.min(tile, columns - i * tile))
   let batches = 0, seen = 0
   return {
     async add(inputs) {
@@ -64,24 +68,31 @@ export function hessianOnDevice(columns: number): DeviceHessian {
       const x = inputs.reshape([inputs.size / Math.max(1, columns), columns]).cast("f32"), ok = await finite(x)
       if ((await ok.data())[0] === 0) refuse((await x.data()) as Float32Array, columns)
       ok.dispose()
-      for (let i = 0, at = 0; at < columns; i++, at += slab) {
-        const rows = Math.min(slab, columns - at)
-        sums[i] = await addTo(sums[i] ?? tensor(new Float32Array(rows * columns), { shape: [rows, columns], device: x.device }), x, BigInt(at))
+      for (let i = 0; i < sizes.length; i++) {
+        const row = (sums[i] ??= [])
+        for (let j = 0; j <= i; j++) {
+          const [m, n] = [sizes[i]!, sizes[j]!]
+          row[j] = await addTo(row[j] ?? tensor(new Float32Array(m * n), { shape: [m, n], device: x.device }), x, BigInt(i * tile), BigInt(j * tile))
+        }
       }
       if (x !== inputs) x.dispose()
       batches++
       seen += x.shape[0]!
     },
     async matrix() {
-      const h = sums.length === 0 ? tensor(new Float32Array(columns * columns), { shape: [columns, columns] }) : cat(sums.map((s) => s.mul(2 / batches)))
+      if (sums.length === 0) return tensor(new Float32Array(columns * columns), { shape: [columns, columns] })
+      const rows = sizes.map((_, i) => cat(sizes.map((_, j) => (j <= i ? sums[i]![j]! : sums[j]![i]!.T).mul(2 / batches)), 1))
+      await realize(...rows)
+      const h = rows.length === 1 ? rows[0]! : cat(rows)
       await realize(h)
+      if (rows.length > 1) for (const r of rows) r.dispose()
       return h
     },
     get tokens() {
       return seen
     },
     dispose() {
-      for (const s of sums) s.dispose()
+      for (const s of sums.flat()) s.dispose()
       sums.length = 0
     },
   }

@@ -1,6 +1,6 @@
 import { fail, showShape } from "@thimble/core"
 import type { MatrixShape } from "../quantizer.ts"
-import { wait, type Arithmetic, type Factor, type Steps } from "./arithmetic.ts"
+import { wait, type Arithmetic, type Steps } from "./arithmetic.ts"
 import { factorDamped, type Fallback } from "./damping.ts"
 import { refuseNonFinite } from "./exact.ts"
 
@@ -36,8 +36,11 @@ export interface Rule {
   ahead?(place: number): number
   /** Those columns of a row, the first at this place; `cost` as in {@link Block}. */
   see?(row: number, place: number, values: Float64Array, cost: Float64Array): void
-  /** What replaces a weight, given the weight corrected for all columns before it. */
-  replace(row: number, place: number, target: number): number
+  /**
+   * Replaces the first few of these weights: a column's in consecutive rows, the first of which is `row`, corrected for all
+   * columns before it. Several at once, so that numbers pass in memory.
+   */
+  replace(row: number, place: number, weights: Float64Array, count: number): void
 }
 
 /** What a rule may know before anything is replaced. */
@@ -68,7 +71,7 @@ const lanes = 4
  * Replaces the rows of a matrix column by column, and makes up for what each costs with those that follow (Frantar et al.,
  * arXiv 2210.17323 and 2301.00774). With H + λI = V·Vᵀ, V upper triangular, and errors δ = w − ŵ of the columns so far,
  * the best the others can do is to move by −δ·V[before, after]·V[after, after]⁻¹. Between blocks that is what
- * {@link Factor} computes, without the inverse of H; within one, the inverse U of its own triangle gives the published
+ * the arithmetic computes, without the inverse of H; within one, the inverse U of its own triangle gives the published
  * updates, e = (target − ŵ)/Uᵢᵢ and wⱼ −= e·Uᵢⱼ. The same result whatever the block, but for rules that ask for blocks.
  */
 export function* solve(problem: Problem, arithmetic: Arithmetic, ruleFor: (ready: Ready) => Rule): Steps<Solved> {
@@ -122,7 +125,7 @@ function replaceBlock(start: number, width: number, weights: Float64Array, u: Fl
   rule.begin?.({ start, width, weights, cost })
   const seen = new Float64Array(width), from = new Int32Array(width)
   // Element i of lane l is at i·lanes + l.
-  const x = new Float64Array(width * lanes), e = new Float64Array(width * lanes)
+  const x = new Float64Array(width * lanes), e = new Float64Array(width * lanes), own = new Float64Array(lanes), lost = new Float64Array(lanes)
   /** Corrects columns first..last for the errors of all before `to`. */
   const correct = (first: number, last: number, to: number): void => {
     for (let i = first; i < last; i++) {
@@ -139,6 +142,7 @@ function replaceBlock(start: number, width: number, weights: Float64Array, u: Fl
     const count = Math.min(lanes, rows - r)
     for (let l = 0; l < count; l++) for (let i = 0, p = (r + l) * width; i < width; i++) x[i * lanes + l] = weights[p + i]!
     from.fill(0)
+    lost.fill(0)
     for (let i = 0; i < width; i++) {
       const ahead = rule.ahead?.(start + i) ?? 0
       if (ahead > 0) {
@@ -151,15 +155,21 @@ function replaceBlock(start: number, width: number, weights: Float64Array, u: Fl
       }
       // Four columns at a time share the errors so far; what is left of them follows.
       if (i % 4 === 0) correct(i, Math.min(width, i + 4), i)
-      correct(i, i + 1, i)
-      for (let l = 0; l < count; l++) {
-        const target = x[i * lanes + l]!, value = rule.replace(r + l, start + i, target), error = (target - value) * cost[i]!
-        e[i * lanes + l] = error
-        x[i * lanes + l] = value
-        loss[r + l]! += error * error
+      const at = i * lanes, unit = cost[i]!
+      if (from[i]! < i) correctOne(x, at, e, u, i, width, from[i]!, i)
+      for (let l = 0; l < lanes; l++) own[l] = x[at + l]!
+      rule.replace(r, start + i, own, count)
+      for (let l = 0; l < lanes; l++) {
+        const value = own[l]!, error = (x[at + l]! - value) * unit
+        e[at + l] = error
+        x[at + l] = value
+        lost[l]! += error * error
       }
     }
-    for (let l = 0; l < count; l++) for (let i = 0, p = (r + l) * width; i < width; i++) weights[p + i] = x[i * lanes + l]!
+    for (let l = 0; l < count; l++) {
+      for (let i = 0, p = (r + l) * width; i < width; i++) weights[p + i] = x[i * lanes + l]!
+      loss[r + l]! += lost[l]!
+    }
   }
 }
 

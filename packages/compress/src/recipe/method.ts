@@ -1,5 +1,5 @@
 import { denseWeight, fromBytes, quantizedWeight, uploadParts, type Format, type QuantizedOptions, type Tensor, type Weight } from "@thimble/core"
-import type { Json } from "@thimble/models"
+import { isLazy, type Json } from "@thimble/models"
 import { factoredWeight, partsOf } from "../format/factored.ts"
 import { permutedWeight } from "../format/permuted.ts"
 import type { MatrixShape, Parts } from "../quantizer.ts"
@@ -87,13 +87,14 @@ export function weightOf({ format, parts, order, rank, ...options }: Stored, sha
 }
 
 /** A matrix as plain elements. */
-export async function matrixOf(path: string, weight: Weight): Promise<Matrix> {
-  const dense = weight.dense()
+export async function matrixOf(path: string, from: Weight): Promise<Matrix> {
+  const weight = isLazy(from) ? await from.load() : from, dense = weight.dense()
   try {
     return { path, shape: weight.shape, values: (await dense.data()) as Float32Array }
   } finally {
     // What is no part of the weight was made for this.
     if (!Object.values(weight.parts()).includes(dense)) dense.dispose()
+    if (weight !== from) for (const t of Object.values(weight.parts())) t.dispose()
   }
 }
 

@@ -61,6 +61,12 @@ export function roundActivations(x: Tensor, grid?: ActivationGrid): Tensor {
   return reshape(slice(back, [], [0, columns]), x.shape)
 }
 
+/** Which elements of x [..., columns] a grid's codes reach (bool). */
+export function reachedBy(x: Tensor, grid: ActivationGrid): Tensor {
+  const columns = x.shape.at(-1)!, rows = x.size / Math.max(1, columns)
+  return reshape(onGrid(castTo(reshape(x, [rows, columns]), "f32"), scaleOfRows("reachedBy", grid, rows), grid.zero ?? 0).inside, x.shape)
+}
+
 /** Bounds of a format's codes, as its expression states them. */
 function codeBounds({ format, names, shape: [n, k] }: Encoded, parts: readonly Tensor[]): { low: number; high: number } {
   return freshExprs(() => {

@@ -20,7 +20,7 @@ export interface Head {
 
 /** What a model showed of one batch. */
 export interface Seen {
-  /** [..., classes]: of a language model [batch, positions, classes]. */
+  /** Of every position, [..., classes]; of a language model [batch, positions, classes]. */
   readonly logits?: Tensor
   readonly top?: Top
   /** What the head reads [..., width], and the head. */
@@ -53,7 +53,7 @@ export interface View {
   readonly teacher?: Seen
   /** The right classes, i32; positions of −100 do not count. */
   readonly labels?: Tensor
-  /** Which positions count (bool or 0/1), in the shape of the labels; all unless given. */
+  /** Which positions count (bool or 0/1), in the shape of the labels; those with a label, or all, unless given. Without a label none counts for losses of labels. */
   readonly mask?: Tensor
   /** The loss's own parameters, by name. */
   readonly parameters?: Readonly<Record<string, Tensor>>
@@ -94,6 +94,14 @@ export function counted({ mask, labels }: Pick<View, "mask" | "labels">): Tensor
   if (mask !== undefined) return reshape(castTo(mask, "f32"), [mask.size])
   return labels === undefined ? undefined : reshape(castTo(ne(labels, ignored), "f32"), [labels.size])
 }
+/** Which positions have a label and count, as numbers [positions]: of losses of labels. */
+export function labelled({ mask, labels }: Pick<View, "mask" | "labels">): Tensor | undefined {
+  const right = counted({ ...(labels && { labels }) })
+  return mask === undefined || right === undefined ? right : mul(right, counted({ mask })!)
+}
+/** Which positions a loss is the mean over; undefined where it is all. */
+export const countsOf = (loss: Loss, view: Pick<View, "mask" | "labels">): Tensor | undefined => (loss.needs.labels ? labelled(view) : counted(view))
+
 /** The label of positions that do not count. */
 export const ignored = -100
 

@@ -1,6 +1,6 @@
 import { fail } from "@thimble/core"
-import type { DivergenceOptions } from "./divergence.ts"
-import { forwardKL } from "./kullback-leibler.ts"
+import { divergence, type DivergenceOptions } from "./divergence.ts"
+import { kullbackLeibler } from "./kullback-leibler.ts"
 import { labels } from "./labels.ts"
 import type { Loss } from "./loss.ts"
 import { sum } from "./sum.ts"
@@ -16,6 +16,6 @@ export interface SoftTargetsOptions extends DivergenceOptions {
  */
 export function softTargets({ hard = 0, ...options }: SoftTargetsOptions = {}): Loss {
   if (!(hard >= 0 && hard <= 1)) fail("value", "softTargets", `hard must lie in 0 … 1, got ${hard}`)
-  const soft = { ...forwardKL(options), name: options.restrict === undefined ? "softTargets" : `softTargets of ${options.restrict.name}` }
+  const soft = divergence("softTargets", options, kullbackLeibler)
   return hard === 0 ? soft : hard === 1 ? labels() : sum([1 - hard, soft], [hard, labels()])
 }

@@ -1,7 +1,7 @@
 import { fail, type Part } from "@thimble/core"
 import { ggml } from "../ggml/index.ts"
 import type { BlockFormat } from "../ggml/block.ts"
-import type { IntegerCodes, IntegerOutline, Outline } from "./codes.ts"
+import type { IntegerCodes, IntegerOutline, MicroCodes, Outline } from "./codes.ts"
 
 /** Types of GGUF files whose blocks of 32 hold integers with a scale, and perhaps a minimum. */
 type IntegerType = "Q4_0" | "Q4_1" | "Q5_0" | "Q5_1" | "Q8_0"
@@ -22,6 +22,7 @@ function typeFor({ bits, zeros, mins }: IntegerOutline): IntegerType | undefined
 
 /** Why codes are no blocks of GGUF files; undefined if they are. */
 export function refusesBlocks(o: Outline): string | undefined {
+  if (o.kind === "micro" && !o.divided) return undefined
   if (o.kind !== "integer") return "its blocks hold integers with a scale, or ggml's own codebooks"
   if (o.ordered) return "groups are neighbours there"
   if (o.shape[1] % 32 !== 0) return `blocks of 32 do not divide ${o.shape[1]} columns`
@@ -31,7 +32,8 @@ export function refusesBlocks(o: Outline): string | undefined {
 }
 
 /** The same matrix in blocks of a ggml type: the codes of each, with the scale of its group. */
-export function blocksOf(module: string, codes: IntegerCodes): { readonly format: BlockFormat; readonly parts: Readonly<Record<string, Part>> } {
+export function blocksOf(module: string, codes: IntegerCodes | MicroCodes): { readonly format: BlockFormat; readonly parts: Readonly<Record<string, Part>> } {
+  if (codes.kind === "micro") return microBlocks(module, codes)
   const { bits, shape, scales, zeros, mins, group } = codes, [rows, columns] = shape, groups = scales.shape[1]!
   const outline: IntegerOutline = { kind: "integer", shape, bits, group, scales: scales.dtype, zeros: zeros !== undefined, mins: mins !== undefined, ordered: codes.groupOf !== undefined }
   const problem = refusesBlocks(outline)
@@ -52,4 +54,15 @@ export function blocksOf(module: string, codes: IntegerCodes): { readonly format
       }
     }
   return { format: ggml[name], parts: ggml[name].split(out, shape) }
+}
+
+/** MXFP4: an exponent, and 16 bytes of which j holds elements j and j + 16. */
+function microBlocks(module: string, { shape, codes, scales, divisor }: MicroCodes): ReturnType<typeof blocksOf> {
+  if (divisor !== undefined) fail("value", "gguf", `'${module}' cannot be stored: a number divides all of its scales`)
+  const out = new Uint8Array(scales.length * 17)
+  scales.forEach((e, b) => {
+    out[b * 17] = e
+    for (let j = 0; j < 16; j++) out[b * 17 + 1 + j] = codes[b * 32 + j]! | codes[b * 32 + 16 + j]! << 4
+  })
+  return { format: ggml.MXFP4, parts: ggml.MXFP4.split(out, shape) }
 }

@@ -1,8 +1,9 @@
-import type { Format, Part } from "@thimble/core"
+import type { Format, Part, Tensor, Weight } from "@thimble/core"
 import { bookFormat } from "./book-format.ts"
 import type { Codes, MatrixShape, Outline } from "./codes.ts"
 import { floatFormat } from "./float-format.ts"
 import { integerFormat } from "./integer-format.ts"
+import { microFormat } from "./micro-format.ts"
 import { rowFormat } from "./row-format.ts"
 
 /** A format that tells the codes of a matrix as checkpoints have them. Others are asked by their expressions. */
@@ -12,6 +13,10 @@ export interface CodedFormat extends Format {
   codes(parts: Readonly<Record<string, Part>>, shape: MatrixShape): Codes
 }
 export const isCoded = (format: Format): format is CodedFormat => "outline" in format && "codes" in format
+
+/** A weight that stores a matrix with its columns in another order: `stored` has column order[i] at place i. */
+export interface PermutedWeight extends Weight { readonly permuted: { readonly stored: Weight; readonly order: Tensor } }
+export const isPermuted = (weight: Weight): weight is PermutedWeight => "permuted" in weight
 
 /** Codes as a weight stores them, packed. */
 export interface StoredCodes { readonly format: CodedFormat; readonly parts: Readonly<Record<string, Part>> }
@@ -23,5 +28,6 @@ export function storeCodes(codes: Codes): StoredCodes {
     case "book": return bookFormat(codes)
     case "rows": return rowFormat(codes)
     case "float": return floatFormat(codes)
+    case "micro": return microFormat(codes)
   }
 }

@@ -56,7 +56,25 @@ export interface FloatCodes {
   /** Rows and columns that share a scale; Infinity for all. */
   readonly block: readonly [rows: number, columns: number]
 }
-export type Codes = IntegerCodes | BookCodes | RowCodes | FloatCodes
+
+/**
+ * 4-bit floats (E2M1) with a small scale per group of a row: MXFP4, powers of two (E8M0) per 32; or NVFP4, E4M3 per 16, with a
+ * number that divides all of them.
+ */
+export interface MicroCodes {
+  readonly kind: "micro"
+  readonly shape: MatrixShape
+  /** [rows, columns], a byte each. */
+  readonly codes: Uint8Array
+  /** [rows, columns / group]. */
+  readonly scales: Uint8Array
+  /** What scales are divided by; there is one in NVFP4. */
+  readonly divisor?: number
+}
+/** Neighbours that share a scale. */
+export const microGroup = (divided: boolean): 16 | 32 => (divided ? 16 : 32)
+
+export type Codes = IntegerCodes | BookCodes | RowCodes | FloatCodes | MicroCodes
 
 /** What codes are, without the codes: enough to say which dialects hold them. */
 export type Outline =
@@ -64,12 +82,14 @@ export type Outline =
   | { readonly kind: "book"; readonly shape: MatrixShape; readonly book: BookName; readonly block: number; readonly nested: boolean }
   | { readonly kind: "rows"; readonly shape: MatrixShape }
   | { readonly kind: "float"; readonly shape: MatrixShape; readonly block: readonly [number, number]; readonly scales: DType }
+  | { readonly kind: "micro"; readonly shape: MatrixShape; readonly divided: boolean }
 export type IntegerOutline = Extract<Outline, { kind: "integer" }>
 
 export function outlineOf(c: Codes): Outline {
   const { kind, shape } = c
   if (kind === "integer") return { kind, shape, bits: c.bits, group: c.group, scales: c.scales.dtype, zeros: c.zeros !== undefined, mins: c.mins !== undefined, ordered: c.groupOf !== undefined }
   if (kind === "book") return { kind, shape, book: c.book, block: c.block, nested: !(c.absmax instanceof Float32Array) }
+  if (kind === "micro") return { kind, shape, divided: c.divisor !== undefined }
   return kind === "rows" ? { kind, shape } : { kind, shape, block: c.block, scales: c.scales.dtype }
 }
 
@@ -81,6 +101,7 @@ export function showOutline(o: Outline): string {
     return `${o.bits}-bit integers ${size} (${more.join(", ")})`
   }
   if (o.kind === "book") return `${o.book} ${size} (blocks of ${o.block}${o.nested ? ", nested" : ""})`
+  if (o.kind === "micro") return `${o.divided ? "NVFP4" : "MXFP4"} ${size}`
   return o.kind === "rows" ? `int8 rows ${size}` : `8-bit floats ${size} (${o.scales} scales)`
 }
 

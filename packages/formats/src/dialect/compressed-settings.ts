@@ -1,13 +1,13 @@
 import { fail } from "@thimble/core"
-import type { IntegerCodes, Outline } from "./codes.ts"
-import { readCompressed, unfitGroups, writeBytes, writeFloats, writePacked, type WeightScheme } from "./compressed-tensors.ts"
+import { microGroup, type IntegerCodes, type Outline } from "./codes.ts"
+import { readCompressed, unfitGroups, writeBytes, writeFloats, writeMicro, writePacked, type WeightScheme } from "./compressed-tensors.ts"
 import type { CompressedLayout, Dialect, MatrixUse, WriterOptions } from "./dialect.ts"
 import { names, type Settings } from "./stored.ts"
 
 // What config.json says of compressed-tensors: schemes, and the modules that each is for.
 
 const op = "compressed-tensors"
-const layouts: readonly string[] = ["pack-quantized", "int-quantized", "naive-quantized", "float-quantized", "mixed-precision", "dense"]
+const layouts: readonly string[] = ["pack-quantized", "int-quantized", "naive-quantized", "float-quantized", "mxfp4-pack-quantized", "nvfp4-pack-quantized", "mixed-precision", "dense"]
 
 /** Whether a target names a module: by its class, its name, or an expression that names begin with. All matrices are of the class `Linear`. */
 function isTarget(target: string, module: string): boolean {
@@ -18,11 +18,12 @@ function isTarget(target: string, module: string): boolean {
 const activations = { num_bits: 8, type: "int", symmetric: true, strategy: "token", group_size: null, block_structure: null, dynamic: true, actorder: null, observer: null, observer_kwargs: {} }
 
 function layoutOf(o: Outline, { layout }: Partial<WriterOptions>): CompressedLayout {
-  return layout ?? (o.kind === "float" ? "float-quantized" : "pack-quantized")
+  return o.kind === "micro" ? (o.divided ? "nvfp4-pack-quantized" : "mxfp4-pack-quantized") : (layout ?? (o.kind === "float" ? "float-quantized" : "pack-quantized"))
 }
 
 function schemeOf(o: Outline): WeightScheme {
   if (o.kind === "integer") return { num_bits: o.bits, type: "int", symmetric: !o.zeros, strategy: o.group === Infinity ? "channel" : "group", group_size: o.group === Infinity ? null : o.group, block_structure: null, actorder: o.ordered ? "group" : null }
+  if (o.kind === "micro") return { num_bits: 4, type: "float", symmetric: true, strategy: o.divided ? "tensor_group" : "group", group_size: microGroup(o.divided), block_structure: null, actorder: null, scale_dtype: o.divided ? "torch.float8_e4m3fn" : "torch.uint8" }
   if (o.kind !== "float") return fail("internal", op, `no scheme for ${o.kind}`)
   const [rows, columns] = o.block
   const strategy = columns === Infinity ? (rows === 1 ? "channel" : "tensor") : rows === 1 ? "group" : "block"
@@ -34,7 +35,9 @@ function refuses(o: Outline, { embedding, transposed }: MatrixUse, options: Part
   if (transposed) return "modules that store weights as [in, out] are none of its targets"
   const layout = layoutOf(o, options)
   if (o.kind === "float") return layout !== "float-quantized" ? `${layout} holds integers` : o.block[0] === 1 && o.block[1] !== Infinity ? "8-bit floats have a scale per matrix, row or block there" : undefined
-  if (o.kind !== "integer") return "it holds integers or 8-bit floats with scales"
+  if (o.kind === "micro") return options.layout !== undefined && options.layout !== layout ? `${options.layout} holds no 4-bit floats` : undefined
+  if (o.kind !== "integer") return "it holds integers or small floats with scales"
+  if (layout.endsWith("fp4-pack-quantized")) return `${layout} holds 4-bit floats`
   if (layout === "float-quantized") return "float-quantized holds 8-bit floats"
   if (o.mins) return "groups have zero points there, and no minima"
   if (layout === "int-quantized" && (o.bits !== 8 || o.zeros || o.group !== Infinity)) return "int-quantized holds 8 bits with a scale per row and no zero points"
@@ -45,7 +48,9 @@ function refuses(o: Outline, { embedding, transposed }: MatrixUse, options: Part
 export const compressedDialect: Dialect = {
   name: "compressed-tensors",
   fields: ["quantization_config"],
-  suffixes: ["weight", "weight_packed", "weight_scale", "weight_shape", "weight_zero_point", "weight_g_idx", "input_scale", "input_zero_point", "output_scale", "output_zero_point"],
+  suffixes: ["weight", "weight_packed", "weight_scale", "weight_shape", "weight_zero_point", "weight_g_idx", "weight_global_scale", "input_global_scale", "input_scale", "input_zero_point", "output_scale", "output_zero_point"],
+  // Scales of caches in fewer bits.
+  ignored: /\.[qkv]_scale$/,
   isPacked: (types) => types.weight_packed !== undefined || types.weight === "I8" || types.weight === "F8_E4M3",
   reader(said) {
     const format = said.format ?? "dense"
@@ -84,6 +89,7 @@ export const compressedDialect: Dialect = {
       },
       write(module, codes) {
         if (codes.kind === "float") return writeFloats(codes)
+        if (codes.kind === "micro") return writeMicro(module, codes)
         if (codes.kind !== "integer") return fail("value", op, `'${module}' is ${codes.kind}, neither integers nor floats`)
         return layoutOfModule.get(module) === "pack-quantized" ? writePacked(module, codes) : writeBytes(module, codes as IntegerCodes)
       },
@@ -96,9 +102,9 @@ function checkScheme(name: string, weights: unknown): WeightScheme {
   const refuse = (key: string): never => fail("format", op, `quantization_config: '${key}' of '${name}' is ${JSON.stringify(w[key])}`)
   if (!(Number.isInteger(w.num_bits) && (w.num_bits as number) >= 1 && (w.num_bits as number) <= 8)) refuse("num_bits")
   if (w.type !== "int" && w.type !== "float") refuse("type")
-  if (!["group", "channel", "tensor", "block"].includes(w.strategy as string)) refuse("strategy")
+  if (!["group", "tensor_group", "channel", "tensor", "block"].includes(w.strategy as string)) refuse("strategy")
   const size = (v: unknown): boolean => Number.isInteger(v) && (v as number) >= 1
-  if (w.strategy === "group" && !size(w.group_size)) refuse("group_size")
+  if ((w.strategy === "group" || w.strategy === "tensor_group") && !size(w.group_size)) refuse("group_size")
   if (w.strategy === "block" && !(Array.isArray(w.block_structure) && w.block_structure.length === 2 && w.block_structure.every(size))) refuse("block_structure")
   return { num_bits: w.num_bits as WeightScheme["num_bits"], type: w.type as "int", symmetric: w.symmetric !== false, strategy: w.strategy as "group", group_size: (w.group_size as number | null) ?? null, block_structure: (w.block_structure as [number, number] | null) ?? null }
 }

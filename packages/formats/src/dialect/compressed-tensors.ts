@@ -1,6 +1,6 @@
 import { fail, type DType, type Part } from "@thimble/core"
 import type { Bits } from "../packing.ts"
-import { groupsOf, plainGroups, turned, type FloatCodes, type IntegerCodes, type IntegerOutline, type MatrixShape } from "./codes.ts"
+import { groupsOf, microGroup, plainGroups, turned, type FloatCodes, type IntegerCodes, type IntegerOutline, type MatrixShape, type MicroCodes } from "./codes.ts"
 import { ModuleReader, stored, storedPart, type StoredModule } from "./stored.ts"
 import { packWords, unpackWords } from "./words.ts"
 
@@ -11,10 +11,12 @@ export interface WeightScheme {
   readonly num_bits: Bits
   readonly type: "int" | "float"
   readonly symmetric: boolean
-  readonly strategy: "group" | "channel" | "tensor" | "block"
+  readonly strategy: "group" | "tensor_group" | "channel" | "tensor" | "block"
   readonly group_size: number | null
   readonly block_structure?: readonly [rows: number, columns: number] | null
   readonly actorder?: "group" | "weight" | null
+  /** What scales are stored in, where it is not the type of the model. */
+  readonly scale_dtype?: string
 }
 
 function unfit({ shape: [, columns], group }: Pick<IntegerOutline, "shape" | "group">): string | undefined {
@@ -62,10 +64,33 @@ export function writeFloats({ shape, codes, scales, block }: FloatCodes): Stored
   return { weight: stored("F8_E4M3", shape, codes), weight_scale: { ...storedPart(scales), shape: all ? [1] : scales.shape } }
 }
 
-/** Reads whichever of the three a module's tensors are. */
-export function readCompressed(module: string, tensors: StoredModule, shape: MatrixShape, scheme: WeightScheme): IntegerCodes | FloatCodes {
+/** mxfp4-pack-quantized and nvfp4-pack-quantized: two codes to a byte, the first in its low half. */
+export function writeMicro(module: string, { shape: [rows, columns], codes, scales, divisor }: MicroCodes): StoredModule {
+  const group = microGroup(divisor !== undefined)
+  if (columns % group !== 0) fail("shape", "compressed-tensors", `'${module}' cannot be stored: groups of ${group} do not divide ${columns} columns`, "keep it dense")
+  return {
+    weight_packed: stored("U8", [rows, columns / 2], Uint8Array.from({ length: codes.length / 2 }, (_, i) => codes[2 * i]! | codes[2 * i + 1]! << 4)),
+    weight_scale: stored(divisor === undefined ? "U8" : "F8_E4M3", [rows, columns / group], scales),
+    ...(divisor !== undefined && { weight_global_scale: stored("F32", [1], Float32Array.of(divisor)) }),
+  }
+}
+
+/** Reads whichever of them a module's tensors are. */
+export function readCompressed(module: string, tensors: StoredModule, shape: MatrixShape, scheme: WeightScheme): IntegerCodes | FloatCodes | MicroCodes {
   const from = new ModuleReader("compressed-tensors", module, tensors)
+  if (scheme.type === "float" && scheme.num_bits === 4) return readMicro(from, shape, scheme)
   return scheme.type === "float" ? readFloats(from, shape, scheme) : readIntegers(from, shape, scheme)
+}
+
+function readMicro(from: ModuleReader, shape: MatrixShape, { group_size: size, strategy }: WeightScheme): MicroCodes {
+  const [rows, columns] = shape, divided = strategy === "tensor_group", group = microGroup(divided)
+  if (size !== group || columns % group !== 0) from.refuse(`has groups of ${size} for ${columns} columns`, "MXFP4 has 32, NVFP4 16")
+  const packed = from.take("weight_packed", ["U8"], [rows, columns / 2]).data as Uint8Array
+  const scales = from.take("weight_scale", divided ? ["F8_E4M3"] : ["U8", "F8_E8M0"], [rows, columns / group]).data as Uint8Array
+  return {
+    kind: "micro", shape, codes: Uint8Array.from({ length: rows * columns }, (_, i) => (packed[i >> 1]! >> ((i & 1) * 4)) & 15), scales,
+    ...(divided && { divisor: (from.take("weight_global_scale", ["F32"], [1]).data as Float32Array)[0]! }),
+  }
 }
 
 function readFloats(from: ModuleReader, shape: MatrixShape, { num_bits: bits, strategy, group_size: size, block_structure: structure }: WeightScheme): FloatCodes {

@@ -22,7 +22,7 @@ export interface WriterOptions {
   readonly dtype: string
 }
 /** How compressed-tensors stores a matrix. */
-export type CompressedLayout = "pack-quantized" | "int-quantized" | "naive-quantized" | "float-quantized"
+export type CompressedLayout = "pack-quantized" | "int-quantized" | "naive-quantized" | "float-quantized" | "mxfp4-pack-quantized" | "nvfp4-pack-quantized"
 
 /** Matrices to be written, and those that stay as they are, by module. */
 export interface Plan { readonly packed: ReadonlyMap<string, Outline>; readonly kept: readonly string[] }
@@ -41,6 +41,8 @@ export interface Dialect {
   readonly name: DialectName
   /** Where config.json says it: `quantization_config`, or also `quantization`. */
   readonly fields: readonly string[]
+  /** Tensors that nothing here needs. */
+  readonly ignored?: RegExp
   /** What the names of the tensors of a packed module end in, after the module's name and a dot. */
   readonly suffixes: readonly string[]
   /** Whether a module with tensors of these types is packed. What a file has decides, as in vLLM. */

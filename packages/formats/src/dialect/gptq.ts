@@ -88,6 +88,8 @@ function refuses(o: Outline, { embedding, head }: MatrixUse): string | undefined
 interface GptqSettings { readonly bits: number; readonly group_size: number; readonly desc_act: boolean; readonly sym: boolean }
 const settingsOf = ({ bits, group, ordered, zeros }: IntegerOutline): GptqSettings => ({ bits, group_size: group === Infinity ? -1 : group, desc_act: ordered, sym: !zeros })
 const exactly = (module: string): string => `^${module.replaceAll(".", "\\.")}$`
+/** A module, and the one that vLLM makes of it and its neighbours: it looks for rules by that name. */
+const namesOf = (module: string): string[] => [...new Set([module, module.replace(/\.[qkv]_proj$/, ".qkv_proj").replace(/\.(gate|up)_proj$/, ".gate_up_proj")])]
 
 /** What config.json says of all modules, and of those that differ (GPTQModel's `dynamic`). */
 function settings({ packed, kept }: Plan, version: GptqVersion): Settings {
@@ -99,8 +101,8 @@ function settings({ packed, kept }: Plan, version: GptqVersion): Settings {
   // Blocks that are all alike are told by the names that are packed in them.
   const alike = ![...keptNames].some((n) => packedNames.has(n))
   const dynamic = {
-    ...Object.fromEntries((alike ? [] : keptInBlocks).map((m) => [`-:${exactly(m)}`, {}])),
-    ...Object.fromEntries(rest.map(({ module, own }) => [`+:${exactly(module)}`, own])),
+    ...Object.fromEntries((alike ? [] : keptInBlocks).flatMap((m) => namesOf(m).map((name) => [`-:${exactly(name)}`, {}]))),
+    ...Object.fromEntries(rest.flatMap(({ module, own }) => namesOf(module).map((name) => [`+:${exactly(name)}`, own]))),
   }
   return {
     quant_method: "gptq", bits: bulk.bits, group_size: bulk.group_size,

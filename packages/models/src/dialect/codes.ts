@@ -1,6 +1,6 @@
 // What a weight is stored in, as dialects see it.
 import { apply, encode, expr, partReader, type DType, type Expr, type Format, type Op, type Part, type PartReader, type Tensor, type TypedArray, type Weight } from "@thimble/core"
-import { groupsOf, isCoded, type Bits, type Codes, type IntegerCodes, type IntegerOutline, type Outline } from "@thimble/formats"
+import { groupsOf, isCoded, isPermuted, type Bits, type Codes, type IntegerCodes, type IntegerOutline, type Outline } from "@thimble/formats"
 
 type Piece = "code" | "zero" | "scale" | "min"
 interface Asked {
@@ -30,8 +30,9 @@ const pieceOp: Op<Asked> = {
 /** The integers that a format's expressions stand for: their bits, what is taken off codes, and the types of scales. */
 interface Integers { readonly outline: IntegerOutline; readonly plus: number }
 
-/** Integers by the bounds of a format's own expressions: any format of whole codes is one. */
+/** Integers by the bounds of a format's own expressions: any format is one whose codes go through no table. */
 function integersOf(format: Format, parts: Readonly<Record<string, Tensor>>, shape: readonly [number, number]): Integers | undefined {
+  if (format.tables) return undefined
   return expr.freshExprs(() => {
     const all = Object.values(parts), row = expr.index(0, shape[0]), column = expr.index(1, shape[1])
     const read: PartReader = partReader(Object.keys(parts), 0, (source, at) => expr.load(source, all[source]!.dtype, at.reduce((flat, c, i) => expr.add(expr.mul(flat, expr.int(all[source]!.shape[i]!)), c), expr.int(0))))
@@ -47,15 +48,35 @@ function integersOf(format: Format, parts: Readonly<Record<string, Tensor>>, sha
 }
 
 /** What a weight is stored in, if it is any of what dialects tell apart. */
-export function outlineOfWeight({ storage, shape, parts }: Weight): Outline | undefined {
+export function outlineOfWeight(weight: Weight): Outline | undefined {
+  const { storage, shape, parts } = weight
+  if (isPermuted(weight)) {
+    const own = outlineOfWeight(weight.permuted.stored)
+    return own?.kind === "integer" && !own.ordered ? { ...own, ordered: own.group !== Infinity } : undefined
+  }
   if (storage === undefined || typeof storage === "string") return undefined
   return isCoded(storage) ? storage.outline(shape) : integersOf(storage, parts(), shape)?.outline
+}
+
+/** Codes whose columns are stored in another order, as groups of columns that are no neighbours. */
+function inOrder(own: IntegerCodes, order: Int32Array): IntegerCodes {
+  const { codes: stored, shape: [rows, columns], group } = own, codes = new Uint8Array(stored.length), groupOf = new Int32Array(columns)
+  order.forEach((column, i) => {
+    if (group !== Infinity) groupOf[column] = Math.floor(i / group)
+    for (let r = 0; r < rows; r++) codes[r * columns + column] = stored[r * columns + i]!
+  })
+  return { ...own, codes, ...(group !== Infinity && { groupOf }) }
 }
 
 const hostPart = async (t: Tensor): Promise<Part> => ({ data: await t.raw(), shape: t.shape, dtype: t.dtype })
 
 /** The codes of a weight that has an outline. Nothing stays on the device. */
-export async function codesOfWeight({ storage, shape, parts }: Weight): Promise<Codes | undefined> {
+export async function codesOfWeight(weight: Weight): Promise<Codes | undefined> {
+  const { storage, shape, parts } = weight
+  if (isPermuted(weight)) {
+    const own = outlineOfWeight(weight) && (await codesOfWeight(weight.permuted.stored))
+    return own?.kind === "integer" ? inOrder(own, (await weight.permuted.order.raw()) as Int32Array) : undefined
+  }
   if (storage === undefined || typeof storage === "string") return undefined
   const own = parts()
   if (isCoded(storage)) {

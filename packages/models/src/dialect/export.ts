@@ -1,5 +1,5 @@
 import { denseWeight, fail, quantizedWeight, ThimbleError, uploadParts, type DType, type Weight } from "@thimble/core"
-import { blocksOf, dialects, fileSystem, type CompressedLayout, type DialectName, type DialectWriter, type IntegerCodes, type RawTensor, type StoredModule } from "@thimble/formats"
+import { blocksOf, dialects, fileSystem, type CompressedLayout, type DialectName, type DialectWriter, type IntegerCodes, type MicroCodes, type RawTensor, type StoredModule } from "@thimble/formats"
 import type { Model } from "../model.ts"
 import { plainTensors, saveModel, torchNames, writeFolder, type SaveOptions } from "../save.ts"
 import { codesOfWeight } from "./codes.ts"
@@ -40,7 +40,7 @@ async function exportGguf(model: Model, matrices: readonly Matrix[], path: strin
   try {
     for (const m of matrices) {
       if (isBlocks(m.weight) || isPlain(m)) continue
-      const { format, parts } = blocksOf(m.path, (await codesOfWeight(m.weight)) as IntegerCodes)
+      const { format, parts } = blocksOf(m.path, (await codesOfWeight(m.weight)) as IntegerCodes | MicroCodes)
       made[m.path] = quantizedWeight(format, m.weight.shape, uploadParts(parts))
     }
     if (dtype !== undefined) for (const m of matrices) if (isPlain(m) && m.weight.storage !== dtype) made[m.path] = denseWeight(m.weight.dense().cast(dtype))

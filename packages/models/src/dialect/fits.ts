@@ -47,7 +47,7 @@ export function whyNot(m: Matrix, format: ExportFormat, options: Partial<WriterO
   return m.outline ? dialects[format].refuses(m.outline, m.use, options) : undescribed(m)
 }
 const undescribed = ({ weight }: Matrix): string =>
-  typeof weight.storage === "object" ? "it is no integers, 8-bit floats or codes of bitsandbytes in groups as checkpoints have them" : "it is made of several matrices"
+  typeof weight.storage === "object" ? "it is no integers, small floats or codes of bitsandbytes in groups as checkpoints have them" : "it is made of several matrices"
 
 /** Matrices that vLLM runs as one. */
 const together: readonly (readonly Role[])[] = [["query", "key", "value"], ["gate", "up"]]

@@ -46,7 +46,7 @@ export function packedFile(file: SafetensorsFile, { dialect, reader }: Said): Pa
   const packed = new Map([...modules].filter(([, own]) => dialect.isPacked(types(own))))
   const wrong = [...packed.keys()].filter((module) => reader.isKept(module))
   if (wrong.length > 0) fail("format", "loadModel", `${file.name}: packed, though config.json says that they are not: ${wrong.join(", ")}`)
-  const hidden = new Set([...packed.values()].flatMap((own) => [...own.values()]))
+  const hidden = new Set([...[...packed.values()].flatMap((own) => [...own.values()]), ...[...file.entries.keys()].filter((name) => dialect.ignored?.test(name))])
   const moduleOf = (stored: string): string => stored.slice(0, -".weight".length)
   return {
     names: [...[...file.entries.keys()].filter((name) => !hidden.has(name)), ...[...packed.keys()].map((module) => `${module}.weight`)],
