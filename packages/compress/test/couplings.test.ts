@@ -1,9 +1,9 @@
-import { attention, cat, gelu, permute, realize, relu, reshape, roll, softmax, tensor, type Tensor } from "@thimble/core"
+import { attention, avgPool2d, batchNorm, cat, conv2d, maxPool2d, gelu, permute, realize, relu, reshape, roll, softmax, tensor, type Tensor } from "@thimble/core"
 import type { Model } from "@thimble/models"
 import { beforeAll, describe, expect, test } from "vitest"
 import { open } from "../../kernels/src/index.ts"
 import { small, smallEncoders, smallModel } from "../../models/test/random-model.ts"
-import { traceCouplings, type Coupling } from "../src/index.ts"
+import { coupledMagnitudes, keepCoupled, maskCoupled, traceCouplings, type Coupling } from "../src/index.ts"
 import { fill } from "../src/laws/values.ts"
 
 beforeAll(async () => void (await open("wasm", { threads: 1 })))
@@ -78,5 +78,40 @@ describe("functions of one's own", () => {
     const scale = tensor(Float32Array.from([1, 2, 3, 4]))
     expect(traceCouplings((x) => relu(x.linear(w.a)).mul(scale).linear(w.b).linear(w.c), [f(9, 7, 3)], w).map(said)).toEqual(["5: b 0 0 1 2 3 4; c 1 0 1 2 3 4"])
     expect(() => traceCouplings(() => [], [], w)).toThrow(/no tensors/)
+  })
+})
+
+describe("a convolutional network", () => {
+  const net = () => ({
+    first: f(1, 6, 9).reshape([6, 1, 3, 3]), scale: f(2, 6).reshape([6]), shift: f(3, 6).reshape([6]), mean: f(4, 6).reshape([6]), variance: f(5, 6).reshape([6]).square().add(0.5),
+    depth: f(6, 6, 9).reshape([6, 1, 3, 3]), second: f(7, 4, 54).reshape([4, 6, 3, 3]), bias: f(8, 4).reshape([4]), last: f(9, 3, 36),
+  })
+  const run = (w: ReturnType<typeof net>, x: Tensor): Tensor => {
+    const normed = batchNorm(conv2d(x, w.first), w.mean, w.variance, w.scale, w.shift).output
+    const deep = conv2d(maxPool2d(relu(normed), 2).values, w.depth, undefined, { groups: w.depth.shape[0]!, padding: 1 })
+    const seen = avgPool2d(relu(conv2d(deep, w.second, w.bias, { padding: 1 })), 2)
+    return reshape(seen, [x.shape[0]!, -1]).linear(w.last)
+  }
+  const images = (): Tensor => f(11, 2, 196).reshape([2, 1, 14, 14])
+  test("channels go with their norm, their filters, and the columns that read their pixels", async () => {
+    const w = net(), found = traceCouplings((x) => run(w, x), [images()], w)
+    expect(found.map(({ count, axes, whole }) => [count, whole, axes.map((a) => `${a.weight} ${a.axis} ${a.places[0]!.length}`).sort()])).toEqual([
+      [6, false, ["depth 0 1", "first 0 1", "mean 0 1", "scale 0 1", "second 1 1", "shift 0 1", "variance 0 1"]],
+      [4, false, ["bias 0 1", "last 1 9", "second 0 1"]],
+    ])
+  })
+  test("left out is as multiplied with zeros", async () => {
+    const w = net(), [wide, deep] = traceCouplings((x) => run(w, x), [images()], w)
+    const best = async (c: Coupling, keep: number): Promise<number[]> => {
+      const sizes = await coupledMagnitudes(w, c)
+      return [...sizes.keys()].sort((a, b) => sizes[b]! - sizes[a]!).slice(0, keep)
+    }
+    const [a, b] = [await best(wide!, 3), await best(deep!, 2)]
+    const small = await keepCoupled(await keepCoupled(w, wide!, a), deep!, b), masked = await maskCoupled(await maskCoupled(w, wide!, a), deep!, b)
+    expect([small.first.shape, small.depth.shape, small.second.shape, small.last.shape]).toEqual([[3, 1, 3, 3], [3, 1, 3, 3], [2, 3, 3, 3], [3, 18]])
+    const [own, same, all] = [await run(small, images()).data(), await run(masked, images()).data(), await run(w, images()).data()] as [Float32Array, Float32Array, Float32Array]
+    const apart = (x: Float32Array, y: Float32Array): number => x.reduce((m, v, i) => Math.max(m, Math.abs(v - y[i]!)), 0), size = apart(all, all.map(() => 0))
+    expect(apart(own, same) / size).toBeLessThan(1e-6)
+    expect(apart(own, all) / size).toBeGreaterThan(1e-2)
   })
 })

@@ -36,7 +36,7 @@ export function traceCouplings(fn: (...inputs: Tensor[]) => unknown, inputs: rea
   const outputs = tensorsOf(fn(...inputs))
   if (outputs.length === 0) fail("value", "traceCouplings", "the function gives no tensors")
   const follow = (out: Tensor): Labelled => followFrom(out, known, labels)
-  for (const t of outputs) for (const axis of follow(t)) for (const l of axis ?? []) if (l !== none) labels.join(l, pinned)
+  for (const t of outputs) pin(follow(t), labels)
   return couplingsOf([...own.values()], labels)
 }
 
@@ -103,9 +103,23 @@ const rules: Readonly<Record<string, Rule>> = {
     joinAll([a![2], b![1]], labels)
     return [joinAll([a![0], b![0]], labels), a![1], b![2]]
   },
+  convolution(t, [x, w], labels) {
+    const { groups } = t.attrs as { readonly groups: number }, channels = t.sources[0]!.shape[1]!, out = t.shape[1]!
+    pin([...x!.slice(2), ...w!.slice(2)], labels)
+    if (groups === 1) joinAll([x![1], w![1]], labels)
+    // A filter of its own for each channel; in other groups, channels of one cannot go alone.
+    else if (groups === channels && out === channels) {
+      pin([w![1]], labels)
+      return [x![0], joinAll([x![1], w![0]], labels), ...t.shape.slice(2).map(() => undefined)]
+    } else pin([x![1], ...w!], labels)
+    return [x![0], w![0], ...t.shape.slice(2).map(() => undefined)]
+  },
+  pick: firstAxis,
+  maxPool: firstAxis,
+  parts: firstAxis,
   gather(t, [x, index], labels) {
     const { axis } = t.attrs as { readonly axis: number }
-    for (const l of x![axis] ?? []) if (l !== none) labels.join(l, pinned)
+    pin([x![axis]], labels)
     return t.shape.map((n, i) => joinAll([i === axis ? undefined : x![i]?.subarray(0, n), index![i]], labels))
   },
 }
@@ -125,8 +139,19 @@ function rule(t: Tensor, src: readonly Labelled[], labels: Labels, follow: (expa
   }
   // One number everywhere fits any size.
   if (name === "full") return t.shape.map(() => undefined)
-  for (const s of src) for (const axis of s) for (const l of axis ?? []) if (l !== none) labels.join(l, pinned)
+  for (const s of src) pin(s, labels)
   return t.shape.map((n) => new Int32Array(n).fill(pinned))
+}
+
+/** Windows over the axes behind the first. */
+function firstAxis(t: Tensor, [x]: readonly Labelled[], labels: Labels): (Int32Array | undefined)[] {
+  pin(x!.slice(1), labels)
+  return t.shape.map((_, i) => (i === 0 ? x![0] : undefined))
+}
+
+/** What is along these axes cannot go. */
+function pin(axes: Labelled, labels: Labels): void {
+  for (const axis of axes) for (const l of axis ?? []) if (l !== none) labels.join(l, pinned)
 }
 
 /** Labels of axes that are one: place by place they stand and go together. */
