@@ -77,7 +77,7 @@ const laws: readonly LawName[] = [
 const breaks = (tensor: boolean): Promises["counterexamples"] => ({ ...(tensor && { groups: { values: [0, 0.31], columns: 1 } }), translation: { values: [0] } })
 
 /** A format that tells how its integers lie. */
-const withIntegers = (format: ReturnType<typeof quantizer>, integers: Integers): IntegerFormat => ({ ...format, integers })
+const withIntegers = (format: ReturnType<typeof quantizer>, integers: Integers): IntegerFormat => ({ ...format, integers, laws: [...format.laws, "learnedSteps", "integerSums"] })
 
 function symmetric(...[bits, groups, scales, name, ends]: Scaled): QuantizedFormat {
   const top = 2 ** (bits - 1) - 1, offset = 2 ** (bits - 1), packed = packing(bits), tensor = groups.suffix.startsWith("t")
