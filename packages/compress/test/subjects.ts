@@ -4,18 +4,21 @@ import {
   awqRound, awqScales, columnAbsmax, columnStatistics, ema, entropy, hessian, histogram, int, keptByRow, learnRounding, minMax, mse, percentile, rotation, smoothScales, solveGptq, solveSparsegpt, wandaScores,
   type GptqOptions, type MatrixShape, type ObserverOptions, type Sparsity,
 } from "../src/index.ts"
-import type { DialectRows, Factors, Family, Observers, Packer, Pruner, Rotations, Solver, SolverLawName, Sums } from "../src/laws/index.ts"
+import type { Calibrated, DialectRows, Factors, Family, Observers, Packer, Pruner, Rotations, Solver, SolverLawName, Sums } from "../src/laws/index.ts"
 
 const solverLaws: readonly SolverLawName[] = ["lossIdentity", "diagonalIsNearest", "dampedIsNearest", "onGridStays", "hessianScale", "rowOrder", "blockSize", "actOrder", "deadColumns", "singular", "sameAgain"]
-const gptqSolver = (name: string, options: GptqOptions, not: readonly SolverLawName[] = [], counterexamples: Solver["counterexamples"] = {}): Solver => ({
-  name, laws: solverLaws.filter((l) => !not.includes(l)), counterexamples,
+/** One row of weights, and inputs of as many columns. */
+const tried = (weights: readonly number[], inputs: readonly number[], pick = 0): Calibrated => ({ weights: Float32Array.from(weights), shape: [1, weights.length], inputs: Float32Array.from(inputs), tokens: inputs.length / weights.length, pick })
+const gptqSolver = (name: string, options: GptqOptions, counterexamples: Solver["counterexamples"] = {}): Solver => ({
+  name, laws: solverLaws.filter((l) => counterexamples[l] === undefined), counterexamples,
   solve: (w, shape, h, settings) => solveGptq(w, shape, h, { ...options, ...settings } as GptqOptions),
 })
 export const solvers: readonly Solver[] = [
-  gptqSolver("gptq, rows", { bits: 3 }),
-  gptqSolver("gptq, groups", { bits: 4, group: 4, range: "symmetric" }),
-  gptqSolver("gptq, static grids", { bits: 2, group: 4, grids: "static" }),
-  gptqSolver("gptq, stale grids", { bits: 4, group: 4, grids: "stale" }),
+  // A row has one grid, laid over all of its weights.
+  gptqSolver("gptq, rows", { bits: 3 }, { deadColumns: tried([0, -1], [0, 1]) }),
+  gptqSolver("gptq, groups", { bits: 4, group: 4 }),
+  gptqSolver("gptq, static grids", { bits: 2, group: 4, grids: "static" }, { actOrder: tried([1, 73, 0, 0, 0], [0.13, 1, 1, 1, 1]) }),
+  { ...gptqSolver("gptq, stale grids", { bits: 4, group: 4, grids: "stale" }, { blockSize: tried([1, -1, 0, 0, 0, 0, 0, 0], [1, 0.5, 0, 0, 0, 0, 0, 1]) }), unit: 4 },
   gptqSolver("gptq to a format", { format: int(4, { group: 5 }) }),
   {
     name: "learned rounding", laws: ["noWorseThanNearest"],

@@ -29,6 +29,8 @@ export function stochastic(format: IntegerFormat, { seed = 0 }: StochasticOption
   if (grids === undefined) return fail("value", "stochastic", `${format.name} has one scale for a whole matrix`, "groups, or a scale per row")
   if (!Number.isInteger(seed)) fail("value", "stochastic", `the seed must be a whole number, got ${seed}`)
   const { low, high, scales, zeros, groups } = integers, reach = Math.max(high, -low), { unit, tiny } = precision[scales]
+  // Symmetric codes of 8 bits are stored signed, others from 2ᵇ⁻¹ on.
+  const first = high === 127 ? 0 : high + 1
   return {
     ...quantizer({
       ...base,
@@ -50,6 +52,7 @@ export function stochastic(format: IntegerFormat, { seed = 0 }: StochasticOption
     }, {
       laws: ["bound", "outputBound", "unbiased", "zero", "scaling", "groups", "views", "finite", "subnormal", "overflow", "oneSided", "storage", "anyBytes", "deterministic", "devices", "products"],
       counterexamples: { nearest: { values: [0.26, 1] }, translation: { values: [0] } },
+      codes: Array.from({ length: high - low + 1 }, (_, i) => low + i + (zeros ? 0 : first)),
       ...(format.range && { range: format.range }),
       storageBytes: format.storageBytes,
       // A whole step, and what the largest value lies beyond a scale that was rounded down.

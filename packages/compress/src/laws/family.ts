@@ -25,8 +25,8 @@ export const boundHalves: FamilyLaw = {
       return there ? q.errorBound(there.encoded, shape, values).reduce((m, v) => Math.max(m, v), 0) : 0
     }
     const [a, b] = [of(bits), of(bits + 1)]
-    // What f32 makes of a product is the same with any number of bits.
-    return b <= a / 2 + values.reduce((m, v) => Math.max(m, Math.abs(v)), 0) * 2 ** -22 ? undefined : breach(0, shape, `${show(a)} with ${bits} bits, ${show(b)} with ${bits + 1}`)
+    // What f32 makes of a product, and the smallest of its numbers, are the same with any number of bits.
+    return b <= a / 2 + values.reduce((m, v) => Math.max(m, Math.abs(v)), 0) * 2 ** -22 + 2 ** -140 ? undefined : breach(0, shape, `${show(a)} with ${bits} bits, ${show(b)} with ${bits + 1}`)
   },
 }
 export const familyLaws: Readonly<Record<FamilyLawName, FamilyLaw>> = { boundHalves }

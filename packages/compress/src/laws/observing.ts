@@ -52,7 +52,9 @@ export const withinData: ObserverLaw = {
 export const growsWithData: ObserverLaw = {
   name: "growsWithData", letter: "G11", statement: "Values farther from zero give no smaller range.",
   broken(o, { values, pick }) {
-    const more = values.map((v, i) => ((i + pick) % 3 === 0 ? v * (1 + (pick % 4) / 2) : v)), [a, b] = [after(o.make(), values), after(o.make(), more)]
+    const more = values.map((v, i) => ((i + pick) % 3 === 0 ? v * (1 + (pick % 4) / 2) : v))
+    if (!more.every(Number.isFinite)) return undefined
+    const [a, b] = [after(o.make(), values), after(o.make(), more)]
     return b.low <= a.low && b.high >= a.high ? undefined : { problem: `${spelled(a)} shrinks to ${spelled(b)} when some values grow` }
   },
 }
@@ -68,6 +70,7 @@ export const noWorseThanWhole: ObserverLaw = {
   name: "noWorseThanWhole", letter: "G11", statement: "Σ (x − x̂)² is at most what it is from the least to the largest value, for values that lie where bins end.",
   broken(o, { values }) {
     if (o.whole === undefined) return { problem: "it does not say what to compare with" }
+    if (values.some((v) => Math.abs(v) > 2 ** 126)) return undefined
     // A histogram knows a value to a bin: multiples of a 64th of the largest are exactly known to those of 64 bins and more.
     const most = values.reduce((m, v) => Math.max(m, Math.abs(v)), 0), top = most === 0 ? 0 : 2 ** Math.ceil(Math.log2(most)), x = values.map((v) => (top === 0 ? 0 : (Math.round((v / top) * 64) * top) / 64))
     const error = ({ scale, zero }: Observed): number => x.reduce((s, v) => s + (v - (Math.min(o.codes[1], Math.max(o.codes[0], Math.round(v / scale) + zero)) - zero) * scale) ** 2, 0)

@@ -1,4 +1,5 @@
 // G1–G6: methods that round a matrix so that its outputs change little.
+import { ThimbleError } from "@thimble/core"
 import type { MatrixShape } from "../quantizer.ts"
 import { show } from "./bounds.ts"
 import { calibrated, hessianOf, isDead, quadratic, showCalibrated, smallerCalibrated, type Calibrated } from "./calibrated.ts"
@@ -73,11 +74,12 @@ export const diagonalIsNearest: SolverLaw = {
 
 export const dampedIsNearest: SolverLaw = {
   name: "dampedIsNearest", letter: "G2",
-  statement: "With damping without end it rounds to nearest, but for columns that no input reaches.",
+  statement: "With damping without end it rounds to nearest, either way at a tie, but for columns that no input reaches.",
   async broken(s, c) {
     const h = hessianOf(c), [, n] = c.shape, w = wide(c).map((v, i) => (isDead(h, n, i % n) ? 0 : v))
-    const near = await plain(s, w, c.shape), values = (await s.solve(w, c.shape, h, { damping: 1e14 })).values
-    return apart(near, values, c.shape, (a, b) => `the nearest value is ${a}, and with damping of 10¹⁴ it gives ${b}`, 1e-6)
+    const near = await plain(s, w, c.shape), { values } = await s.solve(w, c.shape, h, { damping: 1e14 }), limit = 1e-6 * most(w)
+    const tie = (i: number): boolean => Math.abs(Math.abs(w[i]! - near[i]!) - Math.abs(w[i]! - values[i]!)) <= limit
+    return apart(near, w.map((_, i) => (tie(i) ? near[i]! : values[i]!)), c.shape, (a, b) => `the nearest value is ${a}, and with damping of 10¹⁴ it gives ${b}`, 1e-6)
   },
 }
 
@@ -96,9 +98,12 @@ export const onGridStays: SolverLaw = {
 
 export const hessianScale: SolverLaw = {
   name: "hessianScale", letter: "G3",
-  statement: "Four times H gives the same, bit for bit: damping is relative.",
+  statement: "Four times H gives the same, bit for bit, where all columns have inputs: damping is relative.",
   async broken(s, c) {
-    const h = hessianOf(c), w = wide(c), a = (await s.solve(w, c.shape, h, {})).values, b = (await s.solve(w, c.shape, h.map((v) => 4 * v), {})).values
+    const h = hessianOf(c), w = wide(c)
+    // What a column without inputs counts in the mean of the diagonal is no multiple of the others (the published code says 1).
+    if (Array.from({ length: c.shape[1] }, (_, j) => j).some((j) => isDead(h, c.shape[1], j))) return undefined
+    const a = (await s.solve(w, c.shape, h, {})).values, b = (await s.solve(w, c.shape, h.map((v) => 4 * v), {})).values
     const at = differing(a, b, c.shape)
     return at && { at, problem: `${show(a[at.i]!)} becomes ${show(b[at.i]!)} with 4·H` }
   },
@@ -151,9 +156,17 @@ export const deadColumns: SolverLaw = {
 
 export const singular: SolverLaw = {
   name: "singular", letter: "G",
-  statement: "Few inputs, repeated ones or none give finite weights; what had to be done about them is said.",
+  statement: "Few inputs, repeated ones or none give finite weights, and what had to be done about them is said; or else they are refused with an error that says why.",
   async broken(s, c) {
-    const [, n] = c.shape, h = hessianOf(c), { values, fallbacks, damping } = await s.solve(wide(c), c.shape, h, { damping: 0 })
+    const [, n] = c.shape, h = hessianOf(c)
+    let result: SolverResult
+    try {
+      result = await s.solve(wide(c), c.shape, h, { damping: 0 })
+    } catch (error) {
+      if (error instanceof ThimbleError) return undefined
+      throw error
+    }
+    const { values, fallbacks, damping } = result
     const wrong = Array.from(values).findIndex((v) => !Number.isFinite(v))
     if (wrong >= 0) return breach(wrong, c.shape, `a weight becomes ${values[wrong]}`)
     const needed = Array.from({ length: n }, (_, j) => j).some((j) => isDead(h, n, j)) || (damping ?? 0) > 0
