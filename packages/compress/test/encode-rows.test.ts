@@ -1,3 +1,4 @@
+import { spawnSync } from "node:child_process"
 import { afterAll, describe, expect, test } from "vitest"
 import type { Part } from "@thimble/core"
 import { encodeRows, ggml, int, nf4, type QuantizedFormat } from "../src/index.ts"
@@ -108,4 +109,17 @@ test("progress only grows, and ends with all rows", async () => {
   await encodeRows(ggml.Q4_0, values, shape, { threads: 2, onProgress: (rows) => told.push(rows) })
   expect(told).toEqual([...told].sort((a, b) => a - b))
   expect(told.at(-1)).toBe(shape[0])
+})
+
+test("helpers do not keep a process", () => {
+  const program = `
+    import { encodeRows, ggml } from ${JSON.stringify(new URL("../src/index.ts", import.meta.url).href)}
+    const values = new Float32Array(2 ** 21).map((_, i) => Math.sin(i * i))
+    const end = performance.now() + 2000
+    while (performance.now() < end) await encodeRows(ggml.Q8_0, values, [1024, 2048], { threads: 2 })
+    console.log(Date.now())`
+  const { stdout, stderr, status } = spawnSync(process.execPath, ["--input-type=module", "-e", program], { encoding: "utf8", timeout: 30_000 }), ended = Date.now()
+  expect(stderr).toBe("")
+  expect(status).toBe(0)
+  expect(ended - Number(stdout)).toBeLessThan(3000)
 })
