@@ -47,6 +47,8 @@ export interface Quantizer<E = Parts> {
   readonly laws: readonly LawName[]
   /** Laws it does not obey, each with what breaks it. */
   readonly counterexamples?: Readonly<Partial<Record<LawName, Counterexample>>>
+  /** The same with other random choices, if it makes any. */
+  again?(seed: number): Quantizer<E>
   /** The same without its search for parameters, if it has one that promises to be no worse. */
   readonly plain?: Quantizer<E>
 }
@@ -78,6 +80,9 @@ export interface Promises extends Pick<Quantizer, "span" | "unit" | "range" | "l
   levels?(place: StoredAt): readonly number[]
 }
 
+/** What every format obeys that is made here: it is stored in named parts, and training takes its rounding as it is. */
+const always: readonly LawName[] = ["rate", "saves", "casts", "fake", "straightThrough", "converts", "frozen"]
+
 /** A format that keeps promises. */
 export function quantizer<F extends Format>(format: F, { bound, codes, levels, ...promises }: Promises): F & QuantizedFormat {
   // Levels are asked for element after element of one matrix.
@@ -85,6 +90,7 @@ export function quantizer<F extends Format>(format: F, { bound, codes, levels, .
   return {
     ...format,
     ...promises,
+    laws: [...promises.laws, ...always.filter((l) => promises.counterexamples?.[l] === undefined)],
     decode(parts, shape) {
       const read = hostReader(format, parts, shape), out = new Float32Array(shape[0] * shape[1])
       for (let r = 0, i = 0; r < shape[0]; r++) for (let c = 0; c < shape[1]; c++, i++) out[i] = read.value(r, c)

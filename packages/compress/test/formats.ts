@@ -1,4 +1,4 @@
-import { affine, binary, codebook, entropy, fp, ggml, int, mse, mx, nf4, fp4, nvfp4, percentile, ternary, type QuantizedFormat } from "../src/index.ts"
+import { affine, binary, codebook, entropy, fp, ggml, int, mse, mx, nf4, fp4, nvfp4, percentile, stochastic, ternary, type QuantizedFormat } from "../src/index.ts"
 
 /** Formats of every kind, with groups that rows end within. */
 export const formats: readonly QuantizedFormat[] = [
@@ -15,6 +15,6 @@ export const formats: readonly QuantizedFormat[] = [
   fp("e2m3", { group: 9, scales: "bf16" }), fp("e2m1", { group: 6, scales: "f16" }), fp("e2m1", { group: "none" }),
   mx("e2m1"), mx("e2m3"), mx("e3m2", { group: 5 }), mx("e4m3", { group: 6 }), mx("e5m2"), mx("int8"), nvfp4(),
   nf4({ group: 6 }), nf4({ group: 6, absmax: "nested" }), nf4(), fp4({ group: 5 }), fp4({ absmax: "nested" }),
-  ternary({ group: 6 }), ternary({ group: "tensor", scales: "f32" }), binary({ group: 6 }), binary(), codebook(2, { group: 11 }), codebook(4),
+  ternary({ group: 6 }), ternary({ group: "tensor", scales: "f32" }), binary({ group: 6 }), binary(), stochastic(int(3, { group: 6, scales: "f32" })), stochastic(int(4, { range: "asymmetric" }), { seed: 7 }), codebook(2, { group: 11 }), codebook(4),
   ...Object.values(ggml).filter((f): f is typeof f & QuantizedFormat => "laws" in f),
 ]

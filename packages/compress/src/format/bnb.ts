@@ -87,7 +87,7 @@ function codebook(kind: "nf4" | "fp4", { group = 64, absmax = "f32" }: BnbOption
     },
   }
   return quantizer(format, {
-    laws: twice ? common : [...common, "nearest", "monotone", "rows", "anyBytes", "saturates", "groups", "ragged", "scaling", "idempotent"],
+    laws: twice ? common : [...common, "nearest", "monotone", "rows", "anyBytes", "saturates", "groups", "ragged", "scaling", "idempotent", "onGrid", "extremes"],
     counterexamples: {
       sign: kind === "nf4" ? { values: [1, 0.5] } : { values: [5, 6] },
       translation: { values: [0] },

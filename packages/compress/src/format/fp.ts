@@ -57,12 +57,12 @@ export function fp(kind: SmallFloat, { group = "row", scales = "f32" }: FpOption
   }
   const refuses = scaled && scales === "f16"
   return quantizer(format, {
-    laws: [...always, ...(scaled ? ["constant", "scaling"] as const : []), ...(refuses ? [] : ["saturates"] as const), ...(tensor ? [] : ["groups"] as const)],
+    laws: [...always, ...(scaled ? ["constant", "scaling"] as const : []), ...(scaled && scales === "f32" ? [] : ["onGrid"] as const), ...(scaled && !tensor ? ["extremes"] as const : []), ...(refuses ? [] : ["saturates"] as const), ...(tensor ? [] : ["groups"] as const)],
     counterexamples: {
       translation: { values: [0] },
       ...(refuses && { saturates: { values: [] } }),
-      ...(scaled ? {} : { constant: { values: [1.9] }, scaling: { values: [16 * most] } }),
-      ...(tensor && { groups: { values: [0, 0.31], columns: 1 } }),
+      ...(scaled ? {} : { extremes: { values: [1] }, constant: { values: [1.9] }, scaling: { values: [16 * most] } }),
+      ...(tensor && { groups: { values: [0, 0.31], columns: 1 }, ...(scaled && { extremes: { values: [1, 0.5], columns: 1 } }) }),
     },
     range: scaled ? [least * most, widest] : [0, Infinity],
     storageBytes: (shape) => packed.bytes(shape) + (scaled ? groups.count(shape) * scaleBytes : 0),

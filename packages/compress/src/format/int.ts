@@ -74,10 +74,10 @@ const laws: readonly LawName[] = [
   "overflow", "ragged", "oneSided", "storage", "anyBytes", "deterministic", "devices", "products",
 ]
 /** One scale for all: a change of one row reaches the others. */
-const breaks = (tensor: boolean): Promises["counterexamples"] => ({ ...(tensor && { groups: { values: [0, 0.31], columns: 1 } }), translation: { values: [0] } })
+const breaks = (tensor: boolean): Promises["counterexamples"] => ({ ...(tensor && { groups: { values: [0, 0.31], columns: 1 }, extremes: { values: [1, 0.5], columns: 1 } }), translation: { values: [0] } })
 
 /** A format that tells how its integers lie. */
-const withIntegers = (format: ReturnType<typeof quantizer>, integers: Integers): IntegerFormat => ({ ...format, integers })
+const withIntegers = (format: ReturnType<typeof quantizer>, integers: Integers): IntegerFormat => ({ ...format, integers, laws: [...format.laws, "learnedSteps", "integerSums"] })
 
 function symmetric(...[bits, groups, scales, name, ends]: Scaled): QuantizedFormat {
   const top = 2 ** (bits - 1) - 1, offset = 2 ** (bits - 1), packed = packing(bits), tensor = groups.suffix.startsWith("t")
@@ -125,7 +125,7 @@ function symmetric(...[bits, groups, scales, name, ends]: Scaled): QuantizedForm
     scale: (part, row, column) => groups.at(part, "scales", row, column),
   }
   const made = quantizer(format, {
-    laws: [...laws, ...(ends && !ends.leastSquares ? [] : ["idempotent"] as const), ...(ends?.leastSquares ? ["noWorse"] as const : []), "sign", ...(tensor ? [] : ["groups"] as const), ...(scales === "f16" ? [] : ["saturates"] as const)],
+    laws: [...laws, ...(ends && !ends.leastSquares ? [] : ["idempotent"] as const), ...(ends?.leastSquares ? ["noWorse"] as const : []), "sign", ...(ends || scales === "f32" ? [] : ["onGrid"] as const), ...(tensor ? [] : ["groups", "extremes"] as const), ...(scales === "f16" ? [] : ["saturates"] as const)],
     counterexamples: { ...breaks(tensor), ...(scales === "f16" && { saturates: { values: [] } }) },
     codes: Array.from({ length: 2 * top + 1 }, (_, i) => i - top + (bits === 8 ? 0 : offset)),
     range: [(least * top) / (ends?.least ?? 1), most * top],
@@ -189,10 +189,11 @@ function asymmetric(...[bits, groups, scales, name, ends]: Scaled): QuantizedFor
     scale: (part, row, column) => groups.at(part, "scales", row, column),
   }
   const made = quantizer(format, {
-    laws: [...laws, ...(ends?.leastSquares ? ["noWorse"] as const : []), ...(tensor ? [] : ["groups"] as const)],
+    laws: [...laws, ...(ends?.leastSquares ? ["noWorse"] as const : []), ...(ends || tensor || scales === "f32" ? [] : ["onGrid"] as const), ...(tensor ? [] : ["groups"] as const)],
     counterexamples: {
       ...breaks(tensor), ...(scales === "f16" && { saturates: { values: [] } }),
       // Both ends lie half a step off: they round to even, so that the range is shorter the second time. Searches take other ends.
+      ...(tensor && ends === undefined && { onGrid: { values: [2, -2], columns: 1 } }),
       ...(bits > 1 && ends === undefined && { sign: { values: [2, -2] }, idempotent: { values: [-0.5, top - 0.5, 1] } }),
     },
     range: [(least * top) / (ends?.least ?? 1), most * top / 2],

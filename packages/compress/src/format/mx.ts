@@ -42,7 +42,7 @@ const bytes: Elements = {
 }
 
 const laws: readonly LawName[] = [
-  "bound", "outputBound", "nearest", "idempotent", "zero", "sign", "scaling", "monotone", "groups", "permutation", "rows", "views", "finite",
+  "bound", "outputBound", "nearest", "idempotent", "onGrid", "zero", "sign", "scaling", "monotone", "groups", "permutation", "rows", "views", "finite",
   "subnormal", "overflow", "ragged", "oneSided", "storage", "anyBytes", "deterministic", "devices", "products",
 ]
 
@@ -86,7 +86,7 @@ export function mx(element: SmallFloat | "int8", { group = 32 }: MxOptions = {})
   }
   return quantizer(format, {
     laws,
-    counterexamples: { constant: { values: [1.0078125] }, translation: { values: [0] }, saturates: { values: [] } },
+    counterexamples: { extremes: { values: [1] }, constant: { values: [1.0078125] }, translation: { values: [0] }, saturates: { values: [] } },
     range: [2 ** (-126 + own.top), 2 ** 127],
     ...(element === "int8" ? { codes: Array.from({ length: 255 }, (_, i) => i - 127) } : {}),
     storageBytes: (shape) => packed.bytes(shape) + groups.count(shape),

@@ -41,6 +41,7 @@ export function nvfp4(): QuantizedFormat {
       translation: { values: [0] },
       groups: { values: [...new Array<number>(16).fill(0), 0.31] },
       ragged: { values: [1e9, ...new Array<number>(15).fill(0), 1] },
+      onGrid: { values: [1.983268141746521] },
       idempotent: { values: [114712.9296875] },
     },
     codes: [...tables.values!.data],

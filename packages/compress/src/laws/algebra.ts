@@ -5,7 +5,7 @@ import { breach, differing, groupsOf, roundTrip, type Breach, type HostLaw } fro
 import { ordinary } from "./values.ts"
 
 export const nearest: HostLaw = {
-  name: "nearest",
+  name: "nearest", letter: "B12",
   statement: "No value that an element could decode to, with its group's parameters, is nearer than x̂, as long as scales stay in their range.",
   broken(q, { values, shape: [rows, columns], shape, pick }) {
     if (q.levels === undefined || !inRange(q, values, shape)) return undefined
@@ -30,7 +30,7 @@ export const nearest: HostLaw = {
 }
 
 export const idempotent: HostLaw = {
-  name: "idempotent",
+  name: "idempotent", letter: "B1, B2",
   statement: "Q(Q(x)) = Q(x), bit for bit, as long as scales stay in their range: what is on the grid of a group stays there.",
   broken(q, { values, shape }) {
     if (!inRange(q, values, shape)) return undefined
@@ -43,7 +43,7 @@ export const idempotent: HostLaw = {
 }
 
 export const zero: HostLaw = {
-  name: "zero",
+  name: "zero", letter: "B4",
   statement: "Zeros decode to zero (of either sign), also among others; a matrix of zeros has finite parameters.",
   broken(q, { values, shape, pick }) {
     const some = values.map((v, i) => ((i + pick) % (2 + (pick % 3)) === 0 || pick % 7 === 0 ? 0 : v))
@@ -54,7 +54,7 @@ export const zero: HostLaw = {
 }
 
 export const constant: HostLaw = {
-  name: "constant",
+  name: "constant", letter: "B5",
   statement: "A matrix of one value keeps it to the accuracy of its scales (2⁻¹¹ for f16, 2⁻⁸ for bf16).",
   kinds: ordinary,
   broken(q, { values, shape, pick }) {
@@ -67,7 +67,7 @@ export const constant: HostLaw = {
 }
 
 export const sign: HostLaw = {
-  name: "sign",
+  name: "sign", letter: "B6",
   statement: "Q(−x) = −Q(x).",
   broken(q, { values, shape }) {
     const plus = roundTrip(q, values, shape), minus = roundTrip(q, values.map((v) => -v), shape)
@@ -78,7 +78,7 @@ export const sign: HostLaw = {
 }
 
 /** Whether scales of all groups keep their bits; a group of zeros does. */
-function inRange<E>(q: Quantizer<E>, values: Float32Array, [rows, columns]: MatrixShape): boolean {
+export function inRange<E>(q: Quantizer<E>, values: Float32Array, [rows, columns]: MatrixShape): boolean {
   const [least, most] = q.range ?? [0, Infinity]
   for (let r = 0; r < rows; r++)
     for (const [from, to] of groupsOf(q, columns)) {
@@ -90,7 +90,7 @@ function inRange<E>(q: Quantizer<E>, values: Float32Array, [rows, columns]: Matr
 }
 
 export const scaling: HostLaw = {
-  name: "scaling",
+  name: "scaling", letter: "B7",
   statement: "Q(c·x) = c·Q(x) for a power of two c, as long as scales stay in their range.",
   broken(q, { values, shape, pick }) {
     const c = 2 ** ((pick % 9) - 4), scaled = values.map((v) => c * v)
@@ -103,7 +103,7 @@ export const scaling: HostLaw = {
 }
 
 export const translation: HostLaw = {
-  name: "translation",
+  name: "translation", letter: "B8",
   statement: "A constant added to all of x leaves the error bound as it is, but for what rounding to f16 takes from the sums.",
   kinds: ["integers", "bothEnds", "positive", "oneHot"],
   broken(q, { values, shape, pick }) {
@@ -118,7 +118,7 @@ export const translation: HostLaw = {
 }
 
 export const monotone: HostLaw = {
-  name: "monotone",
+  name: "monotone", letter: "B9",
   statement: "Within a group, xᵢ ≤ xⱼ means x̂ᵢ ≤ x̂ⱼ.",
   broken(q, { values, shape: [rows, columns], shape }): Breach | undefined {
     const there = roundTrip(q, values, shape)
@@ -136,7 +136,7 @@ export const monotone: HostLaw = {
 }
 
 export const saturates: HostLaw = {
-  name: "saturates",
+  name: "saturates", letter: "B10",
   statement: "What lies beyond every code becomes the last one; it is neither refused nor lost.",
   broken(q, { shape: [rows, columns], shape, pick }) {
     if (q.levels === undefined || rows * columns === 0) return undefined

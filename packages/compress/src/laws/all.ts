@@ -6,11 +6,15 @@ import type { Law } from "./law.ts"
 import { groups, permutation, ragged, rows, views } from "./locality.ts"
 import { noWorse } from "./search.ts"
 import type { LawName } from "./names.ts"
+import { unbiased } from "./random.ts"
 import { anyBytes, deterministic, storage } from "./storage.ts"
+import { extremes, onGrid, rate, saves } from "./stored.ts"
+import { casts, converts, fake, frozen, integerSums, learnedSteps, straightThrough } from "./training.ts"
 
-/** Every law, by name. */
+/** Every law of quantizers, by name. */
 export const laws: Readonly<Record<LawName, Law>> = {
   bound, outputBound, nearest, idempotent, zero, constant, sign, scaling, translation, monotone, saturates,
   groups, permutation, rows, views, finite, subnormal, overflow, ragged, oneSided, storage, anyBytes, deterministic,
-  devices, products, noWorse,
+  devices, products, noWorse, onGrid, extremes, rate, saves, unbiased,
+  casts, fake, straightThrough, converts, frozen, learnedSteps, integerSums,
 }

@@ -1,11 +1,12 @@
 // A: how far a value and what it decodes to may be apart.
-import { breach, roundTrip, type HostLaw } from "./law.ts"
+import type { Quantizer } from "../quantizer.ts"
+import { breach, roundTrip, type Breach, type Case, type HostLaw } from "./law.ts"
 import { ordinary, numbers } from "./values.ts"
 
-export const bound: HostLaw = {
-  name: "bound",
+export const bound = {
+  name: "bound", letter: "A1–A9",
   statement: "|x − x̂| ≤ errorBound(E(x)) for every element that decodes to a number.",
-  broken(q, { values, shape }) {
+  broken<E>(q: Quantizer<E>, { values, shape }: Case): Breach | undefined {
     const there = roundTrip(q, values, shape)
     if (there === undefined) return undefined
     const bounds = q.errorBound(there.encoded, shape, values)
@@ -18,10 +19,10 @@ export const bound: HostLaw = {
     }
     return undefined
   },
-}
+} satisfies HostLaw
 
 export const oneSided: HostLaw = {
-  name: "oneSided",
+  name: "oneSided", letter: "D6",
   statement: "Groups without a zero between their ends, all positive or all negative, obey the same bound.",
   kinds: ordinary,
   broken(q, { values, shape, pick }) {
@@ -31,7 +32,7 @@ export const oneSided: HostLaw = {
 }
 
 export const outputBound: HostLaw = {
-  name: "outputBound",
+  name: "outputBound", letter: "A10",
   statement: "Every output of the matrix changes by at most Σ errorBound · |input|.",
   kinds: ordinary,
   broken(q, { values, shape: [rows, columns], shape, pick }) {

@@ -29,10 +29,13 @@ export interface LawReport {
   readonly notObeyed: readonly { readonly law: LawName; readonly statement: string; readonly problem: string }[]
 }
 
+/** Cases that a law is tried on. */
+const casesOf = ({ share = 1 }: Law, runs: number): number => Math.ceil(runs / share)
+
 /** What of a case breaks a law, on a device if it is about one. Whatever is thrown breaks it, too. */
 async function broken<E>(law: Law, q: Quantizer<E>, c: Case, device: Device | undefined): Promise<Breach | undefined> {
   try {
-    return "broken" in law ? law.broken(q, c) : await law.brokenOn(q as unknown as QuantizedFormat, c, device!)
+    return "broken" in law ? await law.broken(q, c) : await law.brokenOn(q as unknown as QuantizedFormat, c, device!)
   } catch (error) {
     return { problem: `throws ${String(error)}` }
   }
@@ -42,7 +45,7 @@ async function broken<E>(law: Law, q: Quantizer<E>, c: Case, device: Device | un
 export async function counterexample<E>(q: Quantizer<E>, law: Law, { fc, runs = 100, seed }: LawOptions, device?: Device): Promise<(Broken & { readonly message: string }) | undefined> {
   const property = fc.asyncProperty(matrices(fc, q, law.kinds ?? allKinds), async (c) => (await broken(law, q, c, device)) === undefined)
   // The matrix is made smaller below, where more is known about it.
-  const found = await fc.check(property, { numRuns: runs, endOnFailure: true, ...(seed === undefined ? {} : { seed }) })
+  const found = await fc.check(property, { numRuns: casesOf(law, runs), endOnFailure: true, ...(seed === undefined ? {} : { seed }) })
   if (!found.failed) return undefined
   const least = await minimize(found.counterexample![0], async (c) => (await broken(law, q, c, device)) !== undefined, q.unit ?? 1)
   const { problem, at } = (await broken(law, q, least, device))!
@@ -69,7 +72,7 @@ export async function checkLaws<E>(q: Quantizer<E>, options: LawOptions): Promis
     for (const device of "broken" in law ? [undefined] : devices) {
       const found = await counterexample(q, law, options, device)
       if (found) faults.push(found.message)
-      else obeyed.push({ law: name, statement: law.statement, cases: runs, ...(device && { device: device.name }) })
+      else obeyed.push({ law: name, statement: law.statement, cases: casesOf(law, runs), ...(device && { device: device.name }) })
     }
   }
   for (const name of Object.keys(q.counterexamples ?? {}) as LawName[]) {

@@ -10,7 +10,7 @@ const read = (format: QuantizedFormat, { values, shape }: Case, device: Device, 
   withDevice(device, () => of(quantizedWeight(format, shape, uploadParts(format.encode(values, shape)))).data()) as Promise<Float32Array>
 
 export const devices: DeviceLaw = {
-  name: "devices",
+  name: "devices", letter: "F2",
   statement: "A device decodes what the host decodes, as a matrix and by rows: to the last bit, or next to it where scales are f32 or there is a minimum.",
   async brokenOn(format, c, device) {
     const { values, shape } = c, there = roundTrip(format, values, shape)
@@ -30,7 +30,7 @@ export const devices: DeviceLaw = {
 }
 
 export const products: DeviceLaw = {
-  name: "products",
+  name: "products", letter: "F3",
   statement: "A product with stored weights is the product with the decoded ones, within (K + 2)·2⁻²⁴·Σ|x||ŵ|.",
   kinds: ordinary,
   async brokenOn(format, c, device) {

@@ -4,7 +4,7 @@ import { breach, roundTrip, type HostLaw } from "./law.ts"
 import { ordinary } from "./values.ts"
 
 export const finite: HostLaw = {
-  name: "finite",
+  name: "finite", letter: "D1",
   statement: "NaN and infinities are refused, with their place: its row and column, or its flat index.",
   kinds: ordinary,
   broken(q, { values, shape: [, columns], shape, pick }) {
@@ -24,7 +24,7 @@ export const finite: HostLaw = {
 }
 
 export const subnormal: HostLaw = {
-  name: "subnormal",
+  name: "subnormal", letter: "D2",
   statement: "Groups too small for a scale become finite numbers no farther away than the group is large.",
   kinds: ["subnormal", "small"],
   broken(q, { values, shape }) {
@@ -37,7 +37,7 @@ export const subnormal: HostLaw = {
 }
 
 export const overflow: HostLaw = {
-  name: "overflow",
+  name: "overflow", letter: "D3",
   statement: "Values beyond what a format reaches are refused, or decode to finite numbers; never to NaN or an infinity.",
   kinds: ["large", "huge"],
   broken(q, { values, shape }) {

@@ -19,6 +19,10 @@ export interface Breach {
 
 interface Named {
   readonly name: LawName
+  /** Which of the laws in docs/laws.md it is. */
+  readonly letter: string
+  /** Cases cost much: only one of so many is tried. */
+  readonly share?: number
   /** In a sentence, with x the values, x̂ what they decode to. */
   readonly statement: string
   /** Values it is about, if not all of them. */
@@ -27,7 +31,7 @@ interface Named {
 /** A law that the host can check. */
 export interface HostLaw extends Named {
   /** What of a case breaks it; nothing if it holds. */
-  broken<E>(quantizer: Quantizer<E>, c: Case): Breach | undefined
+  broken<E>(quantizer: Quantizer<E>, c: Case): Breach | undefined | Promise<Breach | undefined>
 }
 /** A law about what devices compute. */
 export interface DeviceLaw extends Named {

@@ -4,7 +4,7 @@ import { differing, groupsOf, roundTrip, type HostLaw } from "./law.ts"
 import { shuffled } from "./values.ts"
 
 export const groups: HostLaw = {
-  name: "groups",
+  name: "groups", letter: "C1",
   statement: "Changing one group (or what shares its bytes) leaves all others as they were.",
   broken(q, { values, shape: [rows, columns], shape, pick }) {
     const spans = groupsOf({ group: q.span ?? q.group }, columns), count = rows * spans.length
@@ -21,7 +21,7 @@ export const groups: HostLaw = {
 const certainly = 3e38
 
 export const permutation: HostLaw = {
-  name: "permutation",
+  name: "permutation", letter: "C2",
   statement: "Permuting the elements of a group permutes what they decode to.",
   broken(q, { values, shape: [rows, columns], shape, pick }) {
     const source = new Int32Array(rows * columns)
@@ -35,7 +35,7 @@ export const permutation: HostLaw = {
 }
 
 export const rows: HostLaw = {
-  name: "rows",
+  name: "rows", letter: "C3",
   statement: "Permuting rows permutes what they decode to.",
   broken(q, { values, shape: [count, columns], shape, pick }) {
     const order = shuffled(count, pick), row = (i: number): number => order[Math.floor(i / columns)]! * columns + (i % columns)
@@ -47,7 +47,7 @@ export const rows: HostLaw = {
 }
 
 export const views: HostLaw = {
-  name: "views",
+  name: "views", letter: "C4",
   statement: "A view into a larger buffer is encoded as a copy of it is, and left as it was.",
   broken(q, { values, shape, pick }) {
     const offset = 1 + (pick % 3), room = new Float32Array(values.length + offset + 2).fill(1e3)
@@ -63,7 +63,7 @@ export const views: HostLaw = {
 }
 
 export const ragged: HostLaw = {
-  name: "ragged",
+  name: "ragged", letter: "D5",
   statement: "A last group that is shorter decodes as it would alone: what is missing counts for nothing. No rows or columns are no values.",
   broken(q, { values, shape: [count, columns], shape }) {
     const unit = q.unit ?? 1

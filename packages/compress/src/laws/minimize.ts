@@ -12,7 +12,7 @@ function part({ values, shape: [, columns], pick }: Case, rows: readonly number[
 const upTo = (n: number): number[] => Array.from({ length: n }, (_, i) => i)
 
 /** Cases with less in them, the boldest first. Columns go in multiples of `unit`. */
-function* smaller(c: Case, unit: number): Generator<Case> {
+export function* smaller(c: Case, unit: number): Generator<Case> {
   const [rows, columns] = c.shape
   for (let cut = rows; cut >= 1; cut = Math.floor(cut / 2))
     for (let from = 0; from < rows; from += cut) yield part(c, upTo(rows).filter((r) => r < from || r >= from + cut), upTo(columns))
@@ -21,7 +21,7 @@ function* smaller(c: Case, unit: number): Generator<Case> {
 }
 
 /** Cases of the same size with fewer elements that are not zero, or with plainer ones. */
-function* plainer(c: Case): Generator<Case> {
+export function* plainer(c: Case): Generator<Case> {
   const { values } = c, with_ = (change: (v: number, i: number) => number): Case => ({ ...c, values: values.map(change) })
   for (let cut = values.length; cut >= 1; cut = Math.floor(cut / 2))
     for (let from = 0; from < values.length; from += cut)
@@ -44,14 +44,11 @@ function compacted({ values, shape: [rows, columns] }: Case): Float32Array {
 /** How much there is to a number: its digits, a sign, and whether it is whole. */
 const plainness = (v: number): number => (v === 0 ? 0 : `${Math.abs(Number(Math.fround(v).toPrecision(8)))}`.length * 4 + Number(v < 0) * 2 + Number(!Number.isInteger(v)))
 
-/**
- * The smallest case that still shows it, found by leaving out rows, columns and elements and by plainer numbers, until
- * nothing more can go.
- */
-export async function minimize(start: Case, shows: Shows, unit = 1, tries = 4000): Promise<Case> {
+/** The smallest of a kind that still shows it: candidates are tried in turn, from the front again after each that does, until none is left. */
+export async function least<C>(start: C, shows: (c: C) => boolean | Promise<boolean>, candidates: readonly ((c: C) => Iterable<C>)[], tries = 4000): Promise<C> {
   let best = start, left = tries
-  const improve = async (candidates: (c: Case) => Generator<Case>): Promise<boolean> => {
-    for (const c of candidates(best)) {
+  const improve = async (of: (c: C) => Iterable<C>): Promise<boolean> => {
+    for (const c of of(best)) {
       if (left-- <= 0) return false
       if (!(await shows(c))) continue
       best = c
@@ -59,7 +56,16 @@ export async function minimize(start: Case, shows: Shows, unit = 1, tries = 4000
     }
     return false
   }
-  for (const pick of [0, 1, 2, 3, 4, 5]) if (pick < best.pick && (await shows({ ...best, pick }))) { best = { ...best, pick }; break }
-  while ((await improve((c) => smaller(c, unit))) || (await improve(plainer))) {}
+  for (let at = 0; at < candidates.length;) at = (await improve(candidates[at]!)) ? 0 : at + 1
   return best
+}
+
+/**
+ * The smallest case that still shows it, found by leaving out rows, columns and elements and by plainer numbers, until
+ * nothing more can go.
+ */
+export async function minimize(start: Case, shows: Shows, unit = 1, tries = 4000): Promise<Case> {
+  let first = start
+  for (const pick of [0, 1, 2, 3, 4, 5]) if (pick < start.pick && (await shows({ ...start, pick }))) { first = { ...start, pick }; break }
+  return least(first, shows, [(c) => smaller(c, unit), plainer], tries)
 }

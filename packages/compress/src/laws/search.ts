@@ -4,7 +4,7 @@ import { roundTrip, type HostLaw } from "./law.ts"
 import { numbers } from "./values.ts"
 
 export const noWorse: HostLaw = {
-  name: "noWorse",
+  name: "noWorse", letter: "G7",
   statement: "Σ importance · (x − x̂)² is at most what it is without a search, whether columns are equally important or not.",
   broken(q, { values, shape: [, columns], shape, pick }) {
     if (q.plain === undefined) return { problem: "it does not say what it is without a search" }

@@ -3,7 +3,7 @@ import { arraysOf, roundTrip, type HostLaw } from "./law.ts"
 import { numbers } from "./values.ts"
 
 export const storage: HostLaw = {
-  name: "storage",
+  name: "storage", letter: "E2",
   statement: "What is stored takes storageBytes(shape) bytes.",
   broken(q, { values, shape }) {
     const there = roundTrip(q, values, shape)
@@ -14,7 +14,7 @@ export const storage: HostLaw = {
 }
 
 export const anyBytes: HostLaw = {
-  name: "anyBytes",
+  name: "anyBytes", letter: "E5",
   statement: "Whatever bytes are stored, decoding gives as many numbers as the matrix has, and reads nothing else.",
   broken(q, { values, shape, pick }) {
     const there = roundTrip(q, values, shape)
@@ -27,7 +27,7 @@ export const anyBytes: HostLaw = {
 }
 
 export const deterministic: HostLaw = {
-  name: "deterministic",
+  name: "deterministic", letter: "F1",
   statement: "The same values are stored in the same bytes.",
   broken(q, { values, shape }) {
     const first = roundTrip(q, values, shape), second = roundTrip(q, values.slice(), shape)

@@ -13,7 +13,7 @@ export function rotated({ kind, seed, parts }: Pick<RotateOptions, "kind" | "see
     kind: "rotated",
     json: options,
     after: (outline) => afterRotation(outline, parts === undefined || parts.includes("stream")),
-    run: async (model, { signal }) => (await rotate(await model.loaded(), { ...options, ...(signal && { signal }) })).model,
+    run: async (model, { signal }) => (await rotate(model, { ...options, ...(signal && { signal }) })).model,
   })
 }
 

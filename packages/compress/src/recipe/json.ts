@@ -8,6 +8,7 @@ import { gptq } from "../method/gptq.ts"
 import { hqq } from "../method/hqq.ts"
 import { learned } from "../method/learned.ts"
 import { lowRank } from "../method/low-rank.ts"
+import { llmInt8 } from "../method/llm-int8.ts"
 import { quantize } from "../method/quantize.ts"
 import { rotated } from "../method/rotated.ts"
 import { rtn } from "../method/rtn.ts"
@@ -32,6 +33,7 @@ type Of<T> = (json: Json, reader: Reader) => T
 const methods: Readonly<Record<string, Of<Method>>> = {
   keep: () => keep(),
   rtn: (json, { format }) => rtn({ ...plain(json), format: format(json.format), importance: json.importance !== null && typeof json.importance === "object" ? fail("value", "parseRecipe", "importances that were given are not written down with a recipe", "give it a method of its own: parseRecipe(json, { methods: { rtn: … } })") : ((json.importance ?? "none") as "none") }),
+  "llm.int8": (json) => llmInt8(plain(json)),
   learned: (json, { format }) => learned({ ...plain(json), format: format(json.format) }),
   lowRank: (json, { format }) => lowRank({ ...plain(json), format: json.format === "f32" || json.format === "f16" || json.format === "bf16" ? json.format : format(json.format) }),
   "bias corrected": (json, { method }) => biasCorrected(method(json.then)),

@@ -55,7 +55,7 @@ function planMatrices(kind: string, outline: Outline, { default: usual, rules = 
   if (unfit.length > 0) fail("shape", "plan", `these matrices do not fit what should be done with them:\n${unfit.join("\n")}`, "choose another method or format for them in a rule")
   const asking = [...new Set([...methods.values()].filter((m) => (m.observes?.length ?? 0) > 0 || m.balance !== undefined).map((m) => m.name))]
   return {
-    kind, entries, after: { ...outline, matrices },
+    kind, entries, after: { ...outline, matrices }, lazily: true,
     ...(asking.length > 0 && { needs: `${asking.join(", ")} look${asking.length === 1 ? "s" : ""} at the inputs of matrices` }),
     run: (model, context) => runMatrices(model, { methods, entries: new Map(entries.map((e) => [e.path, e])), sequence, calibrated: asking.length > 0 }, context),
   }

@@ -1,6 +1,7 @@
 import { denseWeight, fromBytes, quantizedWeight, uploadParts, type Format, type QuantizedOptions, type Tensor, type Weight } from "@thimble/core"
 import { isLazy, type Json } from "@thimble/models"
 import { factoredWeight, partsOf } from "../format/factored.ts"
+import { hasOutliers, outliersApart } from "../format/outliers.ts"
 import { permutedWeight } from "../format/permuted.ts"
 import type { MatrixShape, Parts } from "../quantizer.ts"
 import type { Fallback } from "../quantize/damping.ts"
@@ -82,6 +83,7 @@ export interface Balance {
 /** The weight of what is stored, on the current device. */
 export function weightOf({ format, parts, order, rank, ...options }: Stored, shape: MatrixShape): Weight {
   if (rank !== undefined) return factoredWeight(weightOf({ format, parts: partsOf("left", parts), ...options }, [shape[0], rank]), weightOf({ format, parts: partsOf("right", parts), ...options }, [rank, shape[1]]))
+  if (typeof format !== "string" && hasOutliers(parts)) return outliersApart(format, shape, parts, options)
   const tensors = uploadParts(parts), weight = typeof format === "string" ? denseWeight(tensors.values!) : quantizedWeight(format, shape, tensors, options)
   return order === undefined ? weight : permutedWeight(weight, order)
 }

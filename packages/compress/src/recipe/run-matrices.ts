@@ -54,8 +54,8 @@ export async function* runMatrices(start: Model, { methods, entries: plans, sequ
     }
     const entries: ReportEntry[] = [], stored: Record<string, Stored> = {}, vectors = new Map<string, Float32Array>(), moved = new Set<string>()
     const gather = (of: ReadonlyMap<string, readonly Statistic[]>): Promise<Observed> => observe(stream!, watched(), of, { ...(signal && { signal }) })
+    const balanced = block === undefined || stream === undefined ? [] : balancedFolds(block(), methods), taken = new Set(balanced.flatMap((b) => b.paths))
     if (block !== undefined && stream !== undefined) {
-      const balanced = balancedFolds(block(), methods)
       if (balanced.length > 0) {
         const seen = await gather(new Map(balanced.flatMap(({ paths: into, balance }) => into.map((p) => [p, balance.observes] as const))))
         yield { kind: "calibrated", stage: 0, part: `${name}: factors`, done: stream.batches.length, total: stream.batches.length }
@@ -98,7 +98,7 @@ export async function* runMatrices(start: Model, { methods, entries: plans, sequ
           }
           const errors = await errorsOf(matrix, weight, statistics)
           replace(changed)
-          const entry: ReportEntry = { ...plans.get(path)!, bytesAfter: weight.bytes, ...errors, tokens: statistics?.tokens ?? 0, fallbacks: [...(rounded.fallbacks ?? []), ...(rounded.bias !== undefined && bias === undefined ? [{ kind: "no bias" as const, largest: rounded.bias.reduce((m, v) => Math.max(m, Math.abs(v)), 0) }] : [])], seconds: (performance.now() - begun) / 1000 }
+          const entry: ReportEntry = { ...plans.get(path)!, bytesAfter: weight.bytes, ...errors, tokens: statistics?.tokens ?? 0, fallbacks: [...(method.balance !== undefined && !taken.has(path) ? [{ kind: "no factors" as const, asked: method.balance.name }] : []), ...(rounded.fallbacks ?? []), ...(rounded.bias !== undefined && bias === undefined ? [{ kind: "no bias" as const, largest: rounded.bias.reduce((m, v) => Math.max(m, Math.abs(v)), 0) }] : [])], seconds: (performance.now() - begun) / 1000 }
           entries.push(entry)
           yield { kind: "matrix", stage: 0, done: ++done, total, entry, resumed: false }
         }
