@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { blockShapes, keepBlocks, loadModel, maskChannels, saveModel, type KeptByLayer, type Model } from "@thimble/models"
 import { open } from "../../kernels/src/index.ts"
 import { smallModel } from "../../models/test/random-model.ts"
-import { angularDistances, blockInfluence, channelGradients, dropBlocks, int, parseRecipe, plan, pruneChannels, pruneHeads, quantize, reconstructColumns, rtn, sequencesOf, shrink, type ChannelScore, type ShrinkOptions } from "../src/index.ts"
+import { angularDistances, blockInfluence, channelGradients, dropBlocks, int, parseRecipe, plan, pruneChannels, pruneHeads, quantize, reconstructColumns, rtn, sequencesOf, shrink, sliceWidth, type ChannelScore, type ShrinkOptions } from "../src/index.ts"
 
 beforeAll(async () => void (await open("wasm", { threads: 1 })))
 const folder = await mkdtemp(join(tmpdir(), "thimble-shrink-"))
@@ -124,9 +124,9 @@ describe("a recipe", () => {
     expect(() => plan(model, dropBlocks({ count: 2 }))).toThrow(/2 of 2/)
     expect(() => plan(model, [shrink({ rules: [{ layers: [0], channels: 0.5 }] }), dropBlocks({ count: 1 })])).toThrow(/several shapes/)
   })
-  test("gives the same bytes whether it is run at once, or ended and gone on with", async () => {
-    const model = smallModel("gpt2"), texts = await data(), recipe = shrink({ heads: 0.5, channels: 0.25, reconstruct: true })
-    const whole = await bytes((await plan(model, recipe).run(texts).result).model), checkpoint = join(folder, "stopped"), control = new AbortController()
+  test.each(["outputs", "taylor"] as const)("by %s gives the same bytes whether it is run at once, or ended and gone on with", async (score) => {
+    const model = smallModel("gpt2"), texts = await data(), recipe = shrink({ heads: 0.5, channels: 0.25, reconstruct: true, score })
+    const whole = await bytes((await plan(model, recipe).run(texts).result).model), checkpoint = join(folder, `stopped-${score}`), control = new AbortController()
     await expect((async () => {
       for await (const e of plan(model, recipe).run(texts, { checkpoint, signal: control.signal })) if (e.kind === "matrix" && e.done === 4) control.abort()
     })()).rejects.toThrow(/abort/i)
@@ -147,6 +147,18 @@ describe("a recipe", () => {
       expect(after - held).toBe(own.size - shared)
     }
   })
+})
+
+test("a model that is still in its file gives the same, and no tensors beside the result's", async () => {
+  const path = join(folder, "file")
+  await saveModel(smallModel("llama"), path)
+  for (const recipe of [shrink({ heads: 0.5, channels: 0.25 }), shrink({ channels: 0.5, score: "taylor" }), shrink({ channels: 0.5, score: "magnitude" }), dropBlocks({ count: 1 }), dropBlocks({ layers: [0] }), sliceWidth({ keep: 12 })]) {
+    const [lazy, whole] = [await loadModel(path, { lazy: true }), await loadModel(path)]
+    const { model: same } = await plan(whole, recipe).run(await data()).result, held = memory().devices.wasm!.tensors
+    const { model: small } = await plan(lazy, recipe).run(await data()).result, after = memory().devices.wasm!.tensors, own = new Set(Object.values(small.parts()))
+    expect(after - held, JSON.stringify(recipe)).toBe(own.size - Object.values(lazy.parts()).filter((t) => own.has(t)).length)
+    expect(apart(await logits(await small.loaded()), await logits(same))).toBe(0)
+  }
 })
 
 describe("blocks", () => {

@@ -2,6 +2,7 @@ import { denseWeight, fail, fromBytes, type Tensor, type TypedArray, type Weight
 import { architectureOf } from "./architecture.ts"
 import type { Channels } from "./block-links.ts"
 import type { Config } from "./config.ts"
+import { isLazy } from "./lazy.ts"
 import { createModel, type Model } from "./model.ts"
 import { blockShapes, withShapes } from "./shapes.ts"
 
@@ -46,11 +47,12 @@ export function configOfBlocks(config: Config, layers: readonly number[]): Confi
 export async function keepChannels(model: Model, kept: KeptByLayer): Promise<Model> {
   const { config, weights, vectors } = model, changed: Record<string, Weight | Tensor> = {}
   for (const { layer, path, rows, columns } of channelCuts(model, kept)) {
-    const weight = weights[path]!, [all, width] = weight.shape
+    const unread = weights[path]!, [all, width] = unread.shape
     const left = rows === undefined ? undefined : without(all, rows), across = columns === undefined ? undefined : without(width, columns)
-    if (typeof weight.storage !== "string") fail("value", "keepChannels", `'${path}' of block ${layer} is stored as ${weight.form}`, "leave out channels first, and quantize what is left")
-    const values = weight.parts().values!
+    if (typeof unread.storage !== "string") fail("value", "keepChannels", `'${path}' of block ${layer} is stored as ${unread.form}`, "leave out channels first, and quantize what is left")
+    const weight = isLazy(unread) ? await unread.load() : unread, values = weight.parts().values!
     changed[path] = denseWeight(pick(await values.raw(), values, left, across))
+    if (weight !== unread) values.dispose()
     const bias = vectors[`${path}.bias`]
     if (bias !== undefined && left !== undefined) changed[`${path}.bias`] = pick(await bias.raw(), bias, left, undefined)
   }
@@ -70,8 +72,9 @@ export async function maskChannels(model: Model, kept: KeptByLayer): Promise<Mod
   const changed: Record<string, Weight> = {}
   for (const { path, columns } of channelCuts(model, kept)) {
     if (columns === undefined) continue
-    const weight = model.weights[path]!, [, width] = weight.shape, dense = weight.dense(), values = Float32Array.from((await dense.data()) as Float32Array)
+    const unread = model.weights[path]!, weight = isLazy(unread) ? await unread.load() : unread, [, width] = weight.shape, dense = weight.dense(), values = Float32Array.from((await dense.data()) as Float32Array)
     if (!Object.values(weight.parts()).includes(dense)) dense.dispose()
+    if (weight !== unread) for (const t of Object.values(weight.parts())) t.dispose()
     for (let at = 0; at < values.length; at += width) for (const c of columns) values[at + c] = 0
     changed[path] = denseWeight(fromBytes(new Uint8Array(values.buffer), weight.shape, "f32", dense.device))
   }

@@ -58,8 +58,9 @@ function matricesOf(outline: Outline, left: readonly number[]): Map<string, Outl
   return out
 }
 
-async function* runDrop(model: Model, planned: readonly number[], count: number | undefined, score: "influence" | "angle", { data, signal }: RunContext): AsyncGenerator<JobEvent, Model> {
-  const { layers } = model.config, all = [...Array(layers).keys()]
+async function* runDrop(start: Model, planned: readonly number[], count: number | undefined, score: "influence" | "angle", { data, signal }: RunContext): AsyncGenerator<JobEvent, Model> {
+  // Blocks that are named may stay in their file.
+  const model = count === undefined ? start : await start.loaded(), { layers } = model.config, all = [...Array(layers).keys()]
   let left = planned, why = "named"
   if (count !== undefined) {
     if (score === "angle") {
@@ -78,5 +79,7 @@ async function* runDrop(model: Model, planned: readonly number[], count: number 
     const { shape, bytes, storage, form } = model.weights[path]!, format = storage === undefined ? form : typeof storage === "string" ? storage : storage.name
     yield { kind: "matrix", stage: 0, done: i + 1, total: paths.length, resumed: false, entry: { path, shape, method: "drop block", from: format, to: "nothing", bytesBefore: bytes, bytesAfter: 0, why, weightError: 1, tokens: count === undefined ? 0 : data!.tokens, fallbacks: [], seconds: 0 } }
   }
-  return keepBlocks(model, left)
+  const small = keepBlocks(model, left), held = new Set([...Object.values(start.parts()), ...Object.values(small.parts())])
+  for (const t of Object.values(model.parts())) if (!held.has(t)) t.dispose()
+  return small
 }

@@ -26,7 +26,17 @@ export async function* runShrink(start: Model, work: ShrinkWork, { data, signal,
   const { stays, score, reconstruct, entries: plans } = work, looks = scoreObserves[score], total = plans.size
   const streamed = total > 0 && (reconstruct || typeof looks === "object")
   let model = start, done = 0, gradients: Awaited<ReturnType<typeof channelGradients>> | undefined
-  let stream: Stream | undefined = streamed ? await streamOf(model, data!, signal) : undefined
+  let stream: Stream | undefined
+  /** Of the model as it was; what of it is gone is read again. */
+  const wholeGradients = async (first: Model): ReturnType<typeof channelGradients> => {
+    if (model === first) return channelGradients(first, data!, signal)
+    const again = await start.loaded(), held = new Set(Object.values(start.parts()))
+    try {
+      return await channelGradients(again, data!, signal)
+    } finally {
+      for (const t of Object.values(again.parts())) if (!held.has(t)) t.dispose()
+    }
+  }
   /** Goes on with another model; tensors that were made on the way and are in neither are released. */
   const goOn = (next: Model): void => {
     const held = new Set([...Object.values(next.parts()), ...Object.values(start.parts())])
@@ -34,6 +44,9 @@ export async function* runShrink(start: Model, work: ShrinkWork, { data, signal,
     model = next
   }
   try {
+    goOn(await model.loaded())
+    if (streamed) stream = await streamOf(model, data!, signal)
+    const first = model
     for (const { path: name, layer } of start.blocks()) {
       signal?.throwIfAborted()
       const block = (): Block => model.blocks()[layer]!
@@ -47,7 +60,7 @@ export async function* runShrink(start: Model, work: ShrinkWork, { data, signal,
           for (const entry of kept.entries) yield { kind: "matrix", stage: 0, done: ++done, total, entry, resumed: true }
         } else {
           const begun = performance.now(), chosen: Record<string, number[]> = {}, fitted: Record<string, Kept> = {}, lost = new Map<string, Pick<ReportEntry, "weightError" | "outputError">>()
-          if (looks === "gradients") gradients ??= await channelGradients(start, data!, signal)
+          if (looks === "gradients") gradients ??= await wholeGradients(first)
           for (const { name: part } of smaller) {
             const group = block().links.channels.find((g) => g.name === part)!, wanted = wantedOf(group, looks, reconstruct)
             const seen = wanted.size > 0 ? await observe(stream!, (x, see) => block().forward(x, { observe: see }), wanted, { ...(signal && { signal }) }) : undefined

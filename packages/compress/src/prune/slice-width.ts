@@ -58,8 +58,8 @@ function afterSlicing(outline: Outline, width: number): Outline {
 /** Norms take the mean of fewer squares, so what is added to it shrinks along; the factor that this makes is in their weights. */
 const narrowed = ({ width: all, eps }: Config, width: number): Pick<Config, "width" | "eps"> => ({ width, eps: (eps * all) / width })
 
-async function sliced(model: Model, data: Calibration, width: number, signal: AbortSignal | undefined): Promise<Model> {
-  const { width: all } = model.config, plus = architectureOf(model.config).onePlus ? 1 : 0, held = new Set(Object.values(model.parts()))
+async function sliced(start: Model, data: Calibration, width: number, signal: AbortSignal | undefined): Promise<Model> {
+  const model = await start.loaded(), { width: all } = model.config, plus = architectureOf(model.config).onePlus ? 1 : 0, held = new Set(Object.values(model.parts()))
   const { config, plan } = await foldPlan("sliceWidth", model), folding = modelEdit(model, config), stop = { ...(signal && { signal }) }
   plan(folding)
   const folded = await folding.run(stop)
@@ -73,7 +73,9 @@ async function sliced(model: Model, data: Calibration, width: number, signal: Ab
     })
     // Folded norms multiply with nothing, and now with what their mean of fewer squares makes too much.
     for (const { name, kind, shape, role } of expectedTensors(folded.config)) if (kind === "norm" && shape[0] === all && role !== "queryNorm" && role !== "keyNorm") edit.vector(name, () => new Float64Array(width).fill(Math.sqrt(all / width) - plus))
-    return await edit.run(stop)
+    const small = await edit.run(stop), kept = new Set([...Object.values(start.parts()), ...Object.values(small.parts())])
+    for (const t of held) if (!kept.has(t)) t.dispose()
+    return small
   } finally {
     for (const t of Object.values(folded.parts())) if (!held.has(t)) t.dispose()
   }
