@@ -3,7 +3,7 @@ import type { Model } from "@thimble/models"
 import { beforeAll, describe, expect, test } from "vitest"
 import { open } from "../../kernels/src/index.ts"
 import { smallModel } from "../../models/test/random-model.ts"
-import { activity, biasCorrected, bitmask, block, blocks, columns, csr, erk, fisher, globally, int, keepOf, magnitude, nOfM, owl, parseRecipe, plan, prune, pruned, quantize, randomScore, rows, rtn, sequencesOf, sparsegpt, taylor, unstructured, wanda, type Method, type PrunedOptions, type Score, type SparsityPattern, type Spread } from "../src/index.ts"
+import { activity, biasCorrected, bitmask, block, blocks, columns, csr, erk, fisher, globally, int, keepOf, magnitude, nOfM, owl, parseRecipe, plan, prune, pruned, quantize, randomScore, rows, rtn, sequencesOf, sparsegpt, taylor, unstructured, wanda, type Method, type PrunedOptions, type Score, type SparsityPattern } from "../src/index.ts"
 import { gradientsOf } from "../src/recipe/gradients.ts"
 import { matrixOf } from "../src/recipe/method.ts"
 
@@ -57,7 +57,7 @@ describe("stores", () => {
 })
 
 describe("shares that are divided", () => {
-  test.each([["global", globally() as Spread<never>], ["erk", erk() as Spread<never>], ["owl", owl() as Spread<never>]])("%s: half of all goes, not of each", async (_n, spread) => {
+  test.each([["global", globally()], ["erk", erk()], ["owl", owl()]])("%s: half of all goes, not of each", async (_n, spread) => {
     const model = smallModel("llama"), method = pruned({ score: wanda(), pattern: unstructured(0.5), spread }), { model: small, report } = await run(model, method)
     let gone = 0, all = 0
     for (const { path } of report.entries) {
@@ -71,10 +71,10 @@ describe("shares that are divided", () => {
     expect(JSON.parse(JSON.stringify(parseRecipe(written)))).toEqual(written)
   })
   test("a method around one that looks first looks first, too", async () => {
-    const { report } = await run(smallModel("gpt2"), biasCorrected(pruned({ score: magnitude(), pattern: unstructured(0.5), spread: globally() as Spread<never> })))
+    const { report } = await run(smallModel("gpt2"), biasCorrected(pruned({ score: magnitude(), pattern: unstructured(0.5), spread: globally() })))
     expect(new Set(report.entries.map((e) => e.zeros)).size).toBeGreaterThan(1)
   })
-  test("there is no share to divide in N:M", () => expect(() => pruned({ score: magnitude(), pattern: keepOf(2, 4), spread: erk() as Spread<never> })).toThrow(/no share/))
+  test("there is no share to divide in N:M", () => expect(() => pruned({ score: magnitude(), pattern: keepOf(2, 4), spread: erk() })).toThrow(/no share/))
 })
 
 test("gradients are those of the loss", async () => {

@@ -2,7 +2,7 @@ import { fail } from "@thimble/core"
 import type { Json } from "@thimble/models"
 import type { SparsityPattern } from "../prune/pattern.ts"
 import type { Score } from "../prune/score.ts"
-import type { Spread, Spreadable } from "../prune/spread.ts"
+import type { ShareSpread, Spreadable } from "../prune/spread.ts"
 import { stored, storeName, storeTarget, type Store } from "../prune/store.ts"
 import { tileScores } from "../prune/tiles.ts"
 import { gradientsOf, type Gradients } from "../recipe/gradients.ts"
@@ -17,7 +17,7 @@ export interface PrunedOptions {
   /** What the matrix is stored in; f32, with its zeros, unless given. */
   readonly store?: Store
   /** How the share is divided among matrices; each loses the same unless given. */
-  readonly spread?: Spread<never>
+  readonly spread?: ShareSpread
 }
 
 /** What was found of all matrices, before any was changed. */
@@ -54,7 +54,7 @@ async function scoresOf(score: Score, matrix: Matrix, statistics: Parameters<Sco
 async function look({ score, pattern, spread }: PrunedOptions, surveyed: Surveyed): Promise<Found> {
   const gradients = score.gradients === undefined ? undefined : await gradientsOf(surveyed.model, surveyed.data!, surveyed.paths, surveyed.signal)
   if (spread === undefined) return { ...(gradients && { gradients }) }
-  const all: Spreadable<never>[] = [], observes = [...new Map([...(score.observes ?? []), ...(spread.observes ?? [])].map((s) => [s.name, s])).values()]
+  const all: Spreadable[] = [], observes = [...new Map([...(score.observes ?? []), ...(spread.observes ?? [])].map((s) => [s.name, s])).values()]
   await visitMatrices(surveyed, observes, async (matrix, layer, statistics) => {
     const scores = await scoresOf(score, matrix, statistics, { ...(gradients && { gradients }) }), { path, shape } = matrix
     all.push({ path, shape, ...(layer !== undefined && { layer }), measured: await spread.measure(matrix, tileScores(scores, shape, pattern.block!(shape)), statistics) })

@@ -16,7 +16,7 @@ import type { Score } from "./score.ts"
 import { erk } from "./spread/erk.ts"
 import { globally } from "./spread/global.ts"
 import { owl } from "./spread/owl.ts"
-import type { Spread } from "./spread.ts"
+import type { ShareSpread } from "./spread.ts"
 
 type Rows<T> = Readonly<Record<string, (json: Json) => T>>
 type Within = { readonly within?: "row" }
@@ -29,7 +29,7 @@ const patterns: Rows<SparsityPattern> = {
   unstructured: ({ share, within }) => unstructured(share as number, within as never && ({ within } as Within)), rows: ({ share }) => rows(share as number), columns: ({ share }) => columns(share as number),
   block: ({ block: shape, share, within }) => block(shape as unknown as [number, number], share as number, within as never && ({ within } as Within)), keepOf: ({ n, m }) => keepOf(n as number, m as number),
 }
-const spreads: Rows<Spread<never>> = { global: () => globally() as Spread<never>, erk: () => erk() as Spread<never>, owl: (json) => owl(json as Parameters<typeof owl>[0]) as Spread<never> }
+const spreads: Rows<ShareSpread> = { global: () => globally(), erk: () => erk(), owl: (json) => owl(json as Parameters<typeof owl>[0]) }
 
 const reader = <T>(what: string, known: Rows<T>) => (json: unknown): T => {
   const own = json as Json | undefined, name = String(own?.[what])

@@ -13,7 +13,7 @@ export interface Spreadable<M = unknown> {
 }
 
 /** How a share is divided among the matrices of a model. */
-export interface Spread<M = never> {
+export interface ShareSpread<M = unknown> {
   readonly name: string
   toJSON(): Json
   readonly observes?: readonly Statistic[]

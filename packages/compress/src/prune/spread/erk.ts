@@ -1,10 +1,10 @@
-import type { Spread } from "../spread.ts"
+import type { ShareSpread } from "../spread.ts"
 
 /**
  * Larger matrices lose more: what stays of [rows, columns] is in proportion to (rows + columns) / (rows · columns), up to all of
  * it (Erdős–Rényi, Mocanu et al., arXiv 1707.04780; as layers are weighed in Evci et al., arXiv 1911.11134).
  */
-export const erk = (): Spread<undefined> => ({
+export const erk = (): ShareSpread<undefined> => ({
   name: "erk", toJSON: () => ({ spread: "erk" }),
   measure: () => undefined,
   shares(matrices, share) {

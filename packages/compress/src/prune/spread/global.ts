@@ -1,9 +1,9 @@
-import type { Spread } from "../spread.ts"
+import type { ShareSpread } from "../spread.ts"
 import { goneOf } from "../tiles.ts"
 import { ranked } from "../sparsity.ts"
 
 /** One threshold for all matrices: what has the least scores of all goes, wherever it is. Scores are compared as sums over what goes together. */
-export const globally = (): Spread<Float64Array> => ({
+export const globally = (): ShareSpread<Float64Array> => ({
   name: "global", toJSON: () => ({ spread: "global" }),
   measure: (_matrix, tiles) => tiles,
   shares(matrices, share) {

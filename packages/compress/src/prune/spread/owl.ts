@@ -1,6 +1,6 @@
 import { fail } from "@thimble/core"
 import { squares } from "../../recipe/statistic.ts"
-import type { Spread } from "../spread.ts"
+import type { ShareSpread } from "../spread.ts"
 import { wandaScores } from "../wanda.ts"
 
 export interface OwlOptions {
@@ -14,7 +14,7 @@ export interface OwlOptions {
  * Layers with more outliers lose less (OWL, Yin et al., arXiv 2310.05175): what stays of a layer is the mean plus up to ±most, in
  * proportion to the share of its |w|·‖x‖ that are outliers of their matrix.
  */
-export function owl({ outlier = 5, most = 0.08 }: OwlOptions = {}): Spread<number> {
+export function owl({ outlier = 5, most = 0.08 }: OwlOptions = {}): ShareSpread<number> {
   if (!(outlier > 0 && most >= 0 && most < 1)) fail("value", "owl", `outliers from ${outlier} times the mean on and shares up to ${most} from it are none`)
   return {
     name: "owl", toJSON: () => ({ spread: "owl", outlier, most }), observes: [squares],
