@@ -3,7 +3,7 @@ import type { Model } from "@thimble/models"
 import { beforeAll, describe, expect, test } from "vitest"
 import { open } from "../../kernels/src/index.ts"
 import { smallModel } from "../../models/test/random-model.ts"
-import { activity, biasCorrected, bitmask, block, blocks, columns, csr, erk, fisher, globally, int, keepOf, magnitude, nOfM, owl, parseRecipe, plan, prune, pruned, quantize, randomScore, rows, rtn, sequencesOf, sparsegpt, taylor, unstructured, wanda, type Method, type PrunedOptions, type Score, type SparsityPattern } from "../src/index.ts"
+import { activity, biasCorrected, bitmask, block, blocks, columns, compareSpeed, csr, erk, fisher, globally, int, keepOf, magnitude, nOfM, owl, parseRecipe, plan, prune, pruned, quantize, randomScore, rows, rtn, sequencesOf, sparsegpt, taylor, unstructured, wanda, type Method, type PrunedOptions, type Score, type SparsityPattern } from "../src/index.ts"
 import { gradientsOf } from "../src/recipe/gradients.ts"
 import { matrixOf } from "../src/recipe/method.ts"
 
@@ -115,4 +115,12 @@ describe("SparseGPT in a recipe", () => {
     const { report } = await plan(smallModel("llama"), [prune({ default: pruned({ score: magnitude(), pattern: keepOf(2, 4) }) }), quantize({ default: rtn(int(8)) })]).run().result
     expect(report.entries.map((e) => e.method)).toEqual(expect.arrayContaining(["pruned 2:4 by magnitude l1", "rtn"]))
   })
+})
+
+test("products are timed before and after, matrix by matrix", async () => {
+  const model = smallModel("llama"), { model: small } = await plan(model, prune({ default: pruned({ score: magnitude(), pattern: unstructured(0.9), store: csr() }) })).run().result
+  const times = await compareSpeed(model, small, { samples: 3 })
+  expect(times).toHaveLength(14)
+  expect(times.every((t) => t.before > 0 && t.after > 0)).toBe(true)
+  expect(String(times)).toMatch(/up_proj +csr f32/)
 })
