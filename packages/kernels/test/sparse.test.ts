@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from "vitest"
 import { quantizeWeight, random, referenceDevice, tensor, useDevice, withDevice, type Device } from "@thimble/core"
 import { bitmask, blocks, csr, nOfM, type SparseFormat } from "../../compress/src/index.ts"
-import { open } from "../src/index.ts"
+import { devices as available, open } from "../src/index.ts"
 import { wasmDevice } from "../src/wasm/device.ts"
 
 const devices: Record<string, Device> = {}
@@ -32,3 +32,22 @@ for (const format of formats)
       expect(await run(devices.two!)).toEqual(got)
       ;(await run(devices.plain!)).forEach((v, i) => expect(Math.abs(v - expected[i]!), `element ${i}, without relaxed instructions`).toBeLessThanOrEqual(1e-4))
     })
+
+test.each(["webgpu", "gpujs"])("%s decodes what is stored to the same numbers, and multiplies with it", async (name) => {
+  const found = (await available()).find((d) => d.name === name)
+  if (found?.available !== true) return void console.warn(`${name} is not here: ${found?.reason}`)
+  const device = await open(name), [m, n, k] = [2, 5, 136], w = await numbers(n, n * k), x = await numbers(m, m * k)
+  try {
+    for (const format of formats) {
+      const sparse = w.map((v, i) => ((i % k) % 8 === 3 ? v : 0)), run = (d: Device) => withDevice(d, async () => {
+        const weight = quantizeWeight(format, sparse, [n, k])
+        return [await weight.dense().data(), await weight.apply(tensor(x, { shape: [m, k] })).data()] as Float32Array[]
+      })
+      const [dense, product] = await run(device), [expected, wanted] = await run(referenceDevice())
+      expect([...dense!], format.name).toEqual([...expected!])
+      product!.forEach((v, i) => expect(Math.abs(v - wanted![i]!), format.name).toBeLessThanOrEqual(1e-4))
+    }
+  } finally {
+    await device.close()
+  }
+})

@@ -20,6 +20,7 @@ export { actOrder, blockSize, checkSolver, dampedIsNearest, deadColumns, diagona
 export { calibrated, type Calibrated } from "./calibrated.ts"
 export { type LawOf, type Subject, type SubjectReport } from "./subject.ts"
 export { calibrations, matrices } from "./arbitrary.ts"
+export { exactShare, maskLaws, smallestGo, scaled, stable, wholeTiles, type MaskCase, type MaskLaw } from "./masks.ts"
 export { minimize, type Shows } from "./minimize.ts"
 export type { Breach, Case, DeviceLaw, HostLaw, Law } from "./law.ts"
 export type { Broken } from "./report.ts"

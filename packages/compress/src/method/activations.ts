@@ -3,7 +3,7 @@ import type { Json } from "@thimble/models"
 import { endsNamed, type Ends } from "../format/ends.ts"
 import { activationGrid } from "../quantize/activations.ts"
 import { histogram, minMax } from "../quantize/observe.ts"
-import type { Method } from "../recipe/method.ts"
+import { wrapped, type Method } from "../recipe/method.ts"
 import { sampled } from "../recipe/statistic.ts"
 
 export interface ActivationMethodOptions {
@@ -28,6 +28,7 @@ export function int8Activations({ method, scale, ends = "whole", samples = 1024 
     ...method,
     name: `${method.name}, int8 activations per ${scale}`,
     toJSON: (): Json => ({ method: "int8 activations", then: method.toJSON(), scale, ...(ends !== "whole" && { ends: ends.name }), samples }),
+    ...wrapped(method, (own) => int8Activations({ method: own, scale, ends, samples })),
     ...(found === undefined && { observes: [...(method.observes ?? []).filter((s) => s.name !== rows.name), rows] }),
     target(shape) {
       const target = method.target(shape)

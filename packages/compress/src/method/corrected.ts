@@ -1,5 +1,5 @@
 import { biasCorrection } from "../quantize/bias.ts"
-import { matrixOf, weightOf, type Method } from "../recipe/method.ts"
+import { matrixOf, weightOf, wrapped, type Method } from "../recipe/method.ts"
 import { sums } from "../recipe/statistic.ts"
 
 /**
@@ -11,6 +11,7 @@ export function biasCorrected(method: Method): Method {
     ...method,
     name: `${method.name}, bias`,
     toJSON: () => ({ method: "bias corrected", then: method.toJSON() }),
+    ...wrapped(method, biasCorrected),
     observes: [...(method.observes ?? []).filter((s) => s.name !== sums.name), sums],
     async round(matrix, statistics, options) {
       const rounded = await method.round(matrix, statistics, options)

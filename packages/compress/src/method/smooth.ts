@@ -1,6 +1,6 @@
 import type { Json } from "@thimble/models"
 import { columnAbsmax, smoothScales, type SmoothOptions } from "../quantize/smooth.ts"
-import type { Balance, Method } from "../recipe/method.ts"
+import { wrapped, type Balance, type Method } from "../recipe/method.ts"
 import { largest } from "../recipe/statistic.ts"
 
 /**
@@ -8,7 +8,7 @@ import { largest } from "../recipe/statistic.ts"
  * then rounded by another method.
  */
 export function smooth({ method, alpha = 0.5 }: SmoothOptions & { readonly method: Method }): Method {
-  return { ...method, name: `smooth, ${method.name}`, balance: activationRange(alpha), toJSON: (): Json => ({ method: "smooth", alpha, then: method.toJSON() }) }
+  return { ...method, ...wrapped(method, (own) => smooth({ method: own, alpha })), name: `smooth, ${method.name}`, balance: activationRange(alpha), toJSON: (): Json => ({ method: "smooth", alpha, then: method.toJSON() }) }
 }
 
 function activationRange(alpha: number): Balance {

@@ -46,7 +46,7 @@ export function dropLeast(kept: Uint8Array, at: number, scores: Float32Array | F
   }
 }
 
-function least(values: Float32Array | Float64Array, count: number): Uint32Array {
+export function least(values: Float32Array | Float64Array, count: number): Uint32Array {
   return Uint32Array.from(values.keys()).sort((a, b) => values[a]! - values[b]! || a - b).subarray(0, Math.max(0, count))
 }
 

@@ -9,9 +9,14 @@ import { hqq } from "../method/hqq.ts"
 import { learned } from "../method/learned.ts"
 import { lowRank } from "../method/low-rank.ts"
 import { llmInt8 } from "../method/llm-int8.ts"
+import { prune } from "../method/prune.ts"
+import { pruned } from "../method/pruned.ts"
 import { quantize } from "../method/quantize.ts"
 import { rotated } from "../method/rotated.ts"
 import { rtn } from "../method/rtn.ts"
+import { sparsegpt } from "../method/sparsegpt.ts"
+import { patternOf as sparsityOf, scoreOf, spreadOf } from "../prune/json.ts"
+import { storeNamed } from "../prune/store.ts"
 import { smooth } from "../method/smooth.ts"
 import { dropBlocks } from "../prune/drop-blocks.ts"
 import { shrink } from "../prune/shrink.ts"
@@ -41,11 +46,14 @@ const methods: Readonly<Record<string, Of<Method>>> = {
   awq: (json, { format }) => awq({ ...plain(json), format: format(json.format) }),
   gptq: (json, { format }) => gptq({ ...plain(json), format: format(json.format) }),
   hqq: (json) => hqq(plain(json) as never),
+  pruned: ({ score, pattern, store, spread }, { format }) => pruned({ score: scoreOf(score), pattern: sparsityOf(pattern), store: storeNamed(store, format), ...(spread !== undefined && { spread: spreadOf(spread) }) }),
+  sparsegpt: ({ round, store, ...json }, { format }) => sparsegpt({ ...plain(json), sparsity: json.sparsity as number, ...(round === undefined ? { store: storeNamed(store, format) } : { round: format(round) }) }),
   smooth: (json, { method }) => smooth({ ...plain(json), method: method(json.then) }),
 }
 /** A row per stage. */
 const stages: Readonly<Record<string, Of<Stage>>> = {
   quantize: (json, reader) => quantize(matrixOptions(json, reader)),
+  prune: (json, reader) => prune(matrixOptions(json, reader)),
   rotated: ({ stage: _, ...json }) => rotated(json),
   shrink: ({ stage: _, ...json }) => shrink(json),
   sliceWidth: ({ stage: _, ...json }) => sliceWidth(json),

@@ -53,7 +53,7 @@ function planMatrices(kind: string, outline: Outline, { default: usual, rules = 
   const idle = rules.filter((r) => !used.has(r)).map((r) => showPattern(r.pattern))
   if (idle.length > 0) fail("value", "plan", `these patterns find no matrix: ${idle.join(", ")}`, `the model's are ${[...outline.matrices.keys()].slice(0, 12).join(", ")}${outline.matrices.size > 12 ? ", …" : ""}`)
   if (unfit.length > 0) fail("shape", "plan", `these matrices do not fit what should be done with them:\n${unfit.join("\n")}`, "choose another method or format for them in a rule")
-  const asking = [...new Set([...methods.values()].filter((m) => (m.observes?.length ?? 0) > 0 || m.balance !== undefined).map((m) => m.name))]
+  const asking = [...new Set([...methods.values()].filter((m) => (m.observes?.length ?? 0) > 0 || m.balance !== undefined || m.survey?.data === true).map((m) => m.name))]
   return {
     kind, entries, after: { ...outline, matrices }, lazily: true,
     ...(asking.length > 0 && { needs: `${asking.join(", ")} look${asking.length === 1 ? "s" : ""} at the inputs of matrices` }),

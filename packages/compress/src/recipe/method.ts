@@ -6,6 +6,7 @@ import { permutedWeight } from "../format/permuted.ts"
 import type { MatrixShape, Parts } from "../quantizer.ts"
 import type { Fallback } from "../quantize/damping.ts"
 import type { Statistic } from "./statistic.ts"
+import type { Surveyed } from "./survey.ts"
 
 /** A matrix of a model, on the host. */
 export interface Matrix {
@@ -40,6 +41,8 @@ export interface Rounded {
   readonly fallbacks?: readonly Fallback[]
   /** Added to the module's bias [rows]. */
   readonly bias?: Float32Array
+  /** The share of weights that are zero, where some were left out. */
+  readonly zeros?: number
 }
 
 /** Where a matrix would go. */
@@ -65,11 +68,25 @@ export interface Method {
   readonly observes?: readonly Statistic[]
   /** Factors that make rounding easier, moved from the inputs' columns into what gives them. */
   readonly balance?: Balance
+  /** What it has to know of all of its matrices before the first is changed. */
+  readonly survey?: Survey
   /** What a matrix of a shape will be stored in; undefined, as it is; or why it cannot. */
   target(shape: MatrixShape): Target | { readonly unfit: string } | undefined
   /** Undefined leaves the matrix as it is. */
   round(matrix: Matrix, statistics: Statistics | undefined, options: RoundOptions): Promise<Rounded | undefined> | Rounded | undefined
 }
+
+/** A look at a model as it was, after which a method knows what it does. */
+export interface Survey {
+  /** Whether it needs calibration data. */
+  readonly data: boolean
+  /** The method that treats the matrices. */
+  look(surveyed: Surveyed): Promise<Method>
+}
+
+/** The survey of a method that another one is made around, if it has one. */
+export const wrapped = ({ survey }: Method, around: (method: Method) => Method): Pick<Method, "survey"> =>
+  survey === undefined ? {} : { survey: { data: survey.data, look: async (surveyed) => around(await survey.look(surveyed)) } }
 
 /** Factors of channels: inputs are divided by them and columns multiplied, so that the model stays what it was. */
 export interface Balance {

@@ -41,7 +41,7 @@ export function plan(model: Model, recipe: Recipe): Plan {
   const bytesBefore = outlineBytes(first), bytesAfter = outlineBytes(outline), parametersBefore = parametersOf(first.config), parametersAfter = parametersOf(outline.config), bitsPerWeight = (8 * (bytesAfter - outline.vectorBytes)) / Math.max(1, outlineSize(outline))
   const json = (): Json => ({ recipe: stages.map((s) => s.toJSON()), entries: planned.map((s) => s.entries), bytesBefore, bytesAfter, parametersBefore, parametersAfter, bitsPerWeight })
   const print = (): string => {
-    const parts = planned.map(({ kind, entries }) => `${kind}\n${table(["matrix", "shape", "method", "from", "to", "bytes", "why"], entries.map((e) => [e.path, e.shape.join("×"), e.method, e.from, e.to, `${e.bytesBefore} → ${e.bytesAfter}`, e.why]))}`)
+    const parts = planned.map(({ kind, entries }) => `${kind}\n${table(["matrix", "shape", "method", "from", "to", "bytes", "why"], entries.map((e) => [e.path, e.shape.join("×"), e.method, e.from, e.to, `${e.bytesBefore} → ${e.bytesAfter}${kind === "prune" && e.bytesAfter >= e.bytesBefore ? ", no saving" : ""}`, e.why]))}`)
     return [...parts, `${bytesBefore} → ${bytesAfter} bytes, ${bitsPerWeight.toFixed(3)} bits per weight${parametersAfter === parametersBefore ? "" : `, ${parametersBefore} → ${parametersAfter} parameters`}${needs === "" ? "" : `; needs calibration data: ${needs}`}`].join("\n\n")
   }
   return {

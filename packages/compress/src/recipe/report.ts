@@ -22,8 +22,8 @@ export function reportOf(before: Model, after: Model, entries: readonly ReportEn
   const facts = { entries, bytesBefore: before.bytes, bytesAfter: after.bytes, bitsPerWeight: (8 * matrixBytes) / size, calibration: data === undefined ? null : { hash: data.hash, tokens: data.tokens }, seconds }
   const percent = (x: number | undefined): string => (x === undefined ? "" : `${(100 * x).toPrecision(3)} %`)
   const print = (): string => {
-    const rows = entries.map((e) => [e.path, e.method, e.to, String(e.bytesAfter), percent(e.weightError), percent(e.outputError), e.fallbacks.map((f) => f.kind).join(", "), e.seconds.toFixed(2)])
-    return `${table(["matrix", "method", "stored as", "bytes", "weight error", "output error", "fallbacks", "seconds"], rows)}\n\n${facts.bytesBefore} → ${facts.bytesAfter} bytes (${(facts.bytesBefore / facts.bytesAfter).toFixed(2)} × smaller), ${facts.bitsPerWeight.toFixed(3)} bits per weight, ${seconds.toFixed(1)} s`
+    const rows = entries.map((e) => [e.path, e.method, e.to, `${e.bytesAfter}${e.zeros !== undefined && e.bytesAfter >= e.bytesBefore ? ", no saving" : ""}`, percent(e.zeros), percent(e.weightError), percent(e.outputError), e.fallbacks.map((f) => f.kind).join(", "), e.seconds.toFixed(2)])
+    return `${table(["matrix", "method", "stored as", "bytes", "zeros", "weight error", "output error", "fallbacks", "seconds"], rows)}\n\n${facts.bytesBefore} → ${facts.bytesAfter} bytes (${(facts.bytesBefore / facts.bytesAfter).toFixed(2)} × smaller), ${facts.bitsPerWeight.toFixed(3)} bits per weight, ${seconds.toFixed(1)} s`
   }
   // JSON has no use for what prints.
   return Object.defineProperties(facts, { toString: { value: print, enumerable: false }, [Symbol.for("nodejs.util.inspect.custom")]: { value: print, enumerable: false } }) as Report

@@ -19,7 +19,8 @@ export interface MatrixWork {
 }
 
 /** Treats matrices one by one, block after block, each calibrated with what comes before it as it is by then. */
-export async function* runMatrices(start: Model, { methods, entries: plans, sequence, calibrated }: MatrixWork, { data, signal, checkpoint }: RunContext): AsyncGenerator<JobEvent, Model> {
+export async function* runMatrices(start: Model, { methods: asked, entries: plans, sequence, calibrated }: MatrixWork, { data, signal, checkpoint }: RunContext): AsyncGenerator<JobEvent, Model> {
+  const methods = await surveyed(start, asked, data, signal)
   const total = methods.size
   let model = start, done = 0
   /** Tensors that were made on the way and are no part of the result. */
@@ -98,7 +99,7 @@ export async function* runMatrices(start: Model, { methods, entries: plans, sequ
           }
           const errors = await errorsOf(matrix, weight, statistics)
           replace(changed)
-          const entry: ReportEntry = { ...plans.get(path)!, bytesAfter: weight.bytes, ...errors, tokens: statistics?.tokens ?? 0, fallbacks: [...(method.balance !== undefined && !taken.has(path) ? [{ kind: "no factors" as const, asked: method.balance.name }] : []), ...(rounded.fallbacks ?? []), ...(rounded.bias !== undefined && bias === undefined ? [{ kind: "no bias" as const, largest: rounded.bias.reduce((m, v) => Math.max(m, Math.abs(v)), 0) }] : [])], seconds: (performance.now() - begun) / 1000 }
+          const entry: ReportEntry = { ...plans.get(path)!, bytesAfter: weight.bytes, ...errors, ...(rounded.zeros !== undefined && { zeros: rounded.zeros }), tokens: statistics?.tokens ?? 0, fallbacks: [...(method.balance !== undefined && !taken.has(path) ? [{ kind: "no factors" as const, asked: method.balance.name }] : []), ...(rounded.fallbacks ?? []), ...(rounded.bias !== undefined && bias === undefined ? [{ kind: "no bias" as const, largest: rounded.bias.reduce((m, v) => Math.max(m, Math.abs(v)), 0) }] : [])], seconds: (performance.now() - begun) / 1000 }
           entries.push(entry)
           yield { kind: "matrix", stage: 0, done: ++done, total, entry, resumed: false }
         }
@@ -127,6 +128,16 @@ export async function* runMatrices(start: Model, { methods, entries: plans, sequ
   } finally {
     stream?.dispose()
   }
+}
+
+/** Methods that have looked at what they have to know. */
+async function surveyed(model: Model, methods: ReadonlyMap<string, Method>, data: RunContext["data"], signal: AbortSignal | undefined): Promise<ReadonlyMap<string, Method>> {
+  const known = new Map<Method, Method>()
+  for (const method of new Set(methods.values())) {
+    const paths = [...methods].filter(([, m]) => m === method).map(([path]) => path)
+    known.set(method, method.survey === undefined ? method : await method.survey.look({ model, paths, ...(data && { data }), ...(signal && { signal }) }))
+  }
+  return new Map([...methods].map(([path, m]) => [path, known.get(m)!]))
 }
 
 const used = (model: Model, t: Tensor): boolean => Object.values(model.weights).some((w) => Object.values(w.parts()).includes(t))

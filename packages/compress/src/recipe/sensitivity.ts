@@ -1,7 +1,8 @@
-import { compile, crossEntropy, denseWeight, fail, grad, mul, narrow, realize, reshape, sub, sum, tensor, zeros, type Tensor, type Weight } from "@thimble/core"
+import { fail, mul, sub, sum, type Weight } from "@thimble/core"
 import { evaluate, klDivergence, type Json, type Model } from "@thimble/models"
 import type { Calibration } from "./calibration.ts"
 import { errorsOf } from "./errors.ts"
+import { gradientSums } from "./gradients.ts"
 import { matrixOf, onDevice, weightOf, type Matrix, type Method, type Statistics } from "./method.ts"
 import { hashOfModel } from "./model-hash.ts"
 import { finds, showPattern, type Pattern } from "./rules.ts"
@@ -43,6 +44,8 @@ export async function sensitivities(from: Model, data: Calibration, { candidates
   if (candidates.length === 0) fail("value", "sensitivities", "there are no candidates", "candidates: [rtn(int(2)), rtn(int(4))]")
   const balanced = candidates.find((c) => c.balance !== undefined)
   if (balanced) fail("value", "sensitivities", `${balanced.name} changes what gives a matrix its inputs, too`, "measure the method without factors")
+  const surveying = candidates.find((c) => c.survey !== undefined)
+  if (surveying) fail("value", "sensitivities", `${surveying.name} looks at all matrices at once`, "measure methods that look at one")
   const model = await from.loaded(), blocks = model.blocks(), layerOf = new Map(blocks.flatMap((b) => b.linears.map((p) => [p, b.layer] as const)))
   const paths = Object.entries(model.weights).filter(([path, { shape }]) => (matrices === undefined ? layerOf.has(path) : finds(matrices, { path, shape, ...(layerOf.has(path) && { layer: layerOf.get(path)! }) }))).map(([path]) => path)
   if (paths.length === 0) fail("value", "sensitivities", `${showPattern(matrices!)} finds no matrix`, Object.keys(model.weights).slice(0, 8).join(", "))
@@ -100,9 +103,10 @@ const measures: Readonly<Record<SensitivityMeasure, (model: Model, data: Calibra
     return async (matrix, weight) => (await evaluate(model.with({ [matrix.path]: weight }), { reference: model, metrics: [metric], ...(signal && { signal }) })).results[0].value
   },
   async fisher(model, data, signal) {
-    const squares = await squaredGradients(model, data, signal)
+    const sums = await gradientSums(model, data, signal)
+    for (const { sum } of sums.values()) sum.dispose()
     return async ({ path, shape, values }, weight) => {
-      const w = onDevice(values, shape), e = sub(w, weight.dense()), loss = sum(mul(mul(e, e), squares.get(path)!))
+      const w = onDevice(values, shape), e = sub(w, weight.dense()), loss = sum(mul(mul(e, e), sums.get(path)!.squares))
       try {
         return Number((await loss.data())[0])
       } finally {
@@ -111,28 +115,4 @@ const measures: Readonly<Record<SensitivityMeasure, (model: Model, data: Calibra
       }
     }
   },
-}
-
-/** Mean squares of the gradients of sequences' losses, per token of a sequence, for each matrix: the diagonal of Fisher's information. */
-async function squaredGradients(model: Model, data: Calibration, signal: AbortSignal | undefined): Promise<ReadonlyMap<string, Tensor>> {
-  const paths = Object.keys(model.weights), dense = paths.map((p) => mul(model.weights[p]!.dense(), 1))
-  await realize(...dense)
-  const step = compile((ids: Tensor, weights: readonly Tensor[], kept: readonly Tensor[]) => {
-    const length = ids.shape[1]!, own = model.with(Object.fromEntries(paths.map((p, i) => [p, denseWeight(weights[i]!)])))
-    const logits = narrow(own.forward(ids), 1, 0, length - 1), targets = narrow(ids, 1, 1, length - 1)
-    const loss = crossEntropy(reshape(logits, [length - 1, logits.shape[2]!]), reshape(targets, [length - 1]))
-    return grad(loss, weights as Tensor[]).map((g, i) => kept[i]!.add(mul(g, g)))
-  }, { donate: [2] })
-  let kept: Tensor[] = dense.map((t) => zeros(t.shape))
-  try {
-    for (const s of data.sequences) {
-      signal?.throwIfAborted()
-      using ids = tensor(s, { shape: [1, s.length], dtype: "i32" })
-      kept = (await step(ids, dense, kept)) as Tensor[]
-    }
-    return new Map(paths.map((p, i) => [p, kept[i]!]))
-  } finally {
-    step.dispose()
-    for (const t of dense) t.dispose()
-  }
 }

@@ -74,6 +74,8 @@ export interface ReportEntry extends PlanEntry {
   readonly weightError: number
   /** The same of the outputs, ‖X(W − Ŵ)ᵀ‖² / ‖XWᵀ‖², over the calibration data; where that was seen. */
   readonly outputError?: number
+  /** The share of weights that are zero, where some were left out. */
+  readonly zeros?: number
   /** Calibration tokens that it has seen. */
   readonly tokens: number
   readonly fallbacks: readonly Fallback[]
