@@ -37,6 +37,7 @@ export { gram, largest, magnitudes, sampled, squares, sums, type Statistic } fro
 export type { JobEvent, Outline, OutlinedMatrix, PlanEntry, PlannedStage, ReportEntry, RunContext, Stage } from "./recipe/stage.ts"
 export { plan, type Plan, type Recipe } from "./recipe/plan.ts"
 export type { Job, RunOptions } from "./recipe/job.ts"
+export type { Checkpoint, Kept, Work } from "./recipe/checkpoint.ts"
 export type { Report } from "./recipe/report.ts"
 export { quantize } from "./method/quantize.ts"
 export { rtn, type Importances, type RtnOptions } from "./method/rtn.ts"

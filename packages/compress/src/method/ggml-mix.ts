@@ -19,8 +19,11 @@ const more = ({ layer, layers }: Place): boolean => {
 }
 const first = ({ layer, layers }: Place, share: number): boolean => layer < Math.floor(layers / share)
 
+/** Names of llama.cpp's mixes. */
+export type GgmlMix = "Q2_K" | "Q2_K_S" | "Q3_K_S" | "Q3_K_M" | "Q3_K_L" | "Q4_K_S" | "Q4_K_M" | "Q5_K_S" | "Q5_K_M" | "Q6_K" | "Q4_0" | "Q4_1" | "Q5_0" | "Q5_1" | "Q8_0" | "IQ4_NL" | "IQ4_XS"
+
 /** llama-quantize's mixes: which type which matrix of a block has. Source: llama.cpp, src/llama-quant.cpp, llama_tensor_get_type_impl. */
-const mixes = {
+const mixes: Readonly<Record<GgmlMix, Mix>> = {
   Q2_K: { usual: "Q2_K", value: (p) => (p.grouped ? "Q4_K" : "Q3_K"), down: "Q3_K", output: "Q3_K" },
   Q2_K_S: { usual: "Q2_K", value: (p) => (p.grouped ? "Q4_K" : "Q2_K"), down: (p) => (first(p, 8) ? "Q4_K" : "Q2_K") },
   Q3_K_S: { usual: "Q3_K" },
@@ -38,8 +41,8 @@ const mixes = {
   Q8_0: { usual: "Q8_0" },
   IQ4_NL: { usual: "IQ4_NL", value: (p) => (p.grouped ? "Q5_K" : "IQ4_NL"), down: (p) => (first(p, 8) && !p.imatrix ? "Q5_K" : "IQ4_NL") },
   IQ4_XS: { usual: "IQ4_XS", value: (p) => (p.grouped ? "Q5_K" : "IQ4_XS"), down: (p) => (first(p, 8) && !p.imatrix ? "Q5_K" : "IQ4_XS") },
-} satisfies Readonly<Record<string, Mix>>
-export type GgmlMix = keyof typeof mixes
+}
+
 
 /** What stands in for a type whose blocks do not divide rows; F16 where nothing does. */
 const instead: Readonly<Partial<Record<Type, Type>>> = { Q2_K: "Q4_0", Q3_K: "Q4_0", Q4_K: "Q5_0", Q5_K: "Q5_1", Q6_K: "Q8_0", IQ4_XS: "IQ4_NL" }
@@ -52,7 +55,7 @@ const divides = (type: Type, columns: number): boolean => columns % (formatOf(ty
  * weigh columns by calibration inputs, but for embeddings, which have none.
  */
 export function ggmlMix(model: Pick<Model, "config" | "weights">, name: GgmlMix, { importance = "none" }: Pick<RtnOptions, "importance"> = {}): readonly Rule[] {
-  const mix: Mix = mixes[name] ?? fail("value", "ggmlMix", `no mix is called '${String(name)}'`, Object.keys(mixes).join(", "))
+  const mix = (mixes as Partial<typeof mixes>)[name] ?? fail("value", "ggmlMix", `no mix is called '${String(name)}'`, Object.keys(mixes).join(", "))
   const { config } = model, names = ggufNames(config), tied = config.tied
   return Object.entries(model.weights).flatMap(([path, { shape }]): Rule[] => {
     const stored = names.get(`${path}.weight`) ?? fail("value", "ggmlMix", `${config.architecture} has no place for '${path}' in GGUF files`)
