@@ -5,7 +5,7 @@ export { constant, idempotent, monotone, nearest, saturates, scaling, sign, tran
 export { bound, oneSided, outputBound } from "./bounds.ts"
 export { devices, products } from "./devices.ts"
 export { finite, overflow, subnormal } from "./extremes.ts"
-export { groups, permutation, ragged, rows, views } from "./locality.ts"
+export { chunks, groups, permutation, ragged, rows, views } from "./locality.ts"
 export { noWorse } from "./search.ts"
 export { anyBytes, deterministic, storage } from "./storage.ts"
 export { unbiased } from "./random.ts"

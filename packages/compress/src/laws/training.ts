@@ -113,7 +113,7 @@ async function stepGradient(format: IntegerFormat, { values, shape: [rows, colum
 /** As many products as 32 bits hold, of bytes and of signed bytes. */
 export const accumulated = { unsigned: 33_025, signed: 133_144 } as const
 export const integerSums: DeviceLaw = {
-  name: "integerSums", letter: "D4", kinds: ["zeros"], share: 25,
+  name: "integerSums", letter: "D4", kinds: ["zeros"], share: 8,
   statement: "With activations in int8, sums of products of codes are exact: up to 33,025 of them at their largest in a group.",
   brokenOn: (format, { pick }, device) => there(device, async () => {
     const own = integersOf(format)
