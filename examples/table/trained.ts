@@ -25,6 +25,7 @@ export async function trained(teacher: Model, text: Tensor, { format, rules = []
     return { value, ...optimizer.update(m, clipGradNorm(grads, 1).grads, state, rate) }
   }, { donate: [0, 1] })
   let state = optimizer.init(model)
+  const kept = new Set<Tensor>()
   using key = random.key(seed)
   await realize(key, ...tensorsOf(state))
   try {
@@ -35,9 +36,12 @@ export async function trained(teacher: Model, text: Tensor, { format, rules = []
       using value = made.value
       onStep?.(i + 1, await value.item())
     }
-    return await convert(model)
+    const made = await convert(model)
+    // Norms stay as they were trained.
+    for (const t of tensorsOf(made)) kept.add(t)
+    return made
   } finally {
     step.dispose()
-    for (const t of [...tensorsOf(state), ...tensorsOf(model)]) if (!t.disposed) t.dispose()
+    for (const t of [...tensorsOf(state), ...tensorsOf(model)]) if (!t.disposed && !kept.has(t)) t.dispose()
   }
 }

@@ -1,10 +1,13 @@
+import { mkdtemp, rm } from "node:fs/promises"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
 import { tensor } from "@thimble/core"
 import { encodeImatrix, openImatrix } from "@thimble/formats"
 import type { Model } from "@thimble/models"
 import { beforeAll, describe, expect, test } from "vitest"
 import { open } from "../../kernels/src/index.ts"
 import { smallModel } from "../../models/test/random-model.ts"
-import { affine, biasCorrected, collectImatrix, formatNamed, ggml, ggmlMix, gptq, hqq, importancesOf, int, int8Activations, learned, mse, nf4, parseRecipe, plan, quantize, rotated, rtn, sequencesOf, smooth, type Method } from "../src/index.ts"
+import { affine, awq, biasCorrected, collectImatrix, formatNamed, ggml, ggmlMix, gptq, hqq, importancesOf, int, int8Activations, learned, llmInt8, mse, nf4, on, parseRecipe, plan, quantize, rotated, rtn, sequencesOf, smooth, type Method } from "../src/index.ts"
 
 beforeAll(async () => void (await open("wasm", { threads: 1 })))
 
@@ -34,11 +37,21 @@ describe("on the same format", () => {
   })
 })
 
+test("factors that nothing can take are reported, matrix by matrix", async () => {
+  const run = async (name: string, options: Parameters<typeof quantize>[0]) => (await plan(smallModel(name), quantize(options)).run(await data()).result).report.entries.filter((e) => e.fallbacks.length > 0).map((e) => [e.path, e.fallbacks])
+  const method = awq({ format: int(4, { group: 8 }), points: 2 }), none = [{ kind: "no factors", asked: "activation scales" }]
+  expect(await run("llama", { default: method })).toEqual([])
+  // Between the two matrices of a plain feed-forward part is a nonlinearity.
+  expect(await run("gpt2", { default: method })).toEqual([["transformer.h.0.mlp.c_proj", none], ["transformer.h.1.mlp.c_proj", none]])
+  // Keys do not ask for factors, so queries and values, which read the same, cannot have them.
+  expect((await run("llama", { default: method, rules: [on("k_proj", rtn(int(8)))] })).map(([path]) => path)).toEqual(["q_proj", "v_proj"].flatMap((p) => [`model.layers.0.self_attn.${p}`, `model.layers.1.self_attn.${p}`]).sort())
+})
+
 describe("recipes", () => {
   const format = int(4, { group: 8 })
   const all: readonly Method[] = [
     rtn(format), rtn({ format: ggml.Q8_0, importance: "inputs" }), gptq({ format, order: "activity", grids: "static", damping: 0.05 }), hqq({ bits: 3, group: 8, scales: "bf16" }), learned({ format, steps: 3 }),
-    biasCorrected(rtn(nf4({ group: 8 }))), int8Activations({ method: smooth({ method: rtn(int(8)), alpha: 0.3 }), scale: "tensor", ends: mse() }), int8Activations({ method: rtn(int(8)), scale: "token" }),
+    biasCorrected(rtn(nf4({ group: 8 }))), int8Activations({ method: smooth({ method: rtn(int(8)), alpha: 0.3 }), scale: "tensor", ends: mse() }), int8Activations({ method: rtn(int(8)), scale: "token" }), llmInt8({ threshold: 4 }),
   ]
   test.each(all.map((m) => [m.name, m] as const))("%s is the same after it was written down", (_name, method) => {
     const written = JSON.parse(JSON.stringify([rotated({ seed: 3 }), quantize({ default: method })])) as unknown
@@ -67,6 +80,18 @@ describe("int8 activations", () => {
     expect(farthest(await logits(small), before)).toBeLessThan(0.1 * Math.max(...before.map(Math.abs)))
     expect(small.weights["model.layers.0.mlp.up_proj"]!.activations).toEqual(scale === "block" ? "int8" : scale === "token" ? "int8PerToken" : expect.objectContaining({}))
   })
+})
+
+test("LLM.int8() leaves the columns apart that inputs reach far in, and goes on from a checkpoint", async () => {
+  const plain = smallModel("llama"), path = "model.layers.0.input_layernorm.weight", norm = (await plain.vectors[path]!.data()) as Float32Array
+  const model = plain.with({ [path]: tensor(norm.map((v, i) => (i === 3 || i === 7 ? 40 * v : v))) }), before = await logits(model)
+  const checkpoint = await mkdtemp(join(tmpdir(), "thimble-outliers-")), texts = await data()
+  const run = async (method: Method) => (await plan(model, quantize({ rules: [on("0.self_attn.q_proj", method)] })).run(texts, { checkpoint: join(checkpoint, method.name) }).result).model
+  const split = await run(llmInt8()), whole = await run(int8Activations({ method: rtn(int(8)), scale: "token" })), weight = split.weights["model.layers.0.self_attn.q_proj"]!
+  expect([...(await weight.parts()["outliers.columns"]!.data())]).toEqual([3, 7])
+  expect(farthest(await logits(split), before)).toBeLessThan(farthest(await logits(whole), before))
+  expect(await (await run(llmInt8())).weights["model.layers.0.self_attn.q_proj"]!.dense().data()).toEqual(await weight.dense().data())
+  await rm(checkpoint, { recursive: true })
 })
 
 test("an importance matrix is collected, written, read and used as the inputs are", async () => {

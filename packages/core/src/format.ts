@@ -43,6 +43,31 @@ export interface Format {
   scale(part: PartReader, row: Expr, column: Expr): Expr
   /** Value added (f32), constant within a group. */
   min?(part: PartReader, row: Expr, column: Expr): Expr
+  /** How what is not zero lies in memory, where zeros are not stored: products then visit nothing else. */
+  readonly sparse?: Listed | Masked
+}
+
+/** Elements that are not stored are zero; those that are lie in the order of their rows. */
+interface Sparse {
+  /** Value (f32) at a place, which belongs to `row`. */
+  value(part: PartReader, row: Expr, place: Expr): Expr
+}
+/** Blocks of neighbouring elements, listed by rows of blocks: the elements of a block lie together, row by row. */
+export interface Listed extends Sparse {
+  readonly block: readonly [rows: number, columns: number]
+  /** Number (i32) of the first block of a row of blocks; behind the last row, how many there are. */
+  begin(part: PartReader, row: Expr): Expr
+  /** Which column of blocks (i32) a block is in; they rise along a row. */
+  column(part: PartReader, block: Expr): Expr
+}
+/** A bit per element tells whether it is stored. At least three places follow the last element. */
+export interface Masked extends Sparse {
+  /** How many of each four neighbours are stored, if that is always the same. */
+  readonly ofFour?: number
+  /** Place (i32) of the first stored element of a row. */
+  begin(part: PartReader, row: Expr): Expr
+  /** Bits (i32 or u32) of 32 neighbours of a row, the first lowest; 0 behind its end. */
+  mask(part: PartReader, row: Expr, word: Expr): Expr
 }
 
 /** Refuses a format whose groups cannot be counted. */

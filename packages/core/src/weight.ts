@@ -8,6 +8,7 @@ import { take } from "./ops/indexing.ts"
 import { linear } from "./ops/matmul.ts"
 import { activationScales, quantizedMatmul, reachedBy, roundActivations, type ActivationGrid } from "./ops/quantized.ts"
 import type { Composed } from "./tree.ts"
+import { sparseMatmul } from "./ops/sparse.ts"
 import { Tensor } from "./tensor.ts"
 
 /**
@@ -123,7 +124,7 @@ export function quantizedWeight(format: Format, shape: readonly [number, number]
     bytes: partBytes(format, all),
     storage: format,
     ...(activations !== "f32" && { activations }),
-    apply: (x) => (activations === "f32" ? linear(x, dense()) : quantizedMatmul(x, tensors, encoded, gridOf(x, activations))),
+    apply: (x) => (activations === "f32" ? (format.sparse === undefined ? linear(x, dense()) : sparseMatmul(x, tensors, encoded)) : quantizedMatmul(x, tensors, encoded, gridOf(x, activations))),
     rows: (ids) => take(dense(), ids, 0),
     dense,
     parts: () => all,

@@ -14,6 +14,8 @@ export interface Architecture {
   readonly bodyClassName?: string
   /** `general.architecture` of GGUF files. */
   readonly gguf: string
+  /** Readers of GGUF files take it that the heads of a layer have as many features as the stream. */
+  readonly ggufWholeHeads?: boolean
   /** Names of modules by role, as in Hugging Face's checkpoints. */
   readonly names: Readonly<Partial<Record<ModelRole, string>>>
   /** What the names of a block's modules follow: this, the block's number, and a name of `block`. */

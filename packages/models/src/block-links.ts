@@ -1,6 +1,7 @@
 import { moduleName, type Architecture } from "./architecture.ts"
 import type { BlockRole, Config } from "./config.ts"
 import type { Slot } from "./links.ts"
+import { blockShape } from "./shapes.ts"
 
 /** Rows (or columns, where it is read) of a module. */
 export interface Part {
@@ -20,7 +21,8 @@ export interface BlockLinks {
 }
 
 /** Where a slot's rows are. */
-function partOf(a: Architecture, { heads, kvHeads, headSize, hidden }: Config, slot: Slot, layer: number): Part {
+function partOf(a: Architecture, config: Config, slot: Slot, layer: number): Part {
+  const { headSize } = config, { heads, kvHeads, hidden } = blockShape(config, layer)
   const at = (role: BlockRole, rows?: Part["rows"]): Part => ({ path: moduleName(a, role, layer), ...(rows && { rows }) })
   if (a.block[slot] !== undefined) return at(slot)
   if (slot === "gate" || slot === "up") return at("gateUp", [slot === "gate" ? [0, hidden] : [hidden, 2 * hidden]])
@@ -32,7 +34,7 @@ function partOf(a: Architecture, { heads, kvHeads, headSize, hidden }: Config, s
 
 /** The links of a block. Whole matrices that several slots share are named once. */
 export function blockLinks(a: Architecture, config: Config, layer: number): BlockLinks {
-  const { heads, kvHeads, headSize, hidden } = config
+  const { headSize } = config, { heads, kvHeads, hidden } = blockShape(config, layer)
   const parts = (slots: readonly Slot[]): Part[] => slots.map((s) => partOf(a, config, s, layer))
   // What reads a part of a stream reads it with all its rows.
   const readers = (slots: readonly Slot[]): Part[] => [...new Set(parts(slots).map((p) => p.path))].map((path) => ({ path }))

@@ -3,6 +3,7 @@ import { look, type LookOptions } from "./attend.ts"
 import { blockTokens, growBlocks, roundKeys, roundValues, unroundKeys, unroundValues, type BlockLayer } from "./cache-blocks.ts"
 import { roundTokens, unroundTokens } from "./cache-tokens.ts"
 import type { Config } from "./config.ts"
+import { blockShape } from "./shapes.ts"
 
 /** What keys and values are stored in: a dtype, or rounded to so many bits. */
 export type CacheType = DType | "int8" | "int4"
@@ -54,8 +55,8 @@ function groupsOf(op: string, { headSize }: Config, group = headSize): number {
   return headSize / group
 }
 
-function emptyLayer(config: Config, dtype: CacheType, batch: number, slots: number, groups: number): LayerCache {
-  const { kvHeads, headSize } = config, make = (rows: number, size: number, type: DType): Tensor => zeros([batch, kvHeads, rows, size], type)
+function emptyLayer(config: Config, layer: number, dtype: CacheType, batch: number, slots: number, groups: number): LayerCache {
+  const { headSize } = config, { kvHeads } = blockShape(config, layer), make = (rows: number, size: number, type: DType): Tensor => zeros([batch, kvHeads, rows, size], type)
   if (dtype === "int8") return { keys: make(slots, headSize, "i8"), values: make(slots, headSize, "i8"), keyScales: make(slots, groups, "bf16"), valueScales: make(slots, groups, "bf16") }
   if (dtype !== "int4") return { keys: make(slots, headSize, dtype), values: make(slots, headSize, dtype) }
   const blocks = Math.ceil(slots / blockTokens), room = blocks * blockTokens
@@ -75,7 +76,7 @@ export function createCache({ config }: { readonly config: Config }, { batch = 1
   return {
     layers: Array.from({ length: config.layers }, (_, layer) => {
       const type = typeOf(config, layer, dtype)
-      return emptyLayer(config, type, batch, slotsOf(config, layer, length), groupsOf("createCache", config, group))
+      return emptyLayer(config, layer, type, batch, slotsOf(config, layer, length), groupsOf("createCache", config, group))
     }),
     ...(begin && { begin: tensor(Int32Array.from(begin)) }),
   }

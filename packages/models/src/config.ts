@@ -1,4 +1,5 @@
 import { gelu, geluTanh, relu, silu, type Tensor } from "@thimble/core"
+import type { BlockShape } from "./shapes.ts"
 
 /** Nonlinearities by their names in config.json. */
 export const activations = {
@@ -50,6 +51,8 @@ export interface Config {
   readonly headSize: number
   /** Features between the two halves of a feed-forward part. */
   readonly hidden: number
+  /** One for each block, where they differ; `heads`, `kvHeads` and `hidden` are the first block's then. */
+  readonly shapes?: readonly BlockShape[]
   /** Positions that the model was made for. */
   readonly context: number
   /** Added to the variance by norms. */

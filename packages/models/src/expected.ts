@@ -1,5 +1,6 @@
 import { architectureOf, moduleName } from "./architecture.ts"
 import type { BlockRole, Config, ModelRole, Role } from "./config.ts"
+import { blockShape } from "./shapes.ts"
 
 /** A tensor that a model consists of. */
 export interface Expected {
@@ -18,7 +19,8 @@ const normRoles = ["attentionNorm", "queryNorm", "keyNorm", "attentionPostNorm",
 const isNorm = (role: Role): boolean => (normRoles as readonly Role[]).includes(role)
 
 /** Shapes of matrices by what they are for. */
-function matrixShape({ vocabulary, width, heads, kvHeads, headSize, hidden, context, segments = 0 }: Config, role: Role): [number, number] {
+function matrixShape(config: Config, role: Role, layer = 0): [number, number] {
+  const { vocabulary, width, headSize, context, segments = 0 } = config, { heads, kvHeads, hidden } = blockShape(config, layer)
   const own = heads * headSize, shared = kvHeads * headSize
   const shapes: Partial<Record<Role, [number, number]>> = {
     embedding: [vocabulary, width], positions: [context, width], segments: [segments, width], head: [vocabulary, width], headTransform: [width, width],
@@ -39,7 +41,7 @@ export function expectedTensors(config: Config): Expected[] {
       if (a.norm === "layer") out.push({ name: `${path}.bias`, path, role, kind: "norm", shape, ...at })
       return
     }
-    const shape = matrixShape(config, role)
+    const shape = matrixShape(config, role, layer)
     if (!(role === "head" && config.tied)) out.push({ name: `${path}.weight`, path, role, kind: "matrix", shape, ...at })
     if (config.biases.includes(role)) out.push({ name: `${path}.bias`, path, role, kind: "bias", shape: [shape[0]], ...at })
   }

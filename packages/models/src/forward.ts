@@ -3,6 +3,7 @@ import { architectureOf, moduleName, type Architecture } from "./architecture.ts
 import { joinHeads, look, splitHeads, type LookOptions } from "./attend.ts"
 import { throughCache, type CacheType } from "./cache.ts"
 import { activations, type BlockRole, type Config, type ModelRole } from "./config.ts"
+import { blockShape, type BlockShape } from "./shapes.ts"
 
 /** Sees what goes into each matrix, by the name of its module: x [batch, length, columns], a node of the graph being built. */
 export type Observe = (path: string, x: Tensor) => void
@@ -61,14 +62,14 @@ export function embed(m: Parameters, ids: Tensor, positions: Tensor, segments?: 
 
 /** One block: the residual stream [batch, length, width] before it → after it. */
 export function runBlock(m: Parameters, layer: number, x: Tensor, pass: Pass): Tensor {
-  const { config } = m, a = architectureOf(config)
+  const { config } = m, a = architectureOf(config), shape = blockShape(config, layer)
   const has = (role: BlockRole): boolean => a.block[role] !== undefined
   const name = (role: BlockRole): string => moduleName(a, role, layer)
   const norm = (role: BlockRole, x: Tensor): Tensor => (has(role) ? normed(m, a, name(role), x) : x)
   const apply = (role: BlockRole, x: Tensor): Tensor => linear(m, name(role), x, pass.observe)
   const attended = (x: Tensor): Tensor => {
-    const [q, k, v] = has("qkv") ? splitFused(apply("qkv", x), config, a.fused)
-      : ([["query", config.heads], ["key", config.kvHeads], ["value", config.kvHeads]] as const).map(([role, heads]) => splitHeads(apply(role, x), heads)) as [Tensor, Tensor, Tensor]
+    const [q, k, v] = has("qkv") ? splitFused(apply("qkv", x), shape, config.headSize, a.fused)
+      : ([["query", shape.heads], ["key", shape.kvHeads], ["value", shape.kvHeads]] as const).map(([role, heads]) => splitHeads(apply(role, x), heads)) as [Tensor, Tensor, Tensor]
     const placed = (role: BlockRole, x: Tensor): Tensor => (pass.turns === undefined ? norm(role, x) : rope(norm(role, x), pass.turns))
     const seen = pass.attend(placed("queryNorm", q), placed("keyNorm", k), v, layer, {
       scale: config.scale ?? 1 / Math.sqrt(config.headSize), bidirectional: a.bidirectional === true,
@@ -80,7 +81,7 @@ export function runBlock(m: Parameters, layer: number, x: Tensor, pass: Pass): T
     const bend = activations[config.activation]
     if (has("gateUp")) {
       const both = apply("gateUp", x)
-      return apply("down", mul(bend(narrow(both, -1, 0, config.hidden)), narrow(both, -1, config.hidden, config.hidden)))
+      return apply("down", mul(bend(narrow(both, -1, 0, shape.hidden)), narrow(both, -1, shape.hidden, shape.hidden)))
     }
     return apply("down", has("gate") ? mul(bend(apply("gate", x)), apply("up", x)) : bend(apply("up", x)))
   }
@@ -95,7 +96,7 @@ export function runBlock(m: Parameters, layer: number, x: Tensor, pass: Pass): T
 }
 
 /** Queries, keys and values out of one matrix's result [batch, length, (heads + 2·kvHeads)·headSize]. */
-function splitFused(x: Tensor, { heads, kvHeads, headSize }: Config, fused: Architecture["fused"]): [Tensor, Tensor, Tensor] {
+function splitFused(x: Tensor, { heads, kvHeads }: BlockShape, headSize: number, fused: Architecture["fused"]): [Tensor, Tensor, Tensor] {
   if (fused === "heads") {
     const [batch, t] = x.shape as [number, number]
     const apart = permute(reshape(x, [batch, t, heads, 3, headSize]), [3, 0, 2, 1, 4])

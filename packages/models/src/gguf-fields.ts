@@ -27,6 +27,15 @@ export class GgufFields {
     }
     return typeof value.value === "number" || typeof value.value === "bigint" ? Number(value.value) : this.refuse(key, `is of type ${value.type}, not a number`)
   }
+  /** A whole number from 1 for each layer: one for all, or a list. */
+  counts(key: string, layers: number, fallback?: readonly number[]): readonly number[] {
+    const value = this.metadata.get(this.prefix + key)
+    if (value === undefined && fallback !== undefined) return fallback
+    if (value?.type !== "array" || value.of === "string" || value.of === "bool" || value.of === "array") return Array.from({ length: layers }, () => this.count(key))
+    const all = Array.from(value.value as ArrayLike<number | bigint>, Number)
+    if (all.length !== layers) this.refuse(key, `has ${all.length} elements for ${layers} layers`)
+    return all.every((n) => Number.isInteger(n) && n >= 1 && n < 2 ** 31) ? all : this.refuse(key, `is ${all.join(", ")}, not whole numbers from 1`)
+  }
   count(key: string, fallback?: number, most = 2 ** 31 - 1): number {
     const n = this.number(key, fallback)
     return Number.isInteger(n) && n >= 1 && n <= most ? n : this.refuse(key, `is ${n}, not a whole number from 1 to ${most}`)

@@ -1,11 +1,13 @@
 import type { Architecture } from "./architecture.ts"
 import type { Config, Role } from "./config.ts"
+import { blockShape } from "./shapes.ts"
 
 /**
  * Where the rows of a module (matrix and bias) are in a GGUF file: row i there is row order[i] here. Undefined where they
  * are in the same order. Rows move as they are stored, so packed ones need not be decoded.
  */
-export function ggufRowOrder(a: Architecture, { heads, kvHeads, headSize, rope }: Config, role: Role): Int32Array | undefined {
+export function ggufRowOrder(a: Architecture, config: Config, role: Role, layer = 0): Int32Array | undefined {
+  const { headSize, rope } = config, { heads, kvHeads } = blockShape(config, layer)
   if (a.ggufPairs === "interleaved" && (role === "query" || role === "key") && rope !== undefined) {
     // Pairs i and i + n/2 of a head become neighbours.
     const half = headSize / 2

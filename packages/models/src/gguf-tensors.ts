@@ -22,8 +22,8 @@ export function ggufTensors(model: Parameters, dtype: DType | undefined, order: 
   return new Map(made.sort(([x], [y]) => (place.get(x) ?? Infinity) - (place.get(y) ?? Infinity) || 0))
 }
 
-function matrix(a: Architecture, config: Config, { name, role, shape }: Expected, weight: Weight, wanted: DType | undefined): GgufTensor {
-  const order = ggufRowOrder(a, config, role), placed = (bytes: Uint8Array): Uint8Array => (order === undefined ? bytes : reorderRows(bytes, order))
+function matrix(a: Architecture, config: Config, { name, role, shape, layer }: Expected, weight: Weight, wanted: DType | undefined): GgufTensor {
+  const order = ggufRowOrder(a, config, role, layer), placed = (bytes: Uint8Array): Uint8Array => (order === undefined ? bytes : reorderRows(bytes, order))
   const { storage } = weight
   if (wanted !== undefined || typeof storage === "string") {
     // ggml has no products with f64.
@@ -42,8 +42,8 @@ function matrix(a: Architecture, config: Config, { name, role, shape }: Expected
 }
 
 /** Vectors are f32, and norms what they multiply with. */
-function vector(a: Architecture, config: Config, { kind, role, shape }: Expected, values: Tensor): GgufTensor {
-  const order = kind === "norm" ? undefined : ggufRowOrder(a, config, role)
+function vector(a: Architecture, config: Config, { kind, role, shape, layer }: Expected, values: Tensor): GgufTensor {
+  const order = kind === "norm" ? undefined : ggufRowOrder(a, config, role, layer)
   return {
     type: "F32", shape,
     async bytes() {

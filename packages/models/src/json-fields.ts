@@ -34,6 +34,14 @@ export class JsonFields {
     const n = this.number(key, fallback)
     return Number.isInteger(n) && n >= 1 && n <= most ? n : this.refuse(key, `is ${n}, not a whole number from 1 to ${most}`)
   }
+  /** A whole number from 1 for each layer: one for all, or a list. */
+  counts(key: string, layers: number, fallback?: readonly number[]): readonly number[] {
+    const value = this.get(key) ?? undefined
+    if (value === undefined) return fallback ?? this.refuse(key, "is missing")
+    if (!Array.isArray(value)) return Array.from({ length: layers }, () => this.count(key))
+    if (value.length !== layers) this.refuse(key, `has ${value.length} elements for ${layers} layers`)
+    return value.every((n): n is number => Number.isInteger(n) && n >= 1 && n < 2 ** 31) ? value : this.refuse(key, `is ${JSON.stringify(value)}, not whole numbers from 1`)
+  }
   flag(key: string, fallback?: boolean): boolean {
     return this.read(key, fallback, (v) => typeof v === "boolean", "true or false")
   }

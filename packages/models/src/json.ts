@@ -5,6 +5,7 @@ import { activations, type Activation, type Config, type Role } from "./config.t
 import { mostLayers, problemOf } from "./config-check.ts"
 import { JsonFields, type Json } from "./json-fields.ts"
 import { readRope, writeRope } from "./json-rope.ts"
+import { blockShapes, withShapes } from "./shapes.ts"
 
 /** What most config.json files state under names of their own. */
 export type SizeField = "vocabulary" | "width" | "layers" | "heads" | "kvHeads" | "headSize" | "hidden" | "context" | "eps" | "activation" | "segments"
@@ -52,12 +53,13 @@ export function readConfig(given: Json, file = "config.json"): Config {
   const name = json.text("model_type")
   const a = architectures.find((row) => row.name === name) ?? json.refuse("model_type", `is '${name}'; known are ${architectures.map((row) => row.name).join(", ")}`)
   const row = a.json, fields = { ...llamaFields, ...row.fields }
-  const width = json.count(fields.width), heads = json.count(fields.heads), layers = json.count(fields.layers, undefined, mostLayers)
-  const headSize = json.count(fields.headSize, row.headSize ?? width / heads)
+  const width = json.count(fields.width), layers = json.count(fields.layers, undefined, mostLayers), heads = json.counts(fields.heads, layers)
+  const headSize = json.count(fields.headSize || ownHeadSize, row.headSize ?? width / heads[0]!)
   const activation = json.text(fields.activation, row.activation ?? "silu")
   if (!Object.hasOwn(activations, activation)) json.refuse(fields.activation, `is '${activation}'; known are ${Object.keys(activations).join(", ")}`)
-  const kvHeads = json.count(fields.kvHeads, Math.min(row.kvHeads ?? heads, heads))
-  if (heads % kvHeads !== 0) json.refuse(fields.kvHeads, `is ${kvHeads}, which does not divide ${heads} heads`)
+  const kvHeads = json.counts(fields.kvHeads, layers, heads.map((h) => Math.min(row.kvHeads ?? h, h)))
+  heads.forEach((h, i) => h % kvHeads[i]! !== 0 && json.refuse(fields.kvHeads, `is ${kvHeads[i]}, which does not divide ${h} heads`))
+  const hidden = json.counts(fields.hidden, layers, Array.from({ length: layers }, () => 4 * width))
   const context = json.count(fields.context, 2048)
   const flagged = Object.entries(row.biasFlags ?? {}).filter(([flag]) => json.flag(flag, false)).flatMap(([, roles]) => roles)
   const windows = readWindows(json, row, layers)
@@ -69,9 +71,9 @@ export function readConfig(given: Json, file = "config.json"): Config {
     const stated = json.number(n.field, row.numbers?.[key as keyof typeof numbers])
     return [[key, "read" in n ? n.read(stated) : stated]]
   })
-  const config: Config = {
+  const config: Config = withShapes({
     architecture: a.name,
-    vocabulary: json.count(fields.vocabulary), width, layers, heads, kvHeads, headSize, hidden: json.count(fields.hidden, 4 * width), context,
+    vocabulary: json.count(fields.vocabulary), width, layers, heads: heads[0]!, kvHeads: kvHeads[0]!, headSize, hidden: hidden[0]!, context,
     eps: json.number(fields.eps, row.eps ?? 1e-6), activation: activation as Activation, tied: json.flag("tie_word_embeddings", row.tied ?? false),
     biases: [...(row.biases ?? []), ...flagged],
     ...(row.rope !== false && { rope: readRope(json, { ...row.rope, headSize, context }) }),
@@ -81,16 +83,19 @@ export function readConfig(given: Json, file = "config.json"): Config {
     ...Object.fromEntries(others),
     ...(bos !== undefined && { bos }), ...(eos && { eos }), ...(pad !== undefined && { pad }),
     ...a.fixed,
-  }
+  }, heads.map((h, i) => ({ heads: h, kvHeads: kvHeads[i]!, hidden: hidden[i]! })))
   const problem = problemOf(config)
   return problem === undefined ? config : fail("format", "config", `${file}: ${problem}`)
 }
 
-/** A config.json that states the config. */
+/** Where heads are named nowhere else, files say with this what a head has, if it is not width/heads. */
+const ownHeadSize = "head_dim"
+
+/** A config.json that states the config. What differs between layers is a list, which other libraries refuse. */
 export function writeConfig(config: Config): Json {
   const a = architectureOf(config), row = a.json, fields = { ...llamaFields, ...row.fields }
-  const { heads, headSize, width, rope, bos, eos, pad } = config
-  const said = (Object.entries(fields) as [SizeField, string][]).filter(([key, field]) => field !== "" && config[key] !== undefined && !(key === "headSize" && headSize * heads === width))
+  const { headSize, width, rope, bos, eos, pad } = config, shapes = blockShapes(config), plainHeads = row.headSize === undefined && shapes.every((s) => s.heads * headSize === width)
+  const said = (Object.entries(fields) as [SizeField, string][]).filter(([key, field]) => field !== "" && config[key] !== undefined && !(key === "headSize" && plainHeads))
   const others = Object.entries(numbers).flatMap(([key, n]): [string, number][] => {
     const value = config[key as keyof typeof numbers]
     return value === undefined ? [] : [[n.field, "write" in n ? n.write(value) : value]]
@@ -98,7 +103,8 @@ export function writeConfig(config: Config): Json {
   return {
     architectures: [config.headless ? a.bodyClassName! : a.className],
     model_type: a.name,
-    ...Object.fromEntries(said.map(([key, field]) => [field, config[key]])),
+    ...Object.fromEntries(said.map(([key, field]) => [field, key === "heads" || key === "kvHeads" || key === "hidden" ? perLayer(shapes.map((s) => s[key])) : config[key]])),
+    ...(fields.headSize === "" && !plainHeads && { [ownHeadSize]: headSize }),
     tie_word_embeddings: config.tied,
     ...Object.fromEntries(Object.entries(row.biasFlags ?? {}).map(([flag, roles]) => [flag, roles.every((r) => config.biases.includes(r))])),
     ...(rope && row.rope !== false && writeRope(rope, { ...row.rope, headSize })),
@@ -108,6 +114,9 @@ export function writeConfig(config: Config): Json {
     ...(bos !== undefined && { bos_token_id: bos }), ...(eos && { eos_token_id: eos.length === 1 ? eos[0] : eos }), ...(pad !== undefined && { pad_token_id: pad }),
   }
 }
+
+/** One number where it is the same for all layers. */
+const perLayer = (counts: readonly number[]): number | readonly number[] => (counts.every((n) => n === counts[0]) ? counts[0]! : counts)
 
 /** The same config without a head, which only encoders do without. */
 export function headlessConfig(config: Config): Config {

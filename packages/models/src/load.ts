@@ -1,5 +1,5 @@
 import { fail, tensorsOf, type QuantizedOptions, type Tensor, type Weight } from "@thimble/core"
-import { fileSystem, ggufTokenizer, openGguf, openSafetensors, openSafetensorsShards, openSentencePiece, openSource, openTokenizer, type GgufFile, type GgufTokenizerOptions, type SourceLike, type SourceOptions, type Tokenizer } from "@thimble/formats"
+import { fileSystem, ggufTokenizer, openGguf, openSafetensors, openSafetensorsShards, openSentencePiece, openSource, openTokenizer, type GgufFile, type GgufTokenizerOptions, type SafetensorsFile, type Source, type SourceLike, type SourceOptions, type Tokenizer } from "@thimble/formats"
 import { architectureOf } from "./architecture.ts"
 import type { Config } from "./config.ts"
 import { expectedTensors } from "./expected.ts"
@@ -12,12 +12,18 @@ import { loadLlama2c } from "./llama2c.ts"
 import { dialectOf, emptyBiases, packedFile } from "./dialect/read.ts"
 import { createModel, type Model, type ModelOptions } from "./model.ts"
 import { tensorOrder } from "./gguf-tensors.ts"
-import { isKnownName, placeTensors, readSafetensor } from "./tensors-safetensors.ts"
-import { checkGgufNames, readGgufTensor } from "./tensors-gguf.ts"
+import { lazyWeight } from "./lazy.ts"
+import { isKnownName, placeTensors, readSafetensor, unreadSafetensor } from "./tensors-safetensors.ts"
+import { checkGgufNames, readGgufTensor, unreadGguf } from "./tensors-gguf.ts"
 
 export interface LoadOptions extends SourceOptions, QuantizedOptions, GgufTokenizerOptions, HubOptions {
   /** Where the tokenizer is, if not with the model: a tokenizer.json, or a sentencepiece model. `false` leaves it out. */
   readonly tokenizer?: SourceLike | Tokenizer | false
+  /**
+   * Leaves matrices in their file, or files, until `model.loaded()` asks for them: recipes do that block by block, so that a model
+   * can be compressed that would not fit. The file has to stay where it is.
+   */
+  readonly lazy?: boolean
   /** Called after each tensor that was read. */
   readonly onProgress?: (progress: LoadProgress) => void
 }
@@ -52,17 +58,24 @@ export async function loadModel(from: SourceLike, options: LoadOptions = {}): Pr
 async function loadFile(from: SourceLike, options: LoadOptions): Promise<Model> {
   await using source = await openSource(from, options)
   const head = await source.read(0, Math.min(4, source.bytes))
-  if (new TextDecoder("latin1").decode(head) === "GGUF") return await loadGguf(source, options)
+  if (new TextDecoder("latin1").decode(head) === "GGUF") return await loadGguf(source, from, options)
   if (/\.(safetensors|json)$/i.test(source.name)) fail("value", "loadModel", `${source.name} is a part of a model`, "load the directory that it is in")
   return await loadLlama2c(source, options, await givenTokenizer(options))
 }
 
-async function loadGguf(from: SourceLike, options: LoadOptions): Promise<Model> {
-  await using file = await openGguf(from, options)
+async function loadGguf(source: Source, from: SourceLike, options: LoadOptions): Promise<Model> {
+  await using file = await openGguf(source, options)
   const config = await readGgufConfig(file)
   checkGgufNames(file, config)
   const told = options.tokenizer !== undefined ? await givenTokenizer(options) : hasVocabulary(file) ? { tokenizer: await ggufTokenizer(file, options) } : {}
-  const parameters = await readEach(expectedTensors(config), (t) => readGgufTensor(file, config, t, options), options)
+  const parameters = await readEach(expectedTensors(config), async (t) => {
+    const unread = options.lazy === true ? unreadGguf(file, config, t) : undefined
+    if (unread === undefined) return readGgufTensor(file, config, t, options)
+    return [t.path, lazyWeight(t.path, unread, async () => {
+      await using again = await openGguf(from, options)
+      return (await readGgufTensor(again, config, t, options))[1] as Weight
+    })]
+  }, options)
   tensorOrder.set(file.metadata, [...file.entries.keys()])
   return createModel(config, parameters, { ...told, metadata: file.metadata, stated: config })
 }
@@ -75,13 +88,22 @@ async function loadFolder(folder: Folder, options: LoadOptions): Promise<Model> 
   const sharded = "model.safetensors.index.json", single = "model.safetensors"
   const index = !(await folder.has(single)) && (await folder.has(sharded))
   if (!index && !(await folder.has(single))) fail("value", "loadModel", `${folder.name}: has no ${single}, and no ${sharded}`, "weights in PyTorch's own files cannot be read")
-  await using file = index ? await openSafetensorsShards(folder.locate(sharded), { ...options, locate: folder.locate }) : await openSafetensors(folder.locate(single), options)
+  const openFile = (): Promise<SafetensorsFile> => (index ? openSafetensorsShards(folder.locate(sharded), { ...options, locate: folder.locate }) : openSafetensors(folder.locate(single), options))
+  await using file = await openFile()
   const config = headedOrNot(stated, file.entries)
   const said = dialectOf(json, `${folder.name}/config.json`, await oldSettings(folder, json, options)), packed = said && packedFile(file, said)
   const empty = packed && (await emptyBiases(file, packed, (name) => isKnownName(config, name)))
   const placed = placeTensors(file.name, config, packed ? packed.names.filter((name) => !empty!.has(name)) : file.entries.keys())
   const beside = options.tokenizer === undefined ? await folderTokenizer(folder, options) : undefined, told = await givenTokenizer(options)
-  const parameters = await readEach(placed, (t) => (packed?.isPacked(t.stored) ? packed.read(t, options) : readSafetensor(file, config, t)), options)
+  const parameters = await readEach(placed, async (t) => {
+    if (packed?.isPacked(t.stored)) return packed.read(t, options)
+    const unread = options.lazy === true ? unreadSafetensor(file, t) : undefined
+    if (unread === undefined) return readSafetensor(file, config, t)
+    return [t.expected.path, lazyWeight(t.expected.path, unread, async () => {
+      await using again = await openFile()
+      return (await readSafetensor(again, config, t))[1] as Weight
+    })]
+  }, options)
   return createModel(config, parameters, { ...(beside && { tokenizer: beside }), ...told, files: new Map([...(await sideFiles(folder, options)), ...(told.files ?? [])]), stated: config })
 }
 

@@ -1,4 +1,4 @@
-import { add, arange, clamp, fail, literal, reshape, rotation, showShape, sub, take, Tensor, unsqueeze, type Composed, type Rotation, type Weight } from "@thimble/core"
+import { add, arange, clamp, fail, literal, reshape, rotation, showShape, sub, take, Tensor, tensorsOf, unsqueeze, type Composed, type Rotation, type Weight } from "@thimble/core"
 import type { GgufValue, Tokenizer } from "@thimble/formats"
 import { architectureOf } from "./architecture.ts"
 import { headlessConfig } from "./json.ts"
@@ -11,6 +11,7 @@ import { traced, type Trace } from "./trace.ts"
 import { blockLinks, type BlockLinks } from "./block-links.ts"
 import { generate, type Generation, type GenerateOptions } from "./generate/generate.ts"
 import type { Prompt } from "./generate/prompt.ts"
+import { isLazy, type LazyWeight } from "./lazy.ts"
 import { frequencies } from "./rope.ts"
 
 export interface ForwardOptions {
@@ -79,6 +80,8 @@ export interface Model extends Parameters, ModelOptions, Composed {
   generate(prompt: Prompt, options?: GenerateOptions): Generation
   /** An encoder without the head that fills in tokens: its `hidden` is what is left. */
   withoutHead(): Model
+  /** The same model with matrices in memory that are still in their file (`loadModel` with `lazy`): those of some paths, or all. */
+  loaded(paths?: Iterable<string>): Promise<Model>
   /** The same model with other weights (by module), or norms and biases (by full name), of the same shapes. */
   with(changed: Readonly<Record<string, Weight | Tensor>>, options?: ModelOptions): Model
 }
@@ -199,6 +202,16 @@ function build(m: Parameters, options: ModelOptions): Model {
       const less = headlessConfig(config), { stated: _, ...rest } = options
       const kept = new Set(expectedTensors(less).map((t) => (t.kind === "matrix" ? t.path : t.name)))
       return createModel(less, Object.fromEntries(Object.entries({ ...weights, ...vectors }).filter(([name]) => kept.has(name))), rest)
+    },
+    async loaded(paths) {
+      const wanted = [...(paths ?? Object.keys(weights))].filter((path) => weights[path] !== undefined && isLazy(weights[path])), read: Record<string, Weight> = {}
+      try {
+        for (const path of wanted) read[path] = await (weights[path] as LazyWeight).load()
+      } catch (e) {
+        for (const t of tensorsOf(read)) t.dispose()
+        throw e
+      }
+      return wanted.length === 0 ? model : model.with(read)
     },
     with(changed, more = {}) {
       return createModel(config, { ...weights, ...vectors, ...changed }, { ...options, ...more })

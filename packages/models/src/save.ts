@@ -3,11 +3,12 @@ import { fileSystem, saveFile, saveGguf, saveSafetensorsShards, type GgufDType, 
 import { architectureOf, fileName } from "./architecture.ts"
 import { expectedTensors } from "./expected.ts"
 import { parseJson } from "./folder.ts"
-import { writeGgufConfig } from "./gguf-config.ts"
+import { ggufKind, writeGgufConfig } from "./gguf-config.ts"
 import { asDense } from "./dense.ts"
 import { ggufTensors, tensorOrder } from "./gguf-tensors.ts"
 import { writeConfig } from "./json.ts"
 import type { Json } from "./json-fields.ts"
+import { isLazy } from "./lazy.ts"
 import type { Model } from "./model.ts"
 import { isTransposed, transposed } from "./tensors-safetensors.ts"
 import { tokenizerFiles } from "./tokenizer-files.ts"
@@ -31,7 +32,13 @@ export interface SaveOptions {
  */
 export async function saveModel(model: Model, path: string, options: SaveOptions = {}): Promise<void> {
   if (/\.(safetensors|bin|json|npz)$/i.test(path)) fail("value", "saveModel", `cannot write '${path}'`, "a name that ends in .gguf, or a directory")
-  await (/\.gguf$/i.test(path) ? saveAsGguf(model, path, options) : saveAsFolder(model, path, options))
+  const whole = await model.loaded()
+  try {
+    await (/\.gguf$/i.test(path) ? saveAsGguf(whole, path, options) : saveAsFolder(whole, path, options))
+  } finally {
+    // What was read for this goes again.
+    for (const [name, weight] of Object.entries(model.weights)) if (isLazy(weight)) for (const t of Object.values(whole.weights[name]!.parts())) t.dispose()
+  }
 }
 
 /** A type, and the numbers of files that have mostly it (llama.cpp's `llama_ftype`), the usual one first. */
@@ -61,10 +68,10 @@ async function saveAsGguf(model: Model, path: string, { name, signal, dtype }: S
     ...(packed ? [["general.quantization_version", { type: "u32", value: 2 }] as [string, GgufValue]] : []),
     ...(name === undefined ? [] : [["general.name", { type: "string", value: name }] as [string, GgufValue]]),
   ]
-  const own = writeGgufConfig(config)
+  const own = writeGgufConfig(config), kinds = [ggufKind(config), a.gguf, String(known?.get("general.architecture")?.value)]
   const metadata = known === undefined
     ? new Map<string, GgufValue>([...own, ["general.type", { type: "string", value: "model" }], ["general.name", { type: "string", value: "model" }], ...general, ...(await tokenizerMetadata(model))])
-    : new Map<string, GgufValue>([...(isStated(model) ? known : [...[...known].filter(([key]) => !key.startsWith(`${a.gguf}.`)), ...own]), ...general])
+    : new Map<string, GgufValue>([...(isStated(model) ? known : [...[...known].filter(([key]) => !kinds.some((kind) => key.startsWith(`${kind}.`))), ...own]), ...general])
   if (!packed) metadata.delete("general.quantization_version")
   await saveGguf(path, { metadata, tensors: new Map([...tensors].map(([key, t]) => [key, { ...t, bytes: untilAborted(t.bytes, signal) }])) })
 }
@@ -132,9 +139,10 @@ const jsonBytes = (json: object): Uint8Array => new TextEncoder().encode(`${JSON
 /** config.json: as it was read, where nothing changed. */
 function configBytes(model: Model, dtype: string, quantization: Json = {}): Uint8Array {
   const known = model.files?.get("config.json"), all = known === undefined ? {} : parseJson(known, "config.json")
-  const old = Object.fromEntries(Object.entries(all).filter(([field]) => !quantizationFields.includes(field)))
+  const stated = known !== undefined && isStated(model)
+  const old = Object.fromEntries(Object.entries(all).filter(([field]) => !quantizationFields.includes(field) && (stated || field !== "layer_types")))
   // Since transformers 5 it is `dtype`.
-  const key = "dtype" in old ? "dtype" : "torch_dtype", kept = known !== undefined && isStated(model)
+  const key = "dtype" in old ? "dtype" : "torch_dtype", kept = stated
   const same = kept && (!(key in old) || old[key] === dtype)
   if (same && Object.keys(old).length === Object.keys(all).length && Object.keys(quantization).length === 0) return known
   return jsonBytes({ ...old, ...(kept ? {} : writeConfig(model.config)), ...(same ? {} : { [key]: dtype }), ...quantization })

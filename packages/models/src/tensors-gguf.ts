@@ -3,6 +3,7 @@ import { ggufFormat, ggufTypes, type GgufFile } from "@thimble/formats"
 import { architectureOf } from "./architecture.ts"
 import type { Config } from "./config.ts"
 import { expectedTensors, type Expected } from "./expected.ts"
+import type { Unread } from "./lazy.ts"
 import { ggufName } from "./gguf-names.ts"
 import { ggufRowOrder, inverse } from "./gguf-rows.ts"
 import { refuseNames } from "./tensors-safetensors.ts"
@@ -19,10 +20,10 @@ export function checkGgufNames(file: GgufFile, config: Config): void {
 
 /** Reads one tensor of a model: blocks stay packed, rows come in the order that models have. */
 export async function readGgufTensor(file: GgufFile, config: Config, expected: Expected, options: QuantizedOptions): Promise<readonly [string, Weight | Tensor]> {
-  const a = architectureOf(config), stored = ggufName(a, expected), { kind, name, path, role, shape } = expected
+  const a = architectureOf(config), stored = ggufName(a, expected), { kind, name, path, role, shape, layer } = expected
   const entry = file.entries.get(stored)!
   if (String(entry.shape) !== String(shape)) fail("shape", "loadModel", `${file.name}: tensor '${stored}' is ${showShape(entry.shape)}, not ${showShape(shape)}`, "does its metadata belong to it?")
-  const there = kind === "norm" ? undefined : ggufRowOrder(a, config, role), order = there && inverse(there)
+  const there = kind === "norm" ? undefined : ggufRowOrder(a, config, role, layer), order = there && inverse(there)
   const { dtype } = ggufTypes[entry.type]
   if (kind !== "matrix") {
     if (dtype === undefined) fail("dtype", "loadModel", `${file.name}: tensor '${stored}' is ${entry.type}, and a vector is of floats`)
@@ -39,4 +40,12 @@ async function minusOne(values: Tensor): Promise<Tensor> {
   const less = fromBytes(new Uint8Array(Float32Array.from(await values.data(), (v) => v - 1).buffer), values.shape, "f32")
   values.dispose()
   return less
+}
+
+/** A matrix of a model before it is read; undefined for vectors. */
+export function unreadGguf(file: GgufFile, config: Config, expected: Expected): Unread | undefined {
+  const { shape, kind } = expected
+  if (kind !== "matrix") return undefined
+  const { type } = file.entries.get(ggufName(architectureOf(config), expected))!, { dtype, size, bytes } = ggufTypes[type], storage = dtype ?? ggufFormat(type)
+  return storage === undefined ? undefined : { shape: shape as [number, number], storage, bytes: ((shape[0]! * shape[1]!) / size) * bytes }
 }

@@ -3,6 +3,7 @@ import type { SafetensorsFile } from "@thimble/formats"
 import { architectureOf, fileName, type Architecture } from "./architecture.ts"
 import type { BlockRole, Config } from "./config.ts"
 import { expectedTensors, type Expected } from "./expected.ts"
+import type { Unread } from "./lazy.ts"
 
 /** Where a model's tensors are in a checkpoint: its names for them, which may lack a common root. */
 export interface Placed { readonly expected: Expected; readonly stored: string }
@@ -61,4 +62,10 @@ export async function readSafetensor(file: SafetensorsFile, config: Config, { ex
   if (String(entry.shape) !== String(want)) fail("shape", "loadModel", `${file.name}: tensor '${stored}' is ${showShape(entry.shape)}, not ${showShape(want)}`, "does config.json belong to it?")
   const values = turned ? fromBytes(transposed(await file.bytes(stored), shape[0]!, shape[1]!, width), shape, dtype) : await file.tensor(stored)
   return kind === "matrix" ? [path, denseWeight(values)] : [name, values]
+}
+
+/** A matrix of a model before it is read; undefined for vectors. */
+export function unreadSafetensor(file: SafetensorsFile, { expected: { kind, shape }, stored }: Placed): Unread | undefined {
+  const [dtype, width] = held[file.entries.get(stored)!.dtype] ?? []
+  return kind !== "matrix" || dtype === undefined ? undefined : { shape: shape as [number, number], storage: dtype, bytes: shape[0]! * shape[1]! * width! }
 }

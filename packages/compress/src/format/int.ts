@@ -92,8 +92,12 @@ function symmetric(...[bits, groups, scales, name, ends]: Scaled): QuantizedForm
       error: (_, high, limit) => squaredError(run, { scale: storedAs(scales, high / top), zero: 0, least: -top, most: top, limit }),
     })[1] / top)
   }
-  const pack = (codes: Uint8Array, shape: MatrixShape): Parts =>
-    bits === 8 ? { codes: { data: Int8Array.from(codes, (q) => q - offset), shape, dtype: "i8" } } : packed.pack(codes, shape)
+  const pack = (codes: Uint8Array, shape: MatrixShape): Parts => {
+    if (bits !== 8) return packed.pack(codes, shape)
+    const data = new Int8Array(codes.length)
+    for (let i = 0; i < codes.length; i++) data[i] = codes[i]! - offset
+    return { codes: { data, shape, dtype: "i8" } }
+  }
   const store = (codes: Uint8Array, steps: ArrayLike<number>, shape: MatrixShape): Parts => ({ ...pack(codes, shape), scales: scalePart("int", scales, steps, groups.shape(shape)) })
   const format: SolvableFormat = {
     name, bits: bits + groups.bits(scales === "f32" ? 32 : 16), group: groups.size,

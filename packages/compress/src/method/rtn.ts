@@ -2,6 +2,7 @@ import { fail } from "@thimble/core"
 import type { Json } from "@thimble/models"
 import type { Method } from "../recipe/method.ts"
 import { squares } from "../recipe/statistic.ts"
+import { encodeRows } from "../parallel/encode-rows.ts"
 import type { MatrixShape, QuantizedFormat } from "../quantizer.ts"
 import { cost } from "./target.ts"
 
@@ -27,9 +28,9 @@ export function rtn(options: RtnOptions | QuantizedFormat): Method {
     toJSON: (): Json => ({ method: "rtn", format: format.name, importance: given === undefined ? importance : { checksum: checksum(given) } }),
     ...(seen && { observes: [squares] }),
     target: (shape: MatrixShape) => cost(format, shape),
-    async round({ path, values, shape }, statistics) {
+    async round({ path, values, shape }, statistics, { signal } = {}) {
       const weights = seen ? ((await statistics!.of(squares).data()) as Float32Array).map((s) => s / statistics!.tokens) : given?.get(path)
-      return { stored: { format, parts: format.encode(values, shape, weights && { importance: weights }) } }
+      return { stored: { format, parts: await encodeRows(format, values, shape, { ...(weights && { importance: weights }), ...(signal && { signal }) }) } }
     },
   }
 }

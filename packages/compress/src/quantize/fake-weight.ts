@@ -12,54 +12,59 @@ export interface FakeWeight extends Weight {
 }
 export const isFake = (weight: Weight): weight is FakeWeight => "stored" in weight
 
-interface Kind {
+/** How a matrix is made of what trains, and how it is stored. */
+export interface FakeKind {
   readonly form: string
-  /** What trains besides the values. */
-  readonly own: Readonly<Record<string, Tensor>>
-  rounded(values: Tensor): Tensor
+  readonly shape: MatrixShape
+  readonly parts: Readonly<Record<string, Tensor>>
+  /** The matrix, in f32. */
+  rounded(): Tensor
   stored(): Promise<Weight>
+  again(parts: Readonly<Record<string, Tensor>>): FakeWeight
 }
 
-function fakeWeight(values: Tensor, activations: Activations, kind: Kind, again: (parts: Readonly<Record<string, Tensor>>) => FakeWeight): FakeWeight {
+export function fakeWeight(activations: Activations, { form, shape, parts, rounded, stored, again }: FakeKind): FakeWeight {
   // A scale among the parts would be trained.
   if (typeof activations === "object" && typeof activations.scale !== "number") fail("value", "prepare", "scales of activations are numbers while a model trains", "read the tensor's item()")
   let made: Tensor | undefined
   // One node, where a matrix is both embedding and head.
-  const dense = (): Tensor => (made === undefined || made.disposed ? (made = kind.rounded(values)) : made)
-  const parts = { values, ...kind.own }
+  const dense = (): Tensor => (made === undefined || made.disposed ? (made = rounded()) : made)
   return {
-    form: `fake ${kind.form}[${values.shape.join()}] ${JSON.stringify(activations)}`,
-    shape: values.shape as [number, number],
+    form: `fake ${form}[${shape.join()}] ${JSON.stringify(activations)}`,
+    shape,
     bytes: Object.values(parts).reduce((n, t) => n + t.bytes, 0),
     apply: (x) => linear(seenActivations(x, activations), dense()),
     rows: (ids) => take(dense(), ids, 0),
     dense,
     parts: () => parts,
     withParts: (p) => again(p) as never,
-    stored: kind.stored,
+    stored,
   }
 }
 
 /** Values that are rounded as a format would store them, its scales found anew each time. */
 export function roundedWeight(values: Tensor, format: QuantizedFormat, { activations = "f32" }: QuantizedOptions = {}): FakeWeight {
-  return fakeWeight(values, activations, {
-    form: format.name, own: {},
-    rounded: (x) => fakeQuantize(x, format),
-    stored: async () => quantizeWeight(format, (await values.data()) as Float32Array, values.shape as [number, number], { activations }),
-  }, (p) => roundedWeight(p.values!, format, { activations }))
+  const shape = values.shape as [number, number]
+  return fakeWeight(activations, {
+    form: format.name, shape, parts: { values },
+    rounded: () => fakeQuantize(values, format),
+    stored: async () => quantizeWeight(format, (await values.data()) as Float32Array, shape, { activations }),
+    again: (p) => roundedWeight(p.values!, format, { activations }),
+  })
 }
 
 /** Values and steps that learn: {@link lsqQuantize}. */
 export function steppedWeight(values: Tensor, { steps, zeros }: Steps, format: IntegerFormat, { activations = "f32" }: QuantizedOptions = {}): FakeWeight {
   const shape = values.shape as [number, number]
-  return fakeWeight(values, activations, {
-    form: `steps ${format.name}`, own: { steps, ...(zeros && { zeros }) },
-    rounded: (x) => lsqQuantize(x, { steps, ...(zeros && { zeros }) }, format),
+  return fakeWeight(activations, {
+    form: `steps ${format.name}`, shape, parts: { values, steps, ...(zeros && { zeros }) },
+    rounded: () => lsqQuantize(values, { steps, ...(zeros && { zeros }) }, format),
     async stored() {
       const own = [await values.data(), await steps.data(), await zeros?.data()] as [Float32Array, Float32Array, Int32Array | undefined]
       return quantizedWeight(format, shape, uploadParts(packSteps(format, shape, ...own), values.device), { activations })
     },
-  }, (p) => steppedWeight(p.values!, { steps: p.steps!, ...(zeros && { zeros: p.zeros! }) }, format, { activations }))
+    again: (p) => steppedWeight(p.values!, { steps: p.steps!, ...(zeros && { zeros: p.zeros! }) }, format, { activations }),
+  })
 }
 
 /** What is stored of values and steps: the codes that {@link lsqQuantize} computes with. */

@@ -18,5 +18,6 @@ export { learnRounding, type LearnedRounding, type LearningOptions, type LearnRo
 export { fakeQuantize, straightThrough, type FixedGrid } from "./fake.ts"
 export { initialSteps, lsqQuantize, type Steps } from "./lsq.ts"
 export { isFake, roundedWeight, steppedWeight, type FakeWeight } from "./fake-weight.ts"
-export { convert, lsq, prepare, type Learned, type Matrices, type PrepareOptions, type Rounding } from "./qat.ts"
+export { tuned } from "./tuned.ts"
+export { convert, lsq, prepare, type Learned, type Matrices, type PrepareOptions, type Rounding, type Trainable } from "./qat.ts"
 export { activationGrid, withActivations, type ActivationOptions, type Weighted } from "./activations.ts"

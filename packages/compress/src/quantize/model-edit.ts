@@ -1,15 +1,16 @@
 import { denseWeight, tensor, type Tensor, type Weight } from "@thimble/core"
 import { createModel, type Config, type Model } from "@thimble/models"
 
-/** Changes values in place; of a matrix they are row-major [rows, columns]. */
-export type Change = (values: Float64Array, shape: readonly [rows: number, columns: number]) => void
+/** Changes values in place, or gives others in another shape; of a matrix they are row-major [rows, columns]. */
+export type Change = (values: Float64Array, shape: readonly [rows: number, columns: number]) => void | Changed
+export interface Changed { readonly values: Float64Array; readonly shape: readonly [rows: number, columns: number] }
 
 /** Changes of a model, to be made all at once: each matrix is read, changed in float64 and rounded to f32 once, one after the other. */
 export interface ModelEdit {
   /** A change of a matrix, by its module, after those that were asked for before. */
   matrix(path: string, change: Change): void
   /** A change of a norm or bias, by its full name; nothing if the model has none of it. */
-  vector(name: string, change: (values: Float64Array) => void): void
+  vector(name: string, change: (values: Float64Array) => void | Float64Array): void
   /** A matrix of its own that starts as another one is without any change. */
   copy(from: string, to: string): void
   run(options?: EditOptions): Promise<Model>
@@ -22,7 +23,7 @@ export interface EditOptions {
 }
 
 export function modelEdit(model: Model, config: Config = model.config): ModelEdit {
-  const matrices = new Map<string, Change[]>(), vectors = new Map<string, ((values: Float64Array) => void)[]>(), sources = new Map<string, string>()
+  const matrices = new Map<string, Change[]>(), vectors = new Map<string, ((values: Float64Array) => void | Float64Array)[]>(), sources = new Map<string, string>()
   const push = <T>(map: Map<string, T[]>, key: string, change: T): void => void map.set(key, [...(map.get(key) ?? []), change])
   return {
     matrix: (path, change) => push(matrices, path, change),
@@ -33,15 +34,15 @@ export function modelEdit(model: Model, config: Config = model.config): ModelEdi
       const paths = [...new Set([...matrices.keys(), ...sources.keys()])]
       for (const [i, path] of paths.entries()) {
         signal?.throwIfAborted()
-        const { shape, values } = await read(model.weights[sources.get(path) ?? path]!)
-        for (const change of matrices.get(path) ?? []) change(values, shape)
+        let { shape, values }: Changed = await read(model.weights[sources.get(path) ?? path]!)
+        for (const change of matrices.get(path) ?? []) ({ shape, values } = change(values, shape) ?? { shape, values })
         changed[path] = denseWeight(tensor(Float32Array.from(values), { shape }))
         onProgress?.({ done: i + 1, total: paths.length, path })
       }
       for (const [name, changes] of vectors) {
-        const { shape } = model.vectors[name]!, values = Float64Array.from(await model.vectors[name]!.data() as Float32Array)
-        for (const change of changes) change(values)
-        changed[name] = tensor(Float32Array.from(values), { shape })
+        let values: Float64Array = Float64Array.from(await model.vectors[name]!.data() as Float32Array)
+        for (const change of changes) values = change(values) ?? values
+        changed[name] = tensor(Float32Array.from(values))
       }
       return createModel(config, changed, { ...(tokenizer && { tokenizer }), ...(files && { files }), ...(metadata && { metadata }), ...(stated && { stated }) })
     },

@@ -1,7 +1,7 @@
-import { castTo, denseWeight, fail, isFloat, mapTree, mul, realize, tensorsOf, type Activations, type Tensor, type Weight } from "@thimble/core"
+import { castTo, denseWeight, fail, isFloat, mapTree, mul, realize, tensorsOf, type Activations, type QuantizedOptions, type Tensor, type Weight } from "@thimble/core"
 import type { QuantizedFormat } from "../quantizer.ts"
 import type { IntegerFormat } from "../format/integers.ts"
-import { isFake, roundedWeight, steppedWeight } from "./fake-weight.ts"
+import { isFake, roundedWeight, steppedWeight, type FakeWeight } from "./fake-weight.ts"
 import { initialSteps } from "./lsq.ts"
 
 /** What can be prepared for training: matrices and vectors by name, such as a model has. M is what it is made of anew. */
@@ -19,8 +19,14 @@ export function lsq(format: IntegerFormat): Learned {
   return { learns: format }
 }
 
-/** What becomes of a matrix: its values rounded to a format, with steps that learn, or `keep`: trained as it is. */
-export type Rounding = QuantizedFormat | Learned | "keep"
+/** A way of its own to train a matrix: {@link tuned}, {@link sparse}. */
+export interface Trainable {
+  /** Of tensors of its own; refuses, with the matrix's name, what cannot be trained so. */
+  prepared(weight: Weight, path: string, options: QuantizedOptions): Promise<FakeWeight>
+}
+
+/** What becomes of a matrix: its values rounded to a format, with steps that learn, in a way of its own, or `keep`: trained as it is. */
+export type Rounding = QuantizedFormat | Learned | Trainable | "keep"
 
 export interface PrepareOptions {
   /** What products see of their other operand, for all matrices or by their names; f32, all of it, unless given. Matrices that are kept see all. */
@@ -50,6 +56,7 @@ export async function prepare<M extends Matrices<M>>(model: M, { default: otherw
     const at = rules.findIndex(([pattern]) => matches(pattern, path)), how = at < 0 ? otherwise : rules[at]![1]
     used.add(at)
     if (how === "keep") changed[path] = typeof weight.storage === "string" ? denseWeight(copied(weight.dense())) : mapTree(weight, copied)
+    else if ("prepared" in how) changed[path] = await how.prepared(weight, path, { activations: typeof seen === "function" ? seen(path) : seen })
     else {
       const values = copied(weight.dense()), format = "learns" in how ? how.learns : how, activations = typeof seen === "function" ? seen(path) : seen
       if (weight.shape[1] % (format.unit ?? 1) !== 0) fail("shape", "prepare", `${format.name} stores rows of whole multiples of ${format.unit}, and ${path} has ${weight.shape[1]} columns`, "give it a rule of its own")

@@ -1,5 +1,5 @@
 import { fail } from "@thimble/core"
-import { architectureOf, type Block, type Model, type Part } from "@thimble/models"
+import { architectureOf, type Block, type Config, type Model, type Part } from "@thimble/models"
 import { foldPlan } from "./fold-norms.ts"
 import { modelEdit, type Change, type EditOptions, type ModelEdit } from "./model-edit.ts"
 import { rotation, type Rotation, type RotationKind } from "./rotation.ts"
@@ -38,7 +38,7 @@ export async function rotate(model: Model, { kind = "randomHadamard", seed = 0, 
   if (wrong !== undefined || parts.length === 0) fail("value", "rotate", `parts are stream, heads or both, got ${parts.length === 0 ? "none" : String(wrong)}`)
   const stream = parts.includes("stream") ? rotation(model.config.width, { kind, seed }) : undefined
   const heads = parts.includes("heads") ? rotation(model.config.headSize, { kind, seed: seed + 1 }) : undefined
-  if (stream) refuseStream(model)
+  if (stream) refuseStream("rotate", model.config, 'rotate only heads: { parts: ["heads"] }')
   const { config, plan, folded, untied } = stream ? await foldPlan("rotate", model) : { config: model.config, plan: () => {}, folded: [], untied: false }
   const edit = modelEdit(model, config)
   plan(edit)
@@ -49,31 +49,37 @@ export async function rotate(model: Model, { kind = "randomHadamard", seed = 0, 
 
 const chosen = ({ size, hadamard, orthogonal, signs }: Rotation): RotationChoice => ({ size, hadamard, orthogonal, signs })
 
-/** Says why the stream of an architecture cannot be rotated, if so. */
-function refuseStream({ config, vectors }: Model): void {
-  const a = architectureOf(config), hint = 'rotate only heads: { parts: ["heads"] }'
-  const say = (why: string): never => fail("value", "rotate", `the stream of ${a.name} cannot be rotated: ${why}`, hint)
+/** Says why the stream of an architecture cannot be written in other coordinates, if so. */
+export function refuseStream(op: string, config: Config, hint?: string): void {
+  const a = architectureOf(config)
+  const say = (why: string): never => fail("value", op, `the stream of ${a.name} cannot be rotated: ${why}`, hint)
   if (a.postNorm) say("it comes out of norms that multiply feature by feature")
   if (a.norm !== "rms") say("its norms subtract the mean of all features, which depends on the coordinates")
-  const after = [a.block.attentionPostNorm, a.block.feedPostNorm].find((name) => name !== undefined && Object.keys(vectors).some((v) => v.endsWith(`.${name}.weight`)))
+  const after = a.block.attentionPostNorm ?? a.block.feedPostNorm
   if (after !== undefined) say(`a norm, ${after}, multiplies what blocks add to it feature by feature`)
 }
 
 function rotateStream(model: Model, q: Rotation, edit: ModelEdit, tied: boolean): void {
+  changeStream(model, tied, edit, { rows: (values) => q.apply(values), columns: (values, shape) => columnwise(values, shape, q), bias: (v) => q.apply(v) })
+}
+
+/** What is done with the matrices beside the stream: with the rows of those that read it, the columns of those that write to it, and their biases. */
+export interface StreamChange { readonly rows: Change; readonly columns: Change; readonly bias: (values: Float64Array) => void | Float64Array }
+
+/** Asks for a change of all matrices beside the residual stream. */
+export function changeStream(model: Model, tied: boolean, edit: ModelEdit, change: StreamChange): void {
   const a = architectureOf(model.config), { embedding, positions, segments, head } = a.names
   // Rows of the embedding and of the head are in the coordinates of the stream, and so are rows of what reads it.
-  const onRows: Change = (values) => q.apply(values)
-  const onColumns: Change = (values, shape) => columnwise(values, shape, q)
-  for (const path of [embedding, positions, segments, ...(tied ? [] : [head])]) if (path !== undefined) edit.matrix(path, onRows)
+  for (const path of [embedding, positions, segments, ...(tied ? [] : [head])]) if (path !== undefined) edit.matrix(path, change.rows)
   for (const { path, links, linears } of model.blocks()) {
     const readers = new Set(links.fold.filter(({ from }) => `${from.path}.weight` in model.vectors).flatMap(({ into }) => into.map((p) => p.path)))
     const writers = new Set(links.channels.flatMap(({ columns }) => columns.map((c) => c.path)))
     const lost = linears.filter((name) => readers.has(name) === writers.has(name))
     if (lost.length > 0) fail("internal", "rotate", `the links of ${path} do not say what ${lost.join(", ")} reads and writes`)
-    for (const name of readers) edit.matrix(name, onRows)
+    for (const name of readers) edit.matrix(name, change.rows)
     for (const name of writers) {
-      edit.matrix(name, onColumns)
-      edit.vector(`${name}.bias`, (v) => q.apply(v))
+      edit.matrix(name, change.columns)
+      edit.vector(`${name}.bias`, change.bias)
     }
   }
 }

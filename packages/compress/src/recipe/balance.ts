@@ -54,7 +54,7 @@ const spread = (scales: Float64Array, { size, times }: { readonly size: number; 
   Float64Array.from({ length: scales.length * times }, (_, column) => scales[channelOf(column, size, times)]!)
 
 /** Plain elements, in the type that they were in. */
-async function like(weight: Weight, { values, shape }: Matrix): Promise<Weight> {
+export async function like(weight: Weight, { values, shape }: Matrix): Promise<Weight> {
   const made = onDevice(values, shape), type = weight.storage
   if (typeof type !== "string" || type === "f32") return denseWeight(made)
   const narrow = made.cast(type)

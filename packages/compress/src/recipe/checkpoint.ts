@@ -5,7 +5,7 @@ import type { Parts } from "../quantizer.ts"
 import type { ReportEntry } from "./stage.ts"
 
 /** A matrix as it is stored: as methods give it, its format by name. */
-export interface Kept { readonly format: string; readonly parts: Parts; readonly order?: Int32Array; readonly activations?: Activations }
+export interface Kept { readonly format: string; readonly parts: Parts; readonly order?: Int32Array; readonly rank?: number; readonly activations?: Activations }
 
 /** What a piece of work gave: matrices by path as they are stored, and vectors by name. */
 export interface Work {
@@ -16,7 +16,7 @@ export interface Work {
 
 /** What a file says of its tensors: their order, too, which is that of the parts. */
 interface Described {
-  readonly matrices: Readonly<Record<string, { readonly format: string; readonly parts: readonly string[]; readonly activations?: Activations }>>
+  readonly matrices: Readonly<Record<string, { readonly format: string; readonly parts: readonly string[]; readonly rank?: number; readonly activations?: Activations }>>
   readonly vectors: readonly string[]
   readonly entries: readonly ReportEntry[]
 }
@@ -47,14 +47,14 @@ export async function openCheckpoint(directory: string, identity: Json): Promise
       await using stored = await openSafetensors(file(name))
       const known = JSON.parse(stored.metadata.work ?? "{}") as Described
       const matrices: Record<string, Kept> = {}, vectors: Record<string, Float32Array> = {}
-      for (const [path, { format, parts, activations }] of Object.entries(known.matrices)) {
+      for (const [path, { format, parts, rank, activations }] of Object.entries(known.matrices)) {
         const own: Record<string, Parts[string]> = {}
         for (const part of parts) {
           const key = `matrix|${path}|${part}`, { dtype, shape } = stored.entries.get(key) ?? fail("format", "run", `${file(name)} lacks the tensor '${key}'`, "remove the file, and it will be made again")
           own[part] = { data: (await stored.array(key)) as TypedArray, shape, dtype: dtype.toLowerCase() as DType }
         }
         const order = `order|${path}`
-        matrices[path] = { format, parts: own, ...(activations && { activations }), ...(stored.entries.has(order) && { order: (await stored.array(order)) as Int32Array }) }
+        matrices[path] = { format, parts: own, ...(rank !== undefined && { rank }), ...(activations && { activations }), ...(stored.entries.has(order) && { order: (await stored.array(order)) as Int32Array }) }
       }
       for (const path of known.vectors) vectors[path] = (await stored.array(`vector|${path}`)) as Float32Array
       const { entries } = known
@@ -65,7 +65,7 @@ export async function openCheckpoint(directory: string, identity: Json): Promise
       for (const [path, { parts }] of Object.entries(matrices)) for (const [part, { data, shape, dtype }] of Object.entries(parts)) tensors[`matrix|${path}|${part}`] = { dtype: dtype.toUpperCase() as RawTensor["dtype"], shape, bytes: data }
       for (const [path, { order }] of Object.entries(matrices)) if (order !== undefined) tensors[`order|${path}`] = { dtype: "I32", shape: [order.length], bytes: order }
       for (const [path, data] of Object.entries(vectors)) tensors[`vector|${path}`] = { dtype: "F32", shape: [data.length], bytes: data }
-      const known: Described = { matrices: Object.fromEntries(Object.entries(matrices).map(([path, { format, parts, activations }]) => [path, { format, parts: Object.keys(parts), ...(activations && { activations }) }])), vectors: Object.keys(vectors), entries }
+      const known: Described = { matrices: Object.fromEntries(Object.entries(matrices).map(([path, { format, parts, rank, activations }]) => [path, { format, parts: Object.keys(parts), ...(rank !== undefined && { rank }), ...(activations && { activations }) }])), vectors: Object.keys(vectors), entries }
       await saveSafetensors(file(name), tensors, { metadata: { work: JSON.stringify(known) } })
     },
   }

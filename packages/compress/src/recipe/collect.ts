@@ -13,8 +13,8 @@ export interface CollectOptions {
 }
 
 /** The importance matrix of a model over calibration data: what goes into each matrix, as llama.cpp's `imatrix` collects it. */
-export async function collectImatrix(model: Model, data: Calibration, { dataset, signal, onProgress }: CollectOptions = {}): Promise<Imatrix> {
-  const names = ggufNames(model.config), entries = new Map<string, { squares: Float32Array; sums: Float32Array; counts: number[] }>(), blocks = model.blocks()
+export async function collectImatrix(from: Model, data: Calibration, { dataset, signal, onProgress }: CollectOptions = {}): Promise<Imatrix> {
+  const model = await from.loaded(), names = ggufNames(model.config), entries = new Map<string, { squares: Float32Array; sums: Float32Array; counts: number[] }>(), blocks = model.blocks()
   let stream = await streamOf(model, data, signal)
   const take = async (paths: readonly string[], part: Parameters<typeof observe>[1]): Promise<void> => {
     const seen = await observe(stream, part, new Map(paths.map((p) => [p, [squares, sums]])), { ...(signal && { signal }) })

@@ -28,6 +28,7 @@ export function startJob(model: Model, recipe: readonly Stage[], stages: readonl
     const entries: ReportEntry[] = []
     let current = model
     for (const [i, stage] of stages.entries()) {
+      if (stage.lazily === undefined) current = await current.loaded()
       const own = stage.run(current, { ...(data && { data }), ...(signal && { signal }), ...(kept && { checkpoint: { load: (name) => kept.load(`${i}-${name}`), save: (name, w) => kept.save(`${i}-${name}`, w) } }) })
       for (;;) {
         const step = await own.next()

@@ -7,10 +7,15 @@ import { biasCorrected } from "../method/corrected.ts"
 import { gptq } from "../method/gptq.ts"
 import { hqq } from "../method/hqq.ts"
 import { learned } from "../method/learned.ts"
+import { lowRank } from "../method/low-rank.ts"
+import { llmInt8 } from "../method/llm-int8.ts"
 import { quantize } from "../method/quantize.ts"
 import { rotated } from "../method/rotated.ts"
 import { rtn } from "../method/rtn.ts"
 import { smooth } from "../method/smooth.ts"
+import { dropBlocks } from "../prune/drop-blocks.ts"
+import { shrink } from "../prune/shrink.ts"
+import { sliceWidth } from "../prune/slice-width.ts"
 import type { QuantizedFormat } from "../quantizer.ts"
 import { keep } from "./keep.ts"
 import type { Method } from "./method.ts"
@@ -28,7 +33,9 @@ type Of<T> = (json: Json, reader: Reader) => T
 const methods: Readonly<Record<string, Of<Method>>> = {
   keep: () => keep(),
   rtn: (json, { format }) => rtn({ ...plain(json), format: format(json.format), importance: json.importance !== null && typeof json.importance === "object" ? fail("value", "parseRecipe", "importances that were given are not written down with a recipe", "give it a method of its own: parseRecipe(json, { methods: { rtn: … } })") : ((json.importance ?? "none") as "none") }),
+  "llm.int8": (json) => llmInt8(plain(json)),
   learned: (json, { format }) => learned({ ...plain(json), format: format(json.format) }),
+  lowRank: (json, { format }) => lowRank({ ...plain(json), format: json.format === "f32" || json.format === "f16" || json.format === "bf16" ? json.format : format(json.format) }),
   "bias corrected": (json, { method }) => biasCorrected(method(json.then)),
   "int8 activations": (json, { method }) => int8Activations({ ...plain(json), method: method(json.then), ends: endsOf(json.ends) } as Parameters<typeof int8Activations>[0]),
   awq: (json, { format }) => awq({ ...plain(json), format: format(json.format) }),
@@ -40,6 +47,9 @@ const methods: Readonly<Record<string, Of<Method>>> = {
 const stages: Readonly<Record<string, Of<Stage>>> = {
   quantize: (json, reader) => quantize(matrixOptions(json, reader)),
   rotated: ({ stage: _, ...json }) => rotated(json),
+  shrink: ({ stage: _, ...json }) => shrink(json),
+  sliceWidth: ({ stage: _, ...json }) => sliceWidth(json),
+  dropBlocks: ({ stage: _, ...json }) => dropBlocks(json),
 }
 
 /** Fields that are what they were: numbers, strings. */

@@ -44,7 +44,7 @@ function planMatrices(kind: string, outline: Outline, { default: usual, rules = 
     else if (m.lookedUp === true && (method.observes?.length ?? 0) > 0) unfit.push(`${path} ${showShape(m.shape)}: ${method.name} looks at what a matrix is multiplied with, and rows of this one are only looked up`)
     else if ("unfit" in target) unfit.push(`${path} ${showShape(m.shape)}: ${target.unfit}`)
     else {
-      const to = typeof target.format === "string" ? target.format : target.format.name
+      const kept = typeof target.format === "string" ? target.format : target.format.name, to = target.rank === undefined ? kept : `${kept}, rank ${target.rank}`
       methods.set(path, method)
       entries.push({ path, shape: m.shape, method: method.name, from: m.format, to, bytesBefore: m.bytes, bytesAfter: target.bytes, why })
       matrices.set(path, { ...m, bytes: target.bytes, format: to })
@@ -55,7 +55,7 @@ function planMatrices(kind: string, outline: Outline, { default: usual, rules = 
   if (unfit.length > 0) fail("shape", "plan", `these matrices do not fit what should be done with them:\n${unfit.join("\n")}`, "choose another method or format for them in a rule")
   const asking = [...new Set([...methods.values()].filter((m) => (m.observes?.length ?? 0) > 0 || m.balance !== undefined).map((m) => m.name))]
   return {
-    kind, entries, after: { ...outline, matrices },
+    kind, entries, after: { ...outline, matrices }, lazily: true,
     ...(asking.length > 0 && { needs: `${asking.join(", ")} look${asking.length === 1 ? "s" : ""} at the inputs of matrices` }),
     run: (model, context) => runMatrices(model, { methods, entries: new Map(entries.map((e) => [e.path, e])), sequence, calibrated: asking.length > 0 }, context),
   }

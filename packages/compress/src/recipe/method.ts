@@ -1,5 +1,7 @@
 import { denseWeight, fromBytes, quantizedWeight, uploadParts, type Format, type QuantizedOptions, type Tensor, type Weight } from "@thimble/core"
-import type { Json } from "@thimble/models"
+import { isLazy, type Json } from "@thimble/models"
+import { factoredWeight, partsOf } from "../format/factored.ts"
+import { hasOutliers, outliersApart } from "../format/outliers.ts"
 import { permutedWeight } from "../format/permuted.ts"
 import type { MatrixShape, Parts } from "../quantizer.ts"
 import type { Fallback } from "../quantize/damping.ts"
@@ -27,6 +29,8 @@ export interface Stored extends QuantizedOptions {
   readonly parts: Parts
   /** Column order[i] of the matrix is stored at place i; as they are unless given. */
   readonly order?: Int32Array
+  /** Two matrices stand for it, [rows, rank] and [rank, columns], both in the format: parts `left.…` and `right.…`. */
+  readonly rank?: number
 }
 
 /** What a method made of a matrix. */
@@ -42,6 +46,8 @@ export interface Rounded {
 export interface Target {
   readonly format: Stored["format"]
   readonly bytes: number
+  /** As in {@link Stored}. */
+  readonly rank?: number
 }
 
 export interface RoundOptions {
@@ -75,19 +81,22 @@ export interface Balance {
 }
 
 /** The weight of what is stored, on the current device. */
-export function weightOf({ format, parts, order, ...options }: Stored, shape: MatrixShape): Weight {
+export function weightOf({ format, parts, order, rank, ...options }: Stored, shape: MatrixShape): Weight {
+  if (rank !== undefined) return factoredWeight(weightOf({ format, parts: partsOf("left", parts), ...options }, [shape[0], rank]), weightOf({ format, parts: partsOf("right", parts), ...options }, [rank, shape[1]]))
+  if (typeof format !== "string" && hasOutliers(parts)) return outliersApart(format, shape, parts, options)
   const tensors = uploadParts(parts), weight = typeof format === "string" ? denseWeight(tensors.values!) : quantizedWeight(format, shape, tensors, options)
   return order === undefined ? weight : permutedWeight(weight, order)
 }
 
 /** A matrix as plain elements. */
-export async function matrixOf(path: string, weight: Weight): Promise<Matrix> {
-  const dense = weight.dense()
+export async function matrixOf(path: string, from: Weight): Promise<Matrix> {
+  const weight = isLazy(from) ? await from.load() : from, dense = weight.dense()
   try {
     return { path, shape: weight.shape, values: (await dense.data()) as Float32Array }
   } finally {
     // What is no part of the weight was made for this.
     if (!Object.values(weight.parts()).includes(dense)) dense.dispose()
+    if (weight !== from) for (const t of Object.values(weight.parts())) t.dispose()
   }
 }
 

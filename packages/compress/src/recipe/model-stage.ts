@@ -5,16 +5,18 @@ import type { Outline, PlannedStage, RunContext, Stage } from "./stage.ts"
 export interface ModelStage {
   readonly kind: string
   readonly json: Json
+  /** What calibration data is needed for, if so. */
+  readonly needs?: string
   /** The model as it will be; refuses one that does not fit. */
   after(outline: Outline): Outline
   run(model: Model, context: RunContext): Promise<Model>
 }
 
-export const modelStage = ({ kind, json, after, run }: ModelStage): Stage => ({
+export const modelStage = ({ kind, json, needs, after, run }: ModelStage): Stage => ({
   kind,
   toJSON: () => ({ stage: kind, ...json }),
   plan: (outline): PlannedStage => ({
-    kind, entries: [], after: after(outline),
+    kind, entries: [], after: after(outline), ...(needs !== undefined && { needs }),
     // Nothing to yield: the job tells when a stage is done.
     // eslint-disable-next-line require-yield
     async *run(model, context) {

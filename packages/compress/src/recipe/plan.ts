@@ -2,7 +2,7 @@ import { fail } from "@thimble/core"
 import type { Json, Model } from "@thimble/models"
 import type { Calibration } from "./calibration.ts"
 import { startJob, type Job, type RunOptions } from "./job.ts"
-import { outlineBytes, outlineOf, outlineSize } from "./outline.ts"
+import { outlineBytes, outlineOf, outlineSize, parametersOf } from "./outline.ts"
 import { table } from "./print.ts"
 import type { PlannedStage, Stage } from "./stage.ts"
 
@@ -14,6 +14,9 @@ export interface Plan {
   readonly stages: readonly PlannedStage[]
   readonly bytesBefore: number
   readonly bytesAfter: number
+  /** Elements of all matrices and vectors. */
+  readonly parametersBefore: number
+  readonly parametersAfter: number
   /** Stored bits by element of all matrices. */
   readonly bitsPerWeight: number
   /** What calibration data is needed for; nothing unless given. */
@@ -35,14 +38,14 @@ export function plan(model: Model, recipe: Recipe): Plan {
     outline = planned.at(-1)!.after
   }
   const needs = planned.map((s) => s.needs).filter((n) => n !== undefined).join("; ")
-  const bytesBefore = outlineBytes(first), bytesAfter = outlineBytes(outline), bitsPerWeight = (8 * (bytesAfter - outline.vectorBytes)) / Math.max(1, outlineSize(outline))
-  const json = (): Json => ({ recipe: stages.map((s) => s.toJSON()), entries: planned.map((s) => s.entries), bytesBefore, bytesAfter, bitsPerWeight })
+  const bytesBefore = outlineBytes(first), bytesAfter = outlineBytes(outline), parametersBefore = parametersOf(first.config), parametersAfter = parametersOf(outline.config), bitsPerWeight = (8 * (bytesAfter - outline.vectorBytes)) / Math.max(1, outlineSize(outline))
+  const json = (): Json => ({ recipe: stages.map((s) => s.toJSON()), entries: planned.map((s) => s.entries), bytesBefore, bytesAfter, parametersBefore, parametersAfter, bitsPerWeight })
   const print = (): string => {
     const parts = planned.map(({ kind, entries }) => `${kind}\n${table(["matrix", "shape", "method", "from", "to", "bytes", "why"], entries.map((e) => [e.path, e.shape.join("×"), e.method, e.from, e.to, `${e.bytesBefore} → ${e.bytesAfter}`, e.why]))}`)
-    return [...parts, `${bytesBefore} → ${bytesAfter} bytes, ${bitsPerWeight.toFixed(3)} bits per weight${needs === "" ? "" : `; needs calibration data: ${needs}`}`].join("\n\n")
+    return [...parts, `${bytesBefore} → ${bytesAfter} bytes, ${bitsPerWeight.toFixed(3)} bits per weight${parametersAfter === parametersBefore ? "" : `, ${parametersBefore} → ${parametersAfter} parameters`}${needs === "" ? "" : `; needs calibration data: ${needs}`}`].join("\n\n")
   }
   return {
-    stages: planned, bytesBefore, bytesAfter, bitsPerWeight, ...(needs !== "" && { needs }),
+    stages: planned, bytesBefore, bytesAfter, parametersBefore, parametersAfter, bitsPerWeight, ...(needs !== "" && { needs }),
     toString: print, toJSON: json,
     run: (data, options = {}) => startJob(model, stages, planned, needs, data, options),
     // What Node prints an object as.

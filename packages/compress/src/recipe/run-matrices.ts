@@ -1,5 +1,5 @@
 import { Tensor, type Weight } from "@thimble/core"
-import type { Block, Model } from "@thimble/models"
+import { isLazy, type Block, type Model } from "@thimble/models"
 import { balancedFolds, moveScales, scalesOf } from "./balance.ts"
 import { errorsOf } from "./errors.ts"
 import { matrixOf, onDevice, weightOf, type Method, type Stored, type Statistics } from "./method.ts"
@@ -32,7 +32,16 @@ export async function* runMatrices(start: Model, { methods, entries: plans, sequ
       if (vector !== undefined && vector !== start.vectors[name]) vector.dispose()
     }
   }
-  let stream: Stream | undefined = calibrated ? await streamOf(model, data!, signal) : undefined
+  /** Brings matrices that are still in their file to memory, or what was brought and stays as it is back to the file. */
+  const bring = async (paths: Iterable<string>): Promise<void> => void (model = await model.loaded(paths))
+  const leave = (paths: Iterable<string>): void => replace(Object.fromEntries([...paths].filter((p) => isLazy(start.weights[p]!) && !methods.has(p) && !isLazy(model.weights[p]!)).map((p) => [p, start.weights[p]!])))
+  const blocks = model.blocks(), inBlocks = new Set(blocks.flatMap((b) => b.linears)), outer = Object.keys(model.weights).filter((p) => !inBlocks.has(p))
+  let stream: Stream | undefined
+  if (calibrated) {
+    await bring(outer)
+    stream = await streamOf(model, data!, signal)
+    leave(outer.filter((p) => !methods.has(p)))
+  }
   /** One part of the model: a block, or what is beside them. */
   async function* part(name: string, paths: readonly string[], watched: () => Watched, block?: () => Block): AsyncGenerator<JobEvent> {
     const own = paths.filter((p) => methods.has(p))
@@ -43,10 +52,10 @@ export async function* runMatrices(start: Model, { methods, entries: plans, sequ
       for (const entry of kept.entries) yield { kind: "matrix", stage: 0, done: ++done, total, entry, resumed: true }
       return
     }
-    const entries: ReportEntry[] = [], stored: Record<string, Stored> = {}, vectors = new Map<string, Float32Array>()
+    const entries: ReportEntry[] = [], stored: Record<string, Stored> = {}, vectors = new Map<string, Float32Array>(), moved = new Set<string>()
     const gather = (of: ReadonlyMap<string, readonly Statistic[]>): Promise<Observed> => observe(stream!, watched(), of, { ...(signal && { signal }) })
+    const balanced = block === undefined || stream === undefined ? [] : balancedFolds(block(), methods), taken = new Set(balanced.flatMap((b) => b.paths))
     if (block !== undefined && stream !== undefined) {
-      const balanced = balancedFolds(block(), methods)
       if (balanced.length > 0) {
         const seen = await gather(new Map(balanced.flatMap(({ paths: into, balance }) => into.map((p) => [p, balance.observes] as const))))
         yield { kind: "calibrated", stage: 0, part: `${name}: factors`, done: stream.batches.length, total: stream.batches.length }
@@ -56,7 +65,10 @@ export async function* runMatrices(start: Model, { methods, entries: plans, sequ
           for (const b of balanced) found.push(await scalesOf(b, model, seen.of(b.paths[0]!)))
           for (const [i, b] of balanced.entries()) {
             const changed = await moveScales(model, b, found[i]!)
-            for (const [key, v] of Object.entries(changed)) if (v instanceof Tensor) vectors.set(key, Float32Array.from((await v.data()) as Float32Array))
+            for (const [key, v] of Object.entries(changed)) {
+              if (v instanceof Tensor) vectors.set(key, Float32Array.from((await v.data()) as Float32Array))
+              else moved.add(key)
+            }
             replace(changed)
           }
         } finally {
@@ -86,7 +98,7 @@ export async function* runMatrices(start: Model, { methods, entries: plans, sequ
           }
           const errors = await errorsOf(matrix, weight, statistics)
           replace(changed)
-          const entry: ReportEntry = { ...plans.get(path)!, bytesAfter: weight.bytes, ...errors, tokens: statistics?.tokens ?? 0, fallbacks: [...(rounded.fallbacks ?? []), ...(rounded.bias !== undefined && bias === undefined ? [{ kind: "no bias" as const, largest: rounded.bias.reduce((m, v) => Math.max(m, Math.abs(v)), 0) }] : [])], seconds: (performance.now() - begun) / 1000 }
+          const entry: ReportEntry = { ...plans.get(path)!, bytesAfter: weight.bytes, ...errors, tokens: statistics?.tokens ?? 0, fallbacks: [...(method.balance !== undefined && !taken.has(path) ? [{ kind: "no factors" as const, asked: method.balance.name }] : []), ...(rounded.fallbacks ?? []), ...(rounded.bias !== undefined && bias === undefined ? [{ kind: "no bias" as const, largest: rounded.bias.reduce((m, v) => Math.max(m, Math.abs(v)), 0) }] : [])], seconds: (performance.now() - begun) / 1000 }
           entries.push(entry)
           yield { kind: "matrix", stage: 0, done: ++done, total, entry, resumed: false }
         }
@@ -94,18 +106,23 @@ export async function* runMatrices(start: Model, { methods, entries: plans, sequ
         seen?.dispose()
       }
     }
-    await checkpoint?.save(name, await workOf(model, start, paths, stored, vectors, entries))
+    await checkpoint?.save(name, await workOf(model, moved, stored, vectors, entries))
   }
   try {
-    const blocks = model.blocks(), inBlocks = new Set(blocks.flatMap((b) => b.linears))
     const outside = [...methods.keys()].filter((p) => !inBlocks.has(p))
     for (const [i, { path, linears }] of blocks.entries()) {
       const block = (): Block => model.blocks()[i]!
+      if (stream !== undefined) await bring(linears)
       yield* part(path, linears, () => (x, see) => block().forward(x, { observe: see }), block)
-      if (stream !== undefined) stream = await stream.through((x) => block().forward(x), signal)
+      if (stream !== undefined) {
+        stream = await stream.through((x) => block().forward(x), signal)
+        leave(linears)
+      }
     }
+    if (stream !== undefined) await bring(outer)
     // A head is calibrated with what blocks give; embeddings read ids.
     yield* part("outside", outside, () => (x, see) => model.head(x, { observe: see }))
+    await bring(Object.keys(model.weights))
     return model
   } finally {
     stream?.dispose()

@@ -39,11 +39,11 @@ export interface SensitivityOptions {
 }
 
 /** Measures what methods cost in each matrix of a model. */
-export async function sensitivities(model: Model, data: Calibration, { candidates, measure = "divergence", matrices, signal, onProgress }: SensitivityOptions): Promise<Sensitivities> {
+export async function sensitivities(from: Model, data: Calibration, { candidates, measure = "divergence", matrices, signal, onProgress }: SensitivityOptions): Promise<Sensitivities> {
   if (candidates.length === 0) fail("value", "sensitivities", "there are no candidates", "candidates: [rtn(int(2)), rtn(int(4))]")
   const balanced = candidates.find((c) => c.balance !== undefined)
   if (balanced) fail("value", "sensitivities", `${balanced.name} changes what gives a matrix its inputs, too`, "measure the method without factors")
-  const blocks = model.blocks(), layerOf = new Map(blocks.flatMap((b) => b.linears.map((p) => [p, b.layer] as const)))
+  const model = await from.loaded(), blocks = model.blocks(), layerOf = new Map(blocks.flatMap((b) => b.linears.map((p) => [p, b.layer] as const)))
   const paths = Object.entries(model.weights).filter(([path, { shape }]) => (matrices === undefined ? layerOf.has(path) : finds(matrices, { path, shape, ...(layerOf.has(path) && { layer: layerOf.get(path)! }) }))).map(([path]) => path)
   if (paths.length === 0) fail("value", "sensitivities", `${showPattern(matrices!)} finds no matrix`, Object.keys(model.weights).slice(0, 8).join(", "))
   const lossOf = await measures[measure](model, data, signal), found = new Map<string, Sensitivities["matrices"][number]>(), total = paths.length

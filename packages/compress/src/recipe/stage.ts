@@ -49,6 +49,8 @@ export interface PlannedStage {
   readonly needs?: string
   /** The model as it will be. */
   readonly after: Outline
+  /** It reads matrices that are still in their file by itself; all are in memory otherwise. */
+  readonly lazily?: true
   /** Does it: yields what happened, and gives the new model. */
   run(model: Model, context: RunContext): AsyncGenerator<JobEvent, Model>
 }

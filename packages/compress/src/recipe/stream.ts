@@ -4,8 +4,8 @@ import type { Calibration } from "./calibration.ts"
 import type { Statistics } from "./method.ts"
 import { joined, type Statistic } from "./statistic.ts"
 
-/** More positions at a time make nothing faster. */
-const positions = 2048
+/** More positions at a time make little faster, and what is computed on the way takes more memory. */
+const positions = 512
 
 /** The residual stream of all calibration sequences, at one place of the model, in batches [batch, length, width]. */
 export interface Stream {

@@ -4,12 +4,12 @@ import type { Work } from "./checkpoint.ts"
 import { onDevice, weightOf, type Method, type Stored } from "./method.ts"
 import type { ReportEntry } from "./stage.ts"
 
-/** What a checkpoint keeps of a part: what was rounded, and what factors were moved into. */
-export async function workOf(model: Model, start: Model, paths: readonly string[], stored: Readonly<Record<string, Stored>>, vectors: ReadonlyMap<string, Float32Array>, entries: readonly ReportEntry[]): Promise<Work> {
+/** What a checkpoint keeps of a part: what was rounded, and what factors were `moved` into. */
+export async function workOf(model: Model, moved: ReadonlySet<string>, stored: Readonly<Record<string, Stored>>, vectors: ReadonlyMap<string, Float32Array>, entries: readonly ReportEntry[]): Promise<Work> {
   const matrices: Record<string, Work["matrices"][string]> = Object.fromEntries(Object.entries(stored).map(([path, { format, ...rest }]) => [path, { ...rest, format: typeof format === "string" ? format : format.name }]))
-  for (const path of paths) {
+  for (const path of moved) {
     const weight = model.weights[path]!
-    if (stored[path] !== undefined || weight === start.weights[path] || typeof weight.storage !== "string") continue
+    if (stored[path] !== undefined || typeof weight.storage !== "string") continue
     const t = weight.parts().values!
     matrices[path] = { format: weight.storage, parts: { values: { data: await t.raw(), shape: t.shape, dtype: t.dtype } } }
   }

@@ -32,7 +32,7 @@ function search(row: Float32Array, from: number, importance: Float32Array | unde
     }
   }
   if (amax < nothing) return 0
-  if (importance) weigh(32, row, from, importance, spread, weights)
+  if (importance) weigh(32, row, from, importance, spread, weights, 0)
   else for (let i = 0; i < 32; i++) weights[i] = f(row[from + i]! * row[from + i]!)
   let scale = 0, best = 0
   for (let t = -8; t <= 7; t++) {

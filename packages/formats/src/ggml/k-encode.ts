@@ -5,12 +5,25 @@ import type { RowEncoder } from "./block.ts"
 import { clamp, f, nearest, nothing } from "./round.ts"
 import { affine, positive, squares, symmetric, symmetricBySweeps, weigh, type Affine, type AffineSearch } from "./search.ts"
 import { putHalf } from "./simple.ts"
+import { room } from "./lanes.ts"
+import { stretch, type Stretch } from "./stretch.ts"
 
 const size = 256
-const codes = new Uint8Array(size), weights = new Float32Array(size), importances = new Float32Array(16)
-const scales = new Float32Array(16), drops = new Float32Array(16)
-const scaleCodes = new Uint8Array(16), dropCodes = new Uint8Array(16)
+const codes = new Uint8Array(size), importances = new Float32Array(room / 16)
+const scales = new Float32Array(16), drops = new Float32Array(16), sums = new Float32Array(16)
+const scaleCodes = new Uint8Array(16), dropCodes = new Uint8Array(16), steps = new Int8Array(16)
 const found: Affine = { scale: 0, drop: 0 }
+
+/** Takes a row in stretches: `search` finds the scales of one, `block` is then called for each super-block in it. */
+function inStretches(row: Float32Array, importance: Float32Array | undefined, search: (own: Stretch, length: number, importance: Float32Array | undefined) => void, block: (own: Stretch, from: number) => void): void {
+  const own = stretch()
+  for (let start = 0; start < row.length; start += room) {
+    const length = Math.min(room, row.length - start)
+    for (let i = 0; i < length; i++) own.values[i] = row[start + i]!
+    search(own, length, importance?.subarray(start, start + length))
+    for (let from = 0; from < length; from += size) block(own, from)
+  }
+}
 
 interface TwoLevels {
   /** Elements that share a scale, and the largest code and scale code. */
@@ -25,8 +38,8 @@ interface TwoLevels {
 }
 
 /** Rounds group scales x ≥ 0 to 0 … top of one common step; returns the step as f16 keeps it. */
-function roundScales(n: number, top: number, x: Float32Array, weighted: boolean, into: Uint8Array): number {
-  if (weighted) return f16Value(f16Bits(positive(n, top, x, importances, into)))
+function roundScales(n: number, top: number, x: Float32Array, weights: Float32Array | undefined, into: Uint8Array): number {
+  if (weights) return f16Value(f16Bits(positive(n, top, x, weights, into)))
   let max = 0
   for (let j = 0; j < n; j++) if (x[j]! > max) max = x[j]!
   const inverse = max > 0 ? f(top / max) : 0
@@ -34,33 +47,50 @@ function roundScales(n: number, top: number, x: Float32Array, weighted: boolean,
   return f16Value(f16Bits(f(max / top)))
 }
 
-/** Scale and minimum per group: leaves `codes`, `scaleCodes` and `dropCodes`, and gives the two steps. */
-function twoLevels(x: Float32Array, from: number, importance: Float32Array | undefined, { group, plain, weighted, topScale, spread, mean }: TwoLevels): { d: number; dmin: number } {
-  const groups = size / group
-  const variance = importance && f(f(spread * squares(size, x, from)) / size)
-  for (let j = 0; j < groups; j++) {
-    const at = from + group * j
-    if (importance) {
-      weigh(group, x, at, importance, variance!, weights)
+/** Weights by importance, and their sums per group. */
+function weighGroups({ values, weights }: Stretch, length: number, importance: Float32Array, group: number, spread: number): void {
+  for (let from = 0; from < length; from += size) {
+    const variance = f(f(spread * squares(size, values, from)) / size)
+    weigh(size, values, from, importance, variance, weights, from)
+    for (let at = from; at < from + size; at += group) {
       let sum = 0
-      for (let i = 0; i < group; i++) sum = f(sum + weights[i]!)
-      importances[j] = sum
-    } else {
-      const offset = mean ? f(Math.sqrt(f(squares(group, x, at) / group))) : 0
-      for (let i = 0; i < group; i++) weights[i] = f(offset + Math.abs(x[at + i]!))
+      for (let i = at; i < at + group; i++) sum = f(sum + weights[i]!)
+      importances[at / group] = sum
     }
-    affine(group, importance ? weighted : plain, x, at, weights, codes, group * j, found)
-    scales[j] = found.scale
-    drops[j] = found.drop
   }
-  const d = roundScales(groups, topScale, scales, importance !== undefined, scaleCodes)
-  const dmin = roundScales(groups, topScale, drops, importance !== undefined, dropCodes)
+}
+
+/** Leaves the scales and drops of a stretch's groups. */
+function searchLevels(own: Stretch, length: number, importance: Float32Array | undefined, { group, plain, weighted, spread, mean }: TwoLevels): void {
+  const { values, weights } = own
+  if (importance) weighGroups(own, length, importance, group, spread)
+  else
+    for (let at = 0; at < length; at += group) {
+      const offset = mean ? f(Math.sqrt(f(squares(group, values, at) / group))) : 0
+      for (let i = at; i < at + group; i++) weights[i] = f(offset + Math.abs(values[i]!))
+    }
+  own.affine(group, length / group, importance ? weighted : plain)
+}
+
+/** Scale and minimum per group of a super-block: leaves `codes`, `scaleCodes` and `dropCodes`, and gives the two steps. */
+function twoLevels({ values: x, weights, scales: all, drops: allDrops }: Stretch, from: number, known: boolean, { group, plain, weighted, topScale }: TwoLevels): { d: number; dmin: number } {
+  const groups = size / group, first = from / group
   for (let j = 0; j < groups; j++) {
-    const step = f(d * scaleCodes[j]!)
-    // A step that vanished leaves the codes of the search.
-    if (step === 0) continue
-    const drop = f(dmin * dropCodes[j]!)
-    for (let i = 0; i < group; i++) codes[group * j + i] = clamp(nearest(f(f(x[from + group * j + i]! + drop) / step)), 0, plain.top)
+    scales[j] = all[first + j]!
+    drops[j] = allDrops[first + j]!
+    sums[j] = importances[first + j]!
+  }
+  const d = roundScales(groups, topScale, scales, known ? sums : undefined, scaleCodes)
+  const dmin = roundScales(groups, topScale, drops, known ? sums : undefined, dropCodes)
+  for (let j = 0; j < groups; j++) {
+    const step = f(d * scaleCodes[j]!), at = group * j
+    if (step === 0) {
+      // A step that vanished leaves the codes of the search.
+      affine(group, known ? weighted : plain, x, from + at, weights, from + at, codes, at, found)
+      continue
+    }
+    const drop = f(dmin * dropCodes[j]!), top = plain.top
+    for (let i = at; i < at + group; i++) codes[i] = clamp(nearest(f(f(x[from + i]! + drop) / step)), 0, top)
   }
   return { d, dmin }
 }
@@ -85,24 +115,27 @@ function putBits(out: Uint8Array, at: number, shift: number): void {
 }
 
 export const encodeQ2K: RowEncoder = (row, importance, out) => {
-  for (let from = 0, at = 0; from < row.length; from += size, at += 84) {
-    const { d, dmin } = twoLevels(row, from, importance, two)
+  let at = 0
+  inStretches(row, importance, (own, length, weights) => searchLevels(own, length, weights, two), (own, from) => {
+    const { d, dmin } = twoLevels(own, from, importance !== undefined, two)
     for (let j = 0; j < 16; j++) out[at + j] = scaleCodes[j]! | dropCodes[j]! << 4
     putPairs(out, at + 16, 0)
     putHalf(out, at + 80, d)
     putHalf(out, at + 82, dmin)
-  }
+    at += 84
+  })
 }
 
 export function encodeQ45K(bits: 4 | 5): RowEncoder {
   const levels = bits === 4 ? four : five, bytes = bits === 4 ? 144 : 176, qs = bytes - 128
   return (row, importance, out) => {
-    for (let from = 0, at = 0; from < row.length; from += size, at += bytes) {
-      const { d, dmin } = twoLevels(row, from, importance, levels)
+    let at = 0
+    inStretches(row, importance, (own, length, weights) => searchLevels(own, length, weights, levels), (own, from) => {
+      const { d, dmin } = twoLevels(own, from, importance !== undefined, levels)
       putHalf(out, at, d)
       putHalf(out, at + 2, dmin)
       for (let j = 0; j < 4; j++) {
-        const [s, m, lateS, lateM] = [scaleCodes[j]!, dropCodes[j]!, scaleCodes[j + 4]!, dropCodes[j + 4]!]
+        const s = scaleCodes[j]!, m = dropCodes[j]!, lateS = scaleCodes[j + 4]!, lateM = dropCodes[j + 4]!
         out[at + 4 + j] = s | (lateS >> 4) << 6
         out[at + 8 + j] = m | (lateM >> 4) << 6
         out[at + 12 + j] = (lateS & 15) | (lateM & 15) << 4
@@ -110,7 +143,8 @@ export function encodeQ45K(bits: 4 | 5): RowEncoder {
       if (bits === 5) putBits(out, at + 16, 4)
       for (let c = 0; c < 4; c++)
         for (let l = 0; l < 32; l++) out[at + qs + 32 * c + l] = (codes[64 * c + l]! & 15) | (codes[64 * c + 32 + l]! & 15) << 4
-    }
+      at += bytes
+    })
   }
 }
 
@@ -125,30 +159,29 @@ function extremeOf(x: Float32Array): number {
   return extreme
 }
 
-/** Codes once more, with the steps d · (scale code − offset) that are left after rounding. */
-function recode(x: Float32Array, from: number, d: number, steps: (j: number) => number, top: number): void {
+/** Codes once more, with what is left of the steps d · `steps` after rounding. Where a step vanished those of `search` stay. */
+function recode(x: Float32Array, from: number, d: number, top: number, search: (group: number) => void): void {
   for (let j = 0; j < 16; j++) {
-    const step = f(d * steps(j))
-    if (step === 0) continue
-    for (let i = 16 * j; i < 16 * j + 16; i++) codes[i] = clamp(nearest(f(x[from + i]! / step)), -top, top - 1) + top
+    const step = f(d * steps[j]!)
+    if (step === 0) search(j)
+    else for (let i = 16 * j; i < 16 * j + 16; i++) codes[i] = clamp(nearest(f(x[from + i]! / step)), -top, top - 1) + top
   }
 }
 
 export const encodeQ3K: RowEncoder = (row, importance, out) => {
-  for (let from = 0, at = 0; from < row.length; from += size, at += 110) {
+  let at = 0
+  const search = (own: Stretch, length: number, weights: Float32Array | undefined): void => {
+    if (weights === undefined) return
+    weighGroups(own, length, weights, 16, 2)
+    own.symmetric(length / 16, 4, true)
+  }
+  inStretches(row, importance, search, ({ values, weights, scales: all }, from) => {
     let d = 0
     if (importance) {
-      const variance = f(f(2 * squares(size, row, from)) / size)
-      for (let j = 0; j < 16; j++) {
-        weigh(16, row, from + 16 * j, importance, variance, weights)
-        let sum = 0
-        for (let i = 0; i < 16; i++) sum = f(sum + weights[i]!)
-        importances[j] = sum
-        scales[j] = symmetric(16, 4, row, from + 16 * j, weights, 0, codes, 16 * j)
-      }
-      d = symmetric(16, 32, scales, 0, importances, 0, scaleCodes, 0)
+      for (let j = 0; j < 16; j++) scales[j] = all[from / 16 + j]!
+      d = symmetric(16, 32, scales, 0, importances, from / 16, scaleCodes, 0)
     } else {
-      for (let j = 0; j < 16; j++) scales[j] = symmetricBySweeps(16, 4, row, from + 16 * j, codes, 16 * j)
+      for (let j = 0; j < 16; j++) scales[j] = symmetricBySweeps(16, 4, values, from + 16 * j, codes, 16 * j)
       const extreme = extremeOf(scales)
       const inverse = extreme === 0 ? 0 : f(-32 / extreme)
       for (let j = 0; j < 16; j++) scaleCodes[j] = extreme === 0 ? 0 : clamp(nearest(f(inverse * scales[j]!)), -32, 31) + 32
@@ -157,26 +190,35 @@ export const encodeQ3K: RowEncoder = (row, importance, out) => {
     for (let j = 0; j < 16; j++) {
       out[at + 96 + (j & 7)]! |= (scaleCodes[j]! & 15) << (j < 8 ? 0 : 4)
       out[at + 104 + (j & 3)]! |= (scaleCodes[j]! >> 4) << (2 * (j >> 2))
+      steps[j] = scaleCodes[j]! - 32
     }
     putHalf(out, at + 108, d)
-    recode(row, from, f16Value(f16Bits(d)), (j) => scaleCodes[j]! - 32, 4)
+    // Sweeps have left their codes.
+    recode(values, from, f16Value(f16Bits(d)), 4, (j) => importance && symmetric(16, 4, values, from + 16 * j, weights, from + 16 * j, codes, 16 * j))
     putBits(out, at, 2)
     putPairs(out, at + 32, 0)
-  }
+    at += 110
+  })
 }
 
 export const encodeQ6K: RowEncoder = (row, importance, out) => {
-  for (let from = 0, at = 0; from < row.length; from += size, at += 210) {
-    for (let j = 0; j < 16; j++) scales[j] = symmetric(16, 32, row, from + 16 * j, importance, from + 16 * j, codes, 16 * j)
-    const extreme = extremeOf(scales)
-    if (Math.abs(extreme) < nothing) continue
-    const inverse = f(-128 / extreme), d = f16Value(f16Bits(f(1 / inverse)))
-    const steps = (j: number): number => Math.min(127, nearest(f(inverse * scales[j]!)))
-    for (let j = 0; j < 16; j++) out[at + 192 + j] = steps(j)
-    putHalf(out, at + 208, d)
-    recode(row, from, d, steps, 32)
-    for (let h = 0; h < 2; h++)
-      for (let l = 0; l < 64; l++) out[at + 64 * h + l] = (codes[128 * h + l]! & 15) | (codes[128 * h + 64 + l]! & 15) << 4
-    putPairs(out, at + 128, 4)
+  let at = 0
+  const search = (own: Stretch, length: number, weights: Float32Array | undefined): void => {
+    if (weights) own.weights.set(weights)
+    own.symmetric(length / 16, 32, weights !== undefined)
   }
+  inStretches(row, importance, search, ({ values, weights, scales: all }, from) => {
+    const to = at
+    at += 210
+    for (let j = 0; j < 16; j++) scales[j] = all[from / 16 + j]!
+    const extreme = extremeOf(scales)
+    if (Math.abs(extreme) < nothing) return
+    const inverse = f(-128 / extreme), d = f16Value(f16Bits(f(1 / inverse)))
+    for (let j = 0; j < 16; j++) out[to + 192 + j] = steps[j] = Math.min(127, nearest(f(inverse * scales[j]!)))
+    putHalf(out, to + 208, d)
+    recode(values, from, d, 32, (j) => symmetric(16, 32, values, from + 16 * j, importance && weights, from + 16 * j, codes, 16 * j))
+    for (let h = 0; h < 2; h++)
+      for (let l = 0; l < 64; l++) out[to + 64 * h + l] = (codes[128 * h + l]! & 15) | (codes[128 * h + 64 + l]! & 15) << 4
+    putPairs(out, to + 128, 4)
+  })
 }

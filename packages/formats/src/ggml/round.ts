@@ -7,7 +7,7 @@ export const nothing = f(1e-15)
 
 /** Half to even, of an f32: adding 1.5 · 2⁵² leaves no place for a fraction. (ggml adds 1.5 · 2²³ in f32, which is slower here.) */
 export const nearest = (v: number): number => v + 6755399441055744 - 6755399441055744
-/** Half away from zero, like C's roundf. */
-export const roundAway = (v: number): number => (v < 0 ? -Math.floor(0.5 - v) : Math.floor(v + 0.5))
+/** Half away from zero, like C's roundf, of an f32 below 2³⁰: what its fraction adds to a half, without a branch on the sign. */
+export const roundAway = (v: number): number => ((2 * v) | 0) - (v | 0)
 
 export const clamp = (v: number, low: number, high: number): number => (v < low ? low : v > high ? high : v)

@@ -98,10 +98,10 @@ export interface Affine { scale: number; drop: number }
 const trial = new Uint8Array(32)
 
 /** Scale and drop for x ≈ scale · l − drop with l in 0 … top: least squares from several starts, the one with the least error. */
-export function affine(n: number, { top, first, rise, tries, magnitude }: AffineSearch, x: Float32Array, from: number, weights: Float32Array, codes: Uint8Array, at: number, found: Affine): void {
+export function affine(n: number, { top, first, rise, tries, magnitude }: AffineSearch, x: Float32Array, from: number, weights: Float32Array, weightsFrom: number, codes: Uint8Array, at: number, found: Affine): void {
   let min = x[from]!, max = min, sw = 0, sx = 0
   for (let i = 0; i < n; i++) {
-    const v = x[from + i]!, w = weights[i]!
+    const v = x[from + i]!, w = weights[weightsFrom + i]!
     if (v < min) min = v
     if (v > max) max = v
     sw = f(sw + w)
@@ -121,14 +121,14 @@ export function affine(n: number, { top, first, rise, tries, magnitude }: Affine
     const l = clamp(nearest(f(inverse * f(v - min))), 0, top)
     codes[at + i] = l
     const d = f(f(f(scale * l) + min) - v)
-    best = f(best + f(weights[i]! * (magnitude ? Math.abs(d) : f(d * d))))
+    best = f(best + f(weights[weightsFrom + i]! * (magnitude ? Math.abs(d) : f(d * d))))
   }
   for (let t = 0; t <= tries; t++) {
     // `min` is the best one so far, `max` never changes: so does ggml.
     inverse = f(f(f(first + f(rise * t)) + top) / f(max - min))
     let sl = 0, sl2 = 0, sxl = 0
     for (let i = 0; i < n; i++) {
-      const v = x[from + i]!, w = weights[i]!
+      const v = x[from + i]!, w = weights[weightsFrom + i]!
       const l = clamp(nearest(f(inverse * f(v - min))), 0, top)
       trial[i] = l
       const wl = f(w * l)
@@ -147,7 +147,7 @@ export function affine(n: number, { top, first, rise, tries, magnitude }: Affine
     let error = 0
     for (let i = 0; i < n; i++) {
       const d = f(f(f(nextScale * trial[i]!) + nextMin) - x[from + i]!)
-      error = f(error + f(weights[i]! * (magnitude ? Math.abs(d) : f(d * d))))
+      error = f(error + f(weights[weightsFrom + i]! * (magnitude ? Math.abs(d) : f(d * d))))
     }
     if (error < best) {
       for (let i = 0; i < n; i++) codes[at + i] = trial[i]!
@@ -215,8 +215,8 @@ export function positive(n: number, top: number, x: Float32Array, weights: Float
 }
 
 /** weight = importance · √(spread + x²): columns that matter count more, and so do large elements. */
-export function weigh(n: number, x: Float32Array, from: number, importance: Float32Array, spread: number, into: Float32Array): void {
-  for (let i = 0; i < n; i++) into[i] = f(importance[from + i]! * f(Math.sqrt(f(spread + f(x[from + i]! * x[from + i]!)))))
+export function weigh(n: number, x: Float32Array, from: number, importance: Float32Array, spread: number, into: Float32Array, at: number): void {
+  for (let i = 0; i < n; i++) into[at + i] = f(importance[from + i]! * f(Math.sqrt(f(spread + f(x[from + i]! * x[from + i]!)))))
 }
 
 /** Σ x² of a stretch. */

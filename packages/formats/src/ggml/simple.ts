@@ -39,7 +39,7 @@ function encodeSigned(bits: 4 | 5): RowEncoder {
     const spread = importance && f(squares(row.length, row, 0) / row.length)
     for (let from = 0, at = 0; from < row.length; from += n, at += bytes) {
       if (importance) {
-        weigh(n, row, from, importance, spread!, weights)
+        weigh(n, row, from, importance, spread!, weights, 0)
         putHalf(out, at, symmetric(n, half, row, from, weights, 0, codes, 0))
       } else {
         let amax = 0, extreme = 0
@@ -67,8 +67,8 @@ function encodeAffine(bits: 4 | 5): RowEncoder {
     const spread = importance && f(squares(row.length, row, 0) / row.length)
     for (let from = 0, at = 0; from < row.length; from += n, at += bytes) {
       if (importance) {
-        weigh(n, row, from, importance, spread!, weights)
-        affine(n, search, row, from, weights, codes, 0, found)
+        weigh(n, row, from, importance, spread!, weights, 0)
+        affine(n, search, row, from, weights, 0, codes, 0, found)
         putHalf(out, at, found.scale)
         putHalf(out, at + 2, -found.drop)
       } else {
@@ -90,7 +90,10 @@ function encodeAffine(bits: 4 | 5): RowEncoder {
 const encodeBytes: RowEncoder = (row, _, out) => {
   for (let from = 0, at = 0; from < row.length; from += n, at += 34) {
     let amax = 0
-    for (let i = 0; i < n; i++) amax = Math.max(amax, Math.abs(row[from + i]!))
+    for (let i = from; i < from + n; i++) {
+      const a = Math.abs(row[i]!)
+      if (a > amax) amax = a
+    }
     const d = f(amax / 127), inverse = d === 0 ? 0 : f(1 / d)
     putHalf(out, at, d)
     for (let i = 0; i < n; i++) out[at + 2 + i] = roundAway(f(row[from + i]! * inverse))

@@ -1,8 +1,9 @@
-import { f32Bits } from "@thimble/core"
+import { f32Bits, fail } from "@thimble/core"
 import type { FunctionBuilder, Local } from "./assembler.ts"
 
-/** Bytes set aside for constants, right after the control block. */
-export const poolBytes = 16384
+/** Bytes set aside right after the control block: for constants, then for tables. */
+const wordBytes = 16384, tableBytes = 16384
+export const poolBytes = wordBytes + tableBytes
 
 /**
  * Vector constants in memory. V8 rebuilds a constant from three instructions wherever it is used; one that was loaded
@@ -10,6 +11,8 @@ export const poolBytes = 16384
  */
 export class ConstantPool {
   private readonly places = new Map<number, number>()
+  private readonly tables = new Map<Uint8Array, number>()
+  private tablesEnd = wordBytes
   private readonly locals = new WeakMap<FunctionBuilder, Map<number, Local>>()
   private readonly start: number
   private readonly write: (at: number, word: number) => void
@@ -32,7 +35,7 @@ export class ConstantPool {
   private loadNew(f: FunctionBuilder, key: number): Local {
     const local = f.local("v128")
     let at = this.places.get(key)
-    if (at === undefined && this.places.size * 4 < poolBytes) {
+    if (at === undefined && this.places.size * 4 < wordBytes) {
       at = this.start + 4 * this.places.size
       this.places.set(key, at)
       this.write(at, key)
@@ -46,6 +49,19 @@ export class ConstantPool {
       f.set(local)
     })
     return local
+  }
+  /** Address of a table, which is written the first time it is asked for; a multiple of 16. */
+  table(bytes: Uint8Array): number {
+    let at = this.tables.get(bytes)
+    if (at === undefined) {
+      at = Math.ceil((this.start + this.tablesEnd) / 16) * 16
+      this.tablesEnd = at + bytes.length - this.start
+      if (this.tablesEnd > poolBytes) fail("internal", "table", `no room for ${bytes.length} more bytes of tables`)
+      const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
+      for (let i = 0; i < bytes.length; i += 4) this.write(at + i, view.getInt32(i, true))
+      this.tables.set(bytes, at)
+    }
+    return at
   }
   float(f: FunctionBuilder, value: number): Local {
     return this.load(f, f32Bits(value))

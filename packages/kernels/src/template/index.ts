@@ -2,6 +2,8 @@
 import type { Holes } from "../emit/kernel.ts"
 import { acceptsAttention, attention } from "./attention.ts"
 import type { Template } from "./holes.ts"
+import { acceptsListed, listedMatmul } from "./listed.ts"
+import { maskedMatmul } from "./masked.ts"
 import { matmul } from "./matmul.ts"
 import { acceptsScatter, scatterAdd } from "./scatter.ts"
 import { layerNorm, logSoftmax, rmsNorm, softmax } from "./rows.ts"
@@ -26,4 +28,6 @@ export const templates: Readonly<Record<string, Row>> = {
   rmsNorm: { emit: rmsNorm },
   quantizedMatmul: { emit: quantizedMatmul, accepts: acceptsQuantized },
   griddedMatmul: { emit: quantizedMatmul, accepts: acceptsGridded },
+  listedMatmul: { emit: listedMatmul, accepts: acceptsListed },
+  maskedMatmul: { emit: maskedMatmul },
 }

@@ -7,6 +7,7 @@ export const bert: Architecture = {
   className: "BertForMaskedLM",
   bodyClassName: "BertModel",
   gguf: "bert",
+  ggufWholeHeads: true,
   names: {
     embedding: "bert.embeddings.word_embeddings", positions: "bert.embeddings.position_embeddings", segments: "bert.embeddings.token_type_embeddings", embeddingNorm: "bert.embeddings.LayerNorm",
     headTransform: "cls.predictions.transform.dense", headNorm: "cls.predictions.transform.LayerNorm", head: "cls.predictions.decoder",

@@ -7,6 +7,7 @@ export const distilbert: Architecture = {
   className: "DistilBertForMaskedLM",
   bodyClassName: "DistilBertModel",
   gguf: "bert",
+  ggufWholeHeads: true,
   names: {
     embedding: "distilbert.embeddings.word_embeddings", positions: "distilbert.embeddings.position_embeddings", embeddingNorm: "distilbert.embeddings.LayerNorm",
     headTransform: "vocab_transform", headNorm: "vocab_layer_norm", head: "vocab_projector",

@@ -6,6 +6,7 @@ export const gptNeox: Architecture = {
   name: "gpt_neox",
   className: "GPTNeoXForCausalLM",
   gguf: "gptneox",
+  ggufWholeHeads: true,
   names: { embedding: "gpt_neox.embed_in", norm: "gpt_neox.final_layer_norm", head: "embed_out" },
   blocks: "gpt_neox.layers",
   block: {

@@ -6,6 +6,7 @@ export const gpt2: Architecture = {
   name: "gpt2",
   className: "GPT2LMHeadModel",
   gguf: "gpt2",
+  ggufWholeHeads: true,
   names: { embedding: "transformer.wte", positions: "transformer.wpe", norm: "transformer.ln_f", head: "lm_head" },
   blocks: "transformer.h",
   block: { attentionNorm: "ln_1", qkv: "attn.c_attn", output: "attn.c_proj", feedNorm: "ln_2", up: "mlp.c_fc", down: "mlp.c_proj" },

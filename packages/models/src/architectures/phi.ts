@@ -6,6 +6,7 @@ export const phi: Architecture = {
   name: "phi",
   className: "PhiForCausalLM",
   gguf: "phi2",
+  ggufWholeHeads: true,
   names: { embedding: "model.embed_tokens", norm: "model.final_layernorm", head: "lm_head" },
   blocks: "model.layers",
   block: {

@@ -7,6 +7,7 @@ export const phi3: Architecture = {
   name: "phi3",
   className: "Phi3ForCausalLM",
   gguf: "phi3",
+  ggufWholeHeads: true,
   block: {
     attentionNorm: "input_layernorm", qkv: "self_attn.qkv_proj", output: "self_attn.o_proj",
     feedNorm: "post_attention_layernorm", gateUp: "mlp.gate_up_proj", down: "mlp.down_proj",

@@ -7,6 +7,7 @@ export const qwen2: Architecture = {
   name: "qwen2",
   className: "Qwen2ForCausalLM",
   gguf: "qwen2",
+  ggufWholeHeads: true,
   ggufPairs: "half",
   json: { biases: ["query", "key", "value"], windows: "late", window: 4096 },
 }

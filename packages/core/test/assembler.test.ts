@@ -1,8 +1,8 @@
 import { describe, expect, test } from "vitest"
-import { Bytes } from "../src/emit/bytes.ts"
-import { ModuleBuilder } from "../src/emit/assembler.ts"
-import type { FunctionBuilder, Local, Signature, ValueType } from "../src/emit/assembler.ts"
-import { atomic, lane, laneMemory, load, plain, store } from "../src/emit/opcodes.ts"
+import { Bytes } from "../src/assembler/bytes.ts"
+import { ModuleBuilder } from "../src/assembler/index.ts"
+import type { FunctionBuilder, Local, Signature, ValueType } from "../src/assembler/index.ts"
+import { atomic, lane, laneMemory, load, plain, store } from "../src/assembler/opcodes.ts"
 
 type Exported = Record<string, (...args: (number | bigint)[]) => number | bigint>
 

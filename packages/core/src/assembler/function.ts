@@ -3,7 +3,7 @@
 import { Bytes } from "./bytes.ts"
 import { atomic, lane, laneMemory, load, plain, store } from "./opcodes.ts"
 import type { AtomicOp, LaneMemoryOp, LaneOp, LoadOp, PlainOp, StoreOp } from "./opcodes.ts"
-import type { FunctionRef, GlobalRef, Signature, TableRef } from "./assembler.ts"
+import type { FunctionRef, GlobalRef, Signature, TableRef } from "./index.ts"
 
 export const valueTypes = { i32: 0x7f, i64: 0x7e, f32: 0x7d, f64: 0x7c, v128: 0x7b, funcref: 0x70 } as const
 export type ValueType = keyof typeof valueTypes

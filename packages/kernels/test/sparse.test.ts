@@ -1,0 +1,34 @@
+import { afterAll, beforeAll, expect, test } from "vitest"
+import { quantizeWeight, random, referenceDevice, tensor, useDevice, withDevice, type Device } from "@thimble/core"
+import { bitmask, blocks, csr, nOfM, type SparseFormat } from "../../compress/src/index.ts"
+import { open } from "../src/index.ts"
+import { wasmDevice } from "../src/wasm/device.ts"
+
+const devices: Record<string, Device> = {}
+beforeAll(async () => {
+  devices.one = await open("wasm", { threads: 1 })
+  devices.two = await open("wasm", { threads: 2 })
+  devices.plain = await wasmDevice({ threads: 1, features: { relaxed: false, wide: false }, maximumPages: 1000 })
+})
+afterAll(async () => {
+  useDevice(referenceDevice())
+  for (const d of Object.values(devices)) await d.close()
+})
+
+const numbers = async (seed: number, n: number): Promise<Float32Array> => withDevice(referenceDevice(), () => random.normal(random.key(seed), [n]).data()) as Promise<Float32Array>
+const formats: readonly SparseFormat[] = [csr(), csr({ values: "bf16" }), csr({ values: "int8" }), bitmask(), bitmask({ values: "f16" }), bitmask({ values: "int4" }), nOfM(2, 4), nOfM(1, 4), nOfM(1, 2, { values: "int8" }), nOfM(4, 8), blocks([4, 4]), blocks([1, 8], { values: "f16" }), blocks([3, 4]), blocks([2, 2])]
+const sizes = [[1, 5, 32], [3, 33, 72], [9, 17, 200], [1, 3, 40]] as const
+
+for (const format of formats)
+  for (const [m, n, k] of sizes)
+    test(`${format.name}: [${m}, ${k}] × [${n}, ${k}]ᵀ is what its expansion says, on any number of threads`, async () => {
+      const w = await numbers(n, n * k), x = await numbers(m, m * k)
+      // Of each eight neighbours one or two stay in halves of rows, and none in others: what all of the formats can store.
+      const sparse = w.map((v, i) => ((i % k) % 8 === Math.floor(i / 24) % 3 || (i % k) % 8 === 5 ? (Math.floor(i / k) % 3 === 2 ? 0 : v) : 0)), run = (device: Device): Promise<Float32Array> =>
+        withDevice(device, () => quantizeWeight(format, sparse, [n, k]).apply(tensor(x, { shape: [m, k] })).mul(2).data()) as Promise<Float32Array>
+      const expected = await run(referenceDevice()), got = await run(devices.one!)
+      expect(expected.some((v) => v !== 0)).toBe(true)
+      got.forEach((v, i) => expect(Math.abs(v - expected[i]!), `element ${i}`).toBeLessThanOrEqual(1e-4))
+      expect(await run(devices.two!)).toEqual(got)
+      ;(await run(devices.plain!)).forEach((v, i) => expect(Math.abs(v - expected[i]!), `element ${i}, without relaxed instructions`).toBeLessThanOrEqual(1e-4))
+    })
