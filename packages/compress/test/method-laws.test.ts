@@ -3,10 +3,10 @@ import { beforeAll, describe, expect, test } from "vitest"
 import { referenceDevice, useDevice } from "@thimble/core"
 import { smoothScales, solveGptq, type MatrixShape } from "../src/index.ts"
 import {
-  checkDialect, checkFactors, checkFamily, checkObserver, checkPacking, checkPruner, checkRotations, checkSolver, checkStructure, checkSums, dialectLaws, factorLaws, familyLaws, lossIdentity, observerLaws,
+  checkDialect, checkFactors, checkFamily, checkObserver, checkPacking, checkPruner, checkRotations, checkSolver, checkStructure, checkSums, dialectLaws, factorLaws, familyLaws, observerLaws,
   packingLaws, prunerCounterexample, prunerLaws, rotationLaws, solverCounterexample, solverLaws, structureLaws, sumsLaws, type LawOptions, type Pruner, type PrunerLawName, type Solver, type SolverLawName,
 } from "../src/laws/index.ts"
-import { dialects, factors, families, hessianFrom, observers, packers, pruners, rotations, solvers, structures, sums } from "./subjects.ts"
+import { dialects, factors, families, observers, packers, pruners, rotations, solvers, structures, sums } from "./subjects.ts"
 
 beforeAll(() => void useDevice(referenceDevice()))
 const runs = Number(process.env.THIMBLE_RUNS ?? 40), options: LawOptions = { fc, runs }
@@ -95,9 +95,8 @@ test("planted mistakes elsewhere are found", async () => {
   await expect(checkDialect({ ...v1, name: "mine", laws: ["zeroPointsReturn"], read: v2.read }, { fc, seed: 1 })).rejects.toThrow("mine breaks the law 'zeroPointsReturn'")
 })
 
-test("kept: GPTQ loses more than rounding to nearest for some matrices (G6), and stale grids depend on blocks (G4)", async () => {
-  const found = await solverCounterexample({ ...solvers[0]!, laws: [] }, solverLaws.noWorseThanNearest, { fc, seed: 1, runs: 400 })
-  expect(found?.message).toContain("rounded to nearest")
-  expect(lossIdentity.letter).toBe("G1")
-  expect(hessianFrom(new Float64Array(0), 0, 1)).toEqual(Float64Array.of(0))
+test("kept: GPTQ may lose more than rounding to nearest (G6), and stale grids depend on blocks (G4)", () => {
+  const kept = (name: string): readonly string[] => Object.keys(solvers.find((s) => s.name === name)!.counterexamples ?? {})
+  expect(kept("gptq, rows")).toContain("noWorseThanNearest")
+  expect(kept("gptq, stale grids")).toEqual(["blockSize"])
 })

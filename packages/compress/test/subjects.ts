@@ -17,8 +17,8 @@ const gptqSolver = (name: string, options: GptqOptions, counterexamples: Solver[
 })
 export const solvers: readonly Solver[] = [
   // A row has one grid, laid over all of its weights.
-  gptqSolver("gptq, rows", { bits: 3 }, { deadColumns: tried([0, -1], [0, 1]) }),
-  gptqSolver("gptq, groups", { bits: 4, group: 4 }),
+  gptqSolver("gptq, rows", { bits: 3 }, { deadColumns: tried([0, -1], [0, 1]), noWorseThanNearest: tried([1, 0, -1], [-2, -1, 0, 2, -1, -1]) }),
+  gptqSolver("gptq, groups", { bits: 4, group: 4 }, { noWorseThanNearest: tried([0.014, -0.5, -0.13], [0, 0, 1, 0.5, 1, -1]) }),
   gptqSolver("gptq, static grids", { bits: 2, group: 4, grids: "static" }, { actOrder: tried([1, 73, 0, 0, 0], [0.13, 1, 1, 1, 1]) }),
   { ...gptqSolver("gptq, stale grids", { bits: 4, group: 4, grids: "stale" }, { blockSize: tried([1, -1, 0, 0, 0, 0, 0, 0], [1, 0.5, 0, 0, 0, 0, 0, 1]) }), unit: 4 },
   gptqSolver("gptq to a format", { format: int(4, { group: 5 }) }),
@@ -79,7 +79,7 @@ const byScores = (name: string, scores: NonNullable<Pruner["scores"]>, more: Pic
     return { kept, values: w.map((v, i) => (kept[i] ? v : 0)) }
   },
 })
-export const hessianFrom = (x: Float64Array, tokens: number, n: number): Float64Array => {
+const hessianFrom = (x: Float64Array, tokens: number, n: number): Float64Array => {
   const h = hessian(n)
   if (tokens > 0) h.add(x, tokens)
   return h.matrix()
