@@ -3,10 +3,10 @@ import { beforeAll, describe, expect, test } from "vitest"
 import { referenceDevice, useDevice } from "@thimble/core"
 import { smoothScales, solveGptq, type MatrixShape } from "../src/index.ts"
 import {
-  checkDialect, checkFactors, checkFamily, checkObserver, checkPacking, checkPruner, checkRotations, checkSolver, checkSums, dialectLaws, factorLaws, familyLaws, lossIdentity, observerLaws,
-  packingLaws, prunerCounterexample, prunerLaws, rotationLaws, solverCounterexample, solverLaws, sumsLaws, type LawOptions, type Pruner, type PrunerLawName, type Solver, type SolverLawName,
+  checkDialect, checkFactors, checkFamily, checkObserver, checkPacking, checkPruner, checkRotations, checkSolver, checkStructure, checkSums, dialectLaws, factorLaws, familyLaws, observerLaws,
+  packingLaws, prunerCounterexample, prunerLaws, rotationLaws, solverCounterexample, solverLaws, structureLaws, sumsLaws, type LawOptions, type Pruner, type PrunerLawName, type Solver, type SolverLawName,
 } from "../src/laws/index.ts"
-import { dialects, factors, families, hessianFrom, observers, packers, pruners, rotations, solvers, sums } from "./subjects.ts"
+import { dialects, factors, families, observers, packers, pruners, rotations, solvers, structures, sums } from "./subjects.ts"
 
 beforeAll(() => void useDevice(referenceDevice()))
 const runs = Number(process.env.THIMBLE_RUNS ?? 40), options: LawOptions = { fc, runs }
@@ -31,10 +31,11 @@ obey("sums of calibration inputs", sums, checkSums, sumsLaws)
 obey("pruners", pruners, checkPruner, prunerLaws)
 obey("packings", packers, checkPacking, packingLaws)
 obey("dialects of checkpoints, and one to another", dialects, checkDialect, dialectLaws)
+obey("what is left out", structures, checkStructure, structureLaws)
 obey("families of bits", families, checkFamily, familyLaws)
 
 describe("a planted mistake in a solver is found, and shown on at most four columns", () => {
-  const solver = (solve: Solver["solve"], laws: readonly SolverLawName[] = ["lossIdentity"]): Solver => ({ name: "mine", laws, solve })
+  const solver = (solve: Solver["solve"], laws: readonly SolverLawName[] = ["lossIdentity"]): Solver => ({ name: "mine", laws, solve, nearest: (w, shape) => solveGptq(w, shape, Float64Array.from({ length: shape[1] ** 2 }, (_, i) => (i % (shape[1] + 1) === 0 ? 1 : 0)), { bits: 3 }).values })
   const good: Solver["solve"] = (w, shape, h, s) => solveGptq(w, shape, h, { bits: 3, ...s })
   const smallest = async (solve: Solver["solve"], law: SolverLawName): Promise<void> => {
     const found = await solverCounterexample(solver(solve), solverLaws[law], { fc, seed: 1 })
@@ -89,13 +90,13 @@ test("planted mistakes elsewhere are found", async () => {
   await expect(checkObserver({ ...observers[0]!, name: "mine", counterexamples: {}, laws: ["countsAll"], make: () => ({ ...observers[0]!.make(), seen: 0 }) }, { fc, seed: 1 })).rejects.toThrow("values count as 0")
   await expect(checkPacking({ name: "mine", bits: 3, laws: ["unpacksAll"], pack: (q) => Uint8Array.from({ length: Math.ceil((q.length * 3) / 8) }, (_, i) => q[i] ?? 0), unpack: (p: Uint8Array, rows, columns) => p.slice(0, rows * columns), bytes: (r, c) => Math.ceil((r * c * 3) / 8) }, { fc, seed: 1 })).rejects.toThrow("mine breaks the law 'unpacksAll'")
   await expect(checkSums({ name: "mine", laws: ["tokenOrder"], make: (n) => ({ add: () => {}, result: () => Float64Array.of(Math.random(), n), tokens: 0 }) }, { fc, seed: 1 })).rejects.toThrow("mine breaks the law 'tokenOrder'")
+  await expect(checkStructure({ name: "mine", laws: ["sparseReturns"], store: (w) => ({ wanted: w, back: w.map((v) => Math.abs(v)), bytes: 0, said: 0 }) }, { fc, seed: 1 })).rejects.toThrow("is read as")
   const v1 = dialects.find((d) => d.name === "gptq v1")!, v2 = dialects.find((d) => d.name === "gptq v2")!
   await expect(checkDialect({ ...v1, name: "mine", laws: ["zeroPointsReturn"], read: v2.read }, { fc, seed: 1 })).rejects.toThrow("mine breaks the law 'zeroPointsReturn'")
 })
 
-test("kept: GPTQ loses more than rounding to nearest for some matrices (G6), and stale grids depend on blocks (G4)", async () => {
-  const found = await solverCounterexample({ ...solvers[0]!, laws: [] }, solverLaws.noWorseThanNearest, { fc, seed: 1, runs: 400 })
-  expect(found?.message).toContain("rounded to nearest")
-  expect(lossIdentity.letter).toBe("G1")
-  expect(hessianFrom(new Float64Array(0), 0, 1)).toEqual(Float64Array.of(0))
+test("kept: GPTQ may lose more than rounding to nearest (G6), and stale grids depend on blocks (G4)", () => {
+  const kept = (name: string): readonly string[] => Object.keys(solvers.find((s) => s.name === name)!.counterexamples ?? {})
+  expect(kept("gptq, rows")).toContain("noWorseThanNearest")
+  expect(kept("gptq, stale grids")).toEqual(["blockSize"])
 })

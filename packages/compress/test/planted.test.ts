@@ -1,5 +1,7 @@
 import fc from "fast-check"
-import { describe, expect, test } from "vitest"
+import { beforeAll, describe, expect, test } from "vitest"
+import { referenceDevice, useDevice, type Device } from "@thimble/core"
+import { int, type Parts, type QuantizedFormat } from "../src/index.ts"
 import { checkLaws, counterexample, laws, type LawName, type Quantizer } from "../src/laws/index.ts"
 
 interface Stored { readonly codes: Int8Array; readonly scales: Float32Array }
@@ -64,4 +66,35 @@ test("a law that is said not to be obeyed needs a counterexample that breaks it"
   await expect(checkLaws({ ...planted({}), counterexamples: { sign: { values: [1, 7] } } }, { fc })).rejects.toThrow("mine says that it does not obey 'sign', but its counterexample does")
   expect((await checkLaws({ ...planted({}), counterexamples: { sign: { values: [0.5, 7] } } }, { fc })).notObeyed).toMatchObject([{ law: "sign" }])
   await expect(checkLaws({ ...planted({}), laws: ["bond" as LawName] }, { fc })).rejects.toThrow("checkLaws: mine: there is no law 'bond'")
+})
+
+describe("planted mistakes in a format are found", () => {
+  let device: Device
+  beforeAll(() => useDevice(device = referenceDevice()))
+  const base = int(4, { group: 4 }), smaller: QuantizedFormat = { ...base, name: "mine", encode: (x, shape) => base.encode(x.map((v) => v * 0.97), shape) }
+  const decoded = new WeakMap<object, Float32Array>()
+  const mistakes: Readonly<Partial<Record<LawName, QuantizedFormat>>> = {
+    onGrid: smaller,
+    fake: smaller, casts: smaller, converts: smaller,
+    extremes: int(4, { group: "tensor" }),
+    chunks: int(4, { group: "tensor" }),
+    rate: { ...base, bits: 4 },
+    unbiased: { ...base, again: () => base },
+    // What it knows of a matrix is not all in what it stores.
+    saves: {
+      ...base,
+      encode(x, shape) {
+        const parts = base.encode(x, shape)
+        decoded.set(parts, base.decode(parts, shape))
+        return parts
+      },
+      decode: (parts: Parts, [rows, columns]) => decoded.get(parts) ?? new Float32Array(rows * columns).fill(1),
+    },
+    integerSums: { ...base, decode: (parts, shape) => base.decode(parts, shape).map((v) => 1.01 * v) },
+  }
+  test.each(Object.entries(mistakes) as [LawName, QuantizedFormat][])("%s", async (name, format) => {
+    const law = laws[name], found = await counterexample(format, law, { fc, seed: 1 }, "broken" in law ? undefined : device)
+    expect(found?.message).toContain(`breaks the law '${name}': ${law.statement}`)
+    expect(found!.case.values.length).toBeLessThanOrEqual(4)
+  })
 })

@@ -1,10 +1,12 @@
 // What laws of other things than formats are tried on: every solver, factor, rotation, observer, sum, pruner, packing and dialect.
 import { packing, readAwq, readCompressed, readGptq, readMlx, writeAwq, writeMlx, writePacked, writeGptq, type Bits, type GptqVersion, type IntegerCodes } from "../../formats/src/index.ts"
 import {
-  awqRound, awqScales, columnAbsmax, columnStatistics, ema, entropy, hessian, histogram, int, keptByRow, learnRounding, minMax, mse, percentile, rotation, smoothScales, solveGptq, solveSparsegpt, wandaScores,
-  type GptqOptions, type MatrixShape, type ObserverOptions, type Sparsity,
+  awqRound, awqScales, bitmask, columnAbsmax, convert, csr, keepCoupled, maskCoupled, nOfM, prepare, sparse, traceCouplings, columnStatistics, ema, entropy, hessian, histogram, int, keptByRow, learnRounding, minMax, mse, percentile, rotation, smoothScales, solveGptq, solveSparsegpt, wandaScores,
+  type GptqOptions, type Matrices, type MatrixShape, type SparseFormat, type ObserverOptions, type Sparsity,
 } from "../src/index.ts"
-import type { Calibrated, DialectRows, Factors, Family, Observers, Packer, Pruner, Rotations, Solver, SolverLawName, Sums } from "../src/laws/index.ts"
+import { adamW, denseWeight, matmul, realize, relu, tensor, tensorsOf, valueAndGrad, type Tensor, type Weight } from "@thimble/core"
+import { hostReader } from "../src/host.ts"
+import type { Calibrated, DialectRows, Factors, Family, Observers, Packer, Pruner, Rotations, Solver, SolverLawName, Structure, Sums } from "../src/laws/index.ts"
 
 const solverLaws: readonly SolverLawName[] = ["lossIdentity", "diagonalIsNearest", "dampedIsNearest", "onGridStays", "hessianScale", "rowOrder", "blockSize", "actOrder", "deadColumns", "singular", "sameAgain"]
 /** One row of weights, and inputs of as many columns. */
@@ -15,8 +17,8 @@ const gptqSolver = (name: string, options: GptqOptions, counterexamples: Solver[
 })
 export const solvers: readonly Solver[] = [
   // A row has one grid, laid over all of its weights.
-  gptqSolver("gptq, rows", { bits: 3 }, { deadColumns: tried([0, -1], [0, 1]) }),
-  gptqSolver("gptq, groups", { bits: 4, group: 4 }),
+  gptqSolver("gptq, rows", { bits: 3 }, { deadColumns: tried([0, -1], [0, 1]), noWorseThanNearest: tried([1, 0, -1], [-2, -1, 0, 2, -1, -1]) }),
+  gptqSolver("gptq, groups", { bits: 4, group: 4 }, { noWorseThanNearest: tried([0.014, -0.5, -0.13], [0, 0, 1, 0.5, 1, -1]) }),
   gptqSolver("gptq, static grids", { bits: 2, group: 4, grids: "static" }, { actOrder: tried([1, 73, 0, 0, 0], [0.13, 1, 1, 1, 1]) }),
   { ...gptqSolver("gptq, stale grids", { bits: 4, group: 4, grids: "stale" }, { blockSize: tried([1, -1, 0, 0, 0, 0, 0, 0], [1, 0.5, 0, 0, 0, 0, 0, 1]) }), unit: 4 },
   gptqSolver("gptq to a format", { format: int(4, { group: 5 }) }),
@@ -42,6 +44,7 @@ export const factors: readonly Factors[] = [
 
 export const rotations: readonly Rotations[] = [
   ...(["hadamard", "randomHadamard"] as const).map((kind): Rotations => ({ name: kind, laws: ["undoes", "keepsLengths"], of: (size, seed) => rotation(size, { kind, seed }) })),
+  { name: "hadamard, where there is one", sizes: [1, 2, 4, 8, 12, 16, 20, 28], laws: ["undoes", "keepsLengths", "spreads"], of: (size, seed) => rotation(size, { seed }) },
   // Random matrices are orthogonal, but their entries are not all equally large.
   { name: "orthogonal", laws: ["undoes", "keepsLengths"], of: (size, seed) => rotation(size, { kind: "orthogonal", seed }), counterexamples: { spreads: { values: Float32Array.of(1, 0), size: 2, pick: 1 } } },
 ]
@@ -76,7 +79,7 @@ const byScores = (name: string, scores: NonNullable<Pruner["scores"]>, more: Pic
     return { kept, values: w.map((v, i) => (kept[i] ? v : 0)) }
   },
 })
-export const hessianFrom = (x: Float64Array, tokens: number, n: number): Float64Array => {
+const hessianFrom = (x: Float64Array, tokens: number, n: number): Float64Array => {
   const h = hessian(n)
   if (tokens > 0) h.add(x, tokens)
   return h.matrix()
@@ -131,4 +134,45 @@ export const families: readonly Family[] = [
   { name: "int asymmetric f32", bits: [1, 8], laws: ["boundHalves"], of: (b) => int(b as 4, { range: "asymmetric", scales: "f32" }) as never },
   // The rounding of scales in f16 is the same however many bits codes have, and weighs more where steps are small.
   { name: "int f16", bits: [2, 8], laws: [], of: (b) => int(b as 4) as never, counterexamples: { boundHalves: { values: Float32Array.of(1), bits: 7 } } },
+]
+
+interface One extends Matrices<One> { readonly weights: Readonly<Record<"w", Weight>> }
+const one = (w: Weight): One => ({ weights: { w }, vectors: {}, with: (changed) => one((changed.w as Weight | undefined) ?? w) })
+const storage = (name: string, format: SparseFormat, unit = 1, sparsity: Sparsity = 0.5): Structure => ({
+  name, unit, laws: ["sparseReturns", "sparseBytes"],
+  store(weights, shape) {
+    const kept = keptByRow(weights.map(Math.abs), shape, sparsity), values = weights.map((v, i) => (kept[i] ? v : 0)), parts = format.encode(values, shape)
+    const read = hostReader(format, parts, shape), back = values.map((_, i) => read.value(Math.floor(i / shape[1]), i % shape[1]))
+    // Of N of M all N are stored.
+    const elements = typeof sparsity === "number" ? values.reduce((n, v) => n + Number(v !== 0), 0) : (values.length * sparsity.keep) / sparsity.of
+    return { wanted: values, back, bytes: Object.values(parts).reduce((n, p) => n + p.data.byteLength, 0), said: format.storedBytes(shape, elements) }
+  },
+})
+export const structures: readonly Structure[] = [
+  storage("csr", csr()), storage("bitmask", bitmask()), storage("2:4", nOfM(2, 4), 4, { keep: 2, of: 4 }),
+  {
+    name: "sparse training", laws: ["zerosStay"],
+    async train(weights, shape) {
+      let model = await prepare(one(denseWeight(tensor(weights, { shape }))), { default: sparse(0.5) })
+      const before = (await model.weights.w.dense().data()).slice() as Float32Array, optimizer = adamW({ rate: 0.05 }), step = valueAndGrad((m: One) => m.weights.w.dense().sub(1).square().mean())
+      let state = optimizer.init(model)
+      await realize(...tensorsOf(state))
+      for (let i = 0; i < 2; i++) {
+        const made = optimizer.update(model, step(model).grads, state)
+        await realize(...tensorsOf(made))
+        ;({ parameters: model, state } = made)
+      }
+      return { kept: keptByRow(weights.map(Math.abs), shape, 0.5), before, after: await (await convert(model)).weights.w.dense().data() as Float32Array }
+    },
+  },
+  {
+    // Two products with a rectifier between: hidden features are rows of the first matrix and columns of the second.
+    name: "coupled channels", laws: ["compactIsMasked", "compactCounts"],
+    async compact(weights, [hidden, columns], pick) {
+      const w = { first: tensor(weights, { shape: [hidden, columns] }), second: tensor(weights.map((v, i) => v + (i % 3)), { shape: [columns, hidden] }) }, x = tensor(weights.slice(0, columns), { shape: [1, columns] })
+      const fn = (x: Tensor, p: typeof w): Tensor => matmul(relu(matmul(x, p.first.T)), p.second.T), coupling = traceCouplings((x) => fn(x as Tensor, w), [x], w).find((c) => c.axes.some((a) => a.weight === "second" && a.axis === 1))
+      const kept = Array.from({ length: hidden }, (_, i) => i).filter((i) => i === 0 || (pick >> (i % 8)) % 2 === 0), less = coupling ? await keepCoupled(w, coupling, kept) : w, masked = coupling ? await maskCoupled(w, coupling, kept) : w
+      return { masked: await fn(x, masked).data() as Float32Array, compacted: await fn(x, less).data() as Float32Array, left: less.first.size + less.second.size, said: 2 * kept.length * columns }
+    },
+  },
 ]

@@ -74,7 +74,7 @@ const laws: readonly LawName[] = [
   "overflow", "ragged", "oneSided", "storage", "anyBytes", "deterministic", "devices", "products",
 ]
 /** One scale for all: a change of one row reaches the others. */
-const breaks = (tensor: boolean): Promises["counterexamples"] => ({ ...(tensor && { groups: { values: [0, 0.31], columns: 1 }, extremes: { values: [1, 0.5], columns: 1 } }), translation: { values: [0] } })
+const breaks = (tensor: boolean): Promises["counterexamples"] => ({ ...(tensor && { groups: { values: [0, 0.31], columns: 1 }, chunks: { values: [1, 0.5], columns: 1 }, extremes: { values: [1, 0.5], columns: 1 } }), translation: { values: [0] } })
 
 /** A format that tells how its integers lie. */
 const withIntegers = (format: ReturnType<typeof quantizer>, integers: Integers): IntegerFormat => ({ ...format, integers, laws: [...format.laws, "learnedSteps", "integerSums"] })

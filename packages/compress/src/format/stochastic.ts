@@ -51,7 +51,8 @@ export function stochastic(format: IntegerFormat, { seed = 0 }: StochasticOption
       },
     }, {
       laws: ["bound", "outputBound", "unbiased", "zero", "scaling", "groups", "views", "finite", "subnormal", "overflow", "oneSided", "storage", "anyBytes", "deterministic", "devices", "products"],
-      counterexamples: { nearest: { values: [0.26, 1] }, translation: { values: [0] } },
+      // Of so many values one goes the longer way, whatever the seed.
+      counterexamples: { nearest: { values: Array.from({ length: 24 }, (_, i) => Math.sin(i)) }, translation: { values: [0] } },
       codes: Array.from({ length: high - low + 1 }, (_, i) => low + i + (zeros ? 0 : first)),
       ...(format.range && { range: format.range }),
       storageBytes: format.storageBytes,

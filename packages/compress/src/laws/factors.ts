@@ -94,7 +94,11 @@ export type RotationLawName = "undoes" | "keepsLengths" | "spreads"
 export interface RotationCase { readonly values: Float32Array; readonly size: number; readonly pick: number }
 export interface Turning { apply(rows: Float64Array): void; undo(rows: Float64Array): void }
 /** Orthogonal matrices of any size, from a seed. */
-export interface Rotations extends Subject<RotationLawName, RotationCase> { of(size: number, seed: number): Turning }
+export interface Rotations extends Subject<RotationLawName, RotationCase> {
+  /** Sizes that there are; any unless given. */
+  readonly sizes?: readonly number[]
+  of(size: number, seed: number): Turning
+}
 export type RotationLaw = LawOf<Rotations, RotationCase, RotationLawName>
 const norm = (x: ArrayLike<number>): number => Math.sqrt(Array.from(x).reduce((s, v) => s + v * v, 0))
 const turned = (q: Rotations, { values, size, pick }: RotationCase): Float64Array => {
@@ -130,9 +134,9 @@ export const rotationLaws: Readonly<Record<RotationLawName, RotationLaw>> = { un
 const sizes = [1, 2, 4, 3, 8, 12, 16, 6, 20, 28]
 const rotationKit: Kit<Rotations, RotationCase, RotationLawName> = {
   op: "checkRotations", laws: rotationLaws,
-  cases: (fc) => fc.tuple(fc.constantFrom(...ordinary), fc.integer(), fc.constantFrom(...sizes), fc.nat(1000)).map(([kind, seed, size, pick]) => ({ values: fill(kind, seed, [1, size]), size, pick })),
+  cases: (fc, { sizes: own = sizes }) => fc.tuple(fc.constantFrom(...ordinary), fc.integer(), fc.constantFrom(...own), fc.nat(1000)).map(([kind, seed, size, pick]) => ({ values: fill(kind, seed, [1, size]), size, pick })),
   smaller: [
-    function* (c) { for (const size of sizes) if (size < c.size) yield { ...c, values: c.values.slice(0, size), size } },
+    function* (c, { sizes: own = sizes }) { for (const size of own) if (size < c.size) yield { ...c, values: c.values.slice(0, size), size } },
     function* (c) { for (const p of [0, 1]) if (p < c.pick) yield { ...c, pick: p } },
     function* (c) { for (const p of plainer({ values: c.values, shape: [1, c.size], pick: 0 })) yield { ...c, values: p.values } },
   ],

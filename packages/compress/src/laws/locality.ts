@@ -81,3 +81,18 @@ export const ragged: HostLaw = {
     return at && { at: { row: at.row, column: last[0] + at.column }, problem: `x̂ = ${show(whole.back[at.row * columns + last[0] + at.column]!)}, alone ${show(alone.back[at.i]!)}` }
   },
 }
+
+export const chunks: HostLaw = {
+  name: "chunks", letter: "F1",
+  statement: "Rows that are encoded by themselves decode to what they do in the whole matrix: who encodes which rows does not matter.",
+  broken(q, { values, shape: [count, columns], shape, pick }) {
+    const cut = count === 0 ? 0 : 1 + (pick % count), whole = roundTrip(q, values, shape)
+    if (whole === undefined) return undefined
+    for (const [from, to] of [[0, cut], [cut, count]] as const) {
+      const own = to > from ? roundTrip(q, values.slice(from * columns, to * columns), [to - from, columns]) : undefined
+      const at = own && differing(whole.back.subarray(from * columns, to * columns), own.back, shape)
+      if (at) return { at: { row: at.row + from, column: at.column }, problem: `x̂ = ${show(whole.back[at.i + from * columns]!)}, and ${show(own.back[at.i]!)} when rows ${from} to ${to - 1} are encoded alone` }
+    }
+    return undefined
+  },
+}

@@ -6,5 +6,5 @@ export type LawName =
   | "finite" | "subnormal" | "overflow" | "ragged" | "oneSided"
   | "storage" | "anyBytes" | "noWorse"
   | "deterministic" | "devices" | "products"
-  | "onGrid" | "extremes" | "rate" | "saves" | "unbiased"
+  | "onGrid" | "extremes" | "rate" | "saves" | "unbiased" | "chunks"
   | "casts" | "fake" | "straightThrough" | "converts" | "frozen" | "learnedSteps" | "integerSums"
