@@ -39,9 +39,9 @@ test.each(["webgpu", "gpujs"])("%s decodes what is stored to the same numbers, a
   const device = await open(name), [m, n, k] = [2, 5, 136], w = await numbers(n, n * k), x = await numbers(m, m * k)
   try {
     for (const format of formats) {
-      const sparse = w.map((v, i) => ((i % k) % 8 === 3 ? v : 0)), run = (d: Device) => withDevice(d, async () => {
+      const sparse = w.map((v, i) => ((i % k) % 8 === 3 ? v : 0)), run = (d: Device) => withDevice(d, () => {
         const weight = quantizeWeight(format, sparse, [n, k])
-        return [await weight.dense().data(), await weight.apply(tensor(x, { shape: [m, k] })).data()] as Float32Array[]
+        return Promise.all([weight.dense().data(), weight.apply(tensor(x, { shape: [m, k] })).data()]) as Promise<Float32Array[]>
       })
       const [dense, product] = await run(device), [expected, wanted] = await run(referenceDevice())
       expect([...dense!], format.name).toEqual([...expected!])
