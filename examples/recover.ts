@@ -22,7 +22,7 @@ const ways = (bits: Bits, group: number, sparsity: number): readonly Way[] => [
   { name: `${bits} bits, asymmetric, scales and norms`, prepare: { default: tuned(int(bits, { group, range: "asymmetric" })) }, rate: 0.003, trains: scalesAndNorms },
   { name: `${bits} bits, scales, minima and norms`, prepare: { default: tuned(affine(bits, { group })) }, rate: 0.001, trains: scalesAndNorms },
   { name: `${bits} bits, steps and weights (LSQ)`, prepare: { default: lsq(int(bits, { group })) }, rate: 0.001 },
-  { name: `${100 * sparsity} % pruned by magnitude`, prepare: { default: sparse(sparsity) }, rate: 0.001 },
+  { name: `${100 * sparsity} % pruned by magnitude`, prepare: { default: sparse(sparsity) }, rate: 0.0003 },
 ]
 
 const command = defineCommand({

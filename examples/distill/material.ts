@@ -8,6 +8,7 @@ export interface Material {
   readonly tokenizer: Tokenizer
   readonly text: Int32Array
   readonly begin: number
+  readonly heldOut: string
   /** Perplexity, and KL divergence from the model with its standard error, on held-out text. */
   measure(other: Model): Promise<Score>
 }
@@ -19,7 +20,7 @@ export async function material(path: string, scored: number): Promise<Material> 
   if (tokenizer?.eos === undefined) throw new RangeError("the model has no tokenizer, or no token that ends texts")
   const heldOut = joined(ofSource(texts.heldOut, "Moby Dick"))
   return {
-    model, tokenizer, begin: tokenizer.eos, text: tokens(texts.training, tokenizer, tokenizer.eos),
+    model, tokenizer, heldOut, begin: tokenizer.eos, text: tokens(texts.training, tokenizer, tokenizer.eos),
     async measure(other) {
       const { results: [r] } = await evaluate(other, { reference: model, metrics: [klDivergence(heldOut, { context: 256, tokens: scored })] })
       return { perplexity: r.perplexity, divergence: r.value, error: r.standardError }

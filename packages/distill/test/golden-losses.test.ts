@@ -3,8 +3,8 @@ import { denseWeight, grad, tensor, type Tensor } from "@thimble/core"
 import { open } from "@thimble/kernels"
 import { beforeAll, describe, expect, test } from "vitest"
 import {
-  attentionMaps, attentionTransfer, chunked, contrastive, everyOther, forwardKL, hidden, jensenShannon, labels, relational, relations, reverseKL, skewedKL, softTargets, standardize,
-  topK, topP, totalVariation, triple, type Loss, type View,
+  attentionMaps, attentionTransfer, chunked, contrastive, everyOther, forwardKL, hidden, jensenShannon, labels, policyGradient, relational, relations, reverseKL, sharedVocabulary, skewedKL, softTargets, standardize,
+  topK, topP, totalVariation, triple, universal, type Loss, type View,
 } from "../src/index.ts"
 
 interface Stored { readonly shape: number[]; readonly data: number[] }
@@ -34,6 +34,9 @@ const losses: Readonly<Record<string, (o: Options) => Loss>> = {
   relations: (o) => relations({ layers: [[0, 0]], ...o }),
   contrastive: (o) => contrastive({ ...o, examples: o.examples!, size: 3 }),
   triple: () => triple(),
+  universal,
+  sharedVocabulary: (o) => sharedVocabulary(o as never),
+  policyGradient: (o) => policyGradient(o as object),
   chunked: (o) => chunked(softTargets(o), { positions: 4 }),
 }
 /** What the inputs of a case are to the losses. */
@@ -47,10 +50,12 @@ function viewOf(name: string, x: Readonly<Record<string, Tensor>>): View {
   if (name === "contrastive") return { student: { final: student! }, teacher: { final: teacher! }, parameters: { student: x.s_map!, teacher: x.t_map! } }
   if (name === "relations") return { ...shared, student: { values: [student!] }, teacher: { values: [teacher!] } }
   if (name === "chunked") return { ...shared, student: { final: x.s_final!, head: { weight: denseWeight(x.s_head!) } }, teacher: { final: x.t_final!, head: { weight: denseWeight(x.t_head!) } } }
+  if (x.first) return { ...shared, student: { logits: student! }, teacher: { logits: teacher! }, readings: { inputs: x.t_labels!, labels: x.t_labels!, first: x.first, teacherFirst: x.t_first!, counts: x.counts!, rest: x.rest!, teacherRest: x.t_rest! } }
   return { ...shared, student: { logits: student!, ...(x.s_final && { final: x.s_final }) }, teacher: { logits: teacher!, ...(x.t_final && { final: x.t_final }) } }
 }
+const whole = ["labels", "t_labels", "first", "t_first", "rest", "t_rest"]
 const load = (inputs: Case["inputs"], dtype: "f32" | "f64"): Record<string, Tensor> =>
-  Object.fromEntries(Object.entries(inputs).map(([k, { shape, data }]) => [k, k === "labels" ? tensor(Int32Array.from(data), { shape }) : tensor(dtype === "f64" ? Float64Array.from(data) : Float32Array.from(data), { shape })]))
+  Object.fromEntries(Object.entries(inputs).map(([k, { shape, data }]) => [k, whole.includes(k) ? tensor(Int32Array.from(data), { shape }) : tensor(dtype === "f64" ? Float64Array.from(data) : Float32Array.from(data), { shape })]))
 
 beforeAll(async () => {
   await open("wasm", { threads: 1 })
@@ -68,7 +73,7 @@ describe.each(cases.map((c, i) => [`${i} ${c.name} ${JSON.stringify(c.options ??
       expect(Math.max(...want.map((w, j) => Math.abs(w - got[j]!)))).toBeLessThan(tolerance * Math.max(1, size))
     }
     // Nothing else has a gradient.
-    const others = Object.keys(x).filter((n) => n !== "labels" && !names.includes(n))
+    const others = Object.keys(x).filter((n) => !whole.includes(n) && !names.includes(n))
     for (const g of grad(value, others.map((n) => x[n]!))) expect(Math.max(...(await g.data()).map(Math.abs))).toBe(0)
   })
 })

@@ -6,7 +6,7 @@ import { open } from "@thimble/kernels"
 import { loadModel, saveModel, type Model } from "@thimble/models"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { small, smallEncoders, smallModel } from "../../models/test/random-model.ts"
-import { distill, dropLayers, evenBlocks, everySecond, fit, forwardKL, labels, onPolicy, progressive, sequences, softTargets, windows, writtenBy } from "../src/index.ts"
+import { dataFree, distill, dropLayers, evenBlocks, everySecond, fit, forwardKL, labels, onPolicy, progressive, sequences, softTargets, windows, writtenBy } from "../src/index.ts"
 import { llama, text, valuesOf } from "./small.ts"
 
 let folder: string
@@ -69,6 +69,15 @@ describe("the teacher's texts", () => {
     const losses: number[] = []
     for await (const s of fit({ model: llama(1), loss: labels(), data: texts, optimizer: adamW({ rate: 0.02 }), steps: 40, clip: 1 })) losses.push(s.loss)
     expect(losses.at(-1)!).toBeLessThan(0.6 * losses[0]!)
+  })
+  test("data-free: every batch is drawn anew from a single token, the same for its number, and a student learns from them", async () => {
+    const teacher = llama(2), free = dataFree(teacher, { batch: 4, length: 10, begin: 7, id: "small" }), ids = async (i: number) => (await (await free.batch(i)).inputs.tolist()) as number[][]
+    const [a, b] = [await ids(0), await ids(1)]
+    expect([a.length, a[0]!.length, new Set([...a, ...b].map((r) => r[0]))]).toEqual([4, 10, new Set([7])])
+    expect(a).not.toEqual(b)
+    expect(await ids(0)).toEqual(a)
+    const { history: { losses } } = await distill({ teacher, student: llama(1), loss: forwardKL(), data: free, optimizer: adamW({ rate: 0.02 }), steps: 25, clip: 1 }).finish()
+    expect(losses.at(-1)!).toBeLessThan(0.7 * losses[0]!)
   })
   test("on-policy: the student writes as it is now, from given beginnings, which do not count", async () => {
     const base = data(3), policy = onPolicy(base, { prompt: 4, seed: 2 }), model = llama(1), [a, b] = [await base.batch(5), await policy.batch(5, { model })]

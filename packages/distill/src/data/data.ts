@@ -1,5 +1,5 @@
 import type { Tensor } from "@thimble/core"
-import type { Top } from "../loss/loss.ts"
+import type { Readings, Top } from "../loss/loss.ts"
 
 /** What a step learns from; a tree of tensors, which the loop disposes. */
 export interface Batch {
@@ -13,6 +13,10 @@ export interface Batch {
   readonly padding?: Tensor
   /** A teacher's most probable classes, where they come with the data. */
   readonly top?: Top
+  /** How a teacher of another vocabulary reads the same text. */
+  readonly readings?: Readings
+  /** A teacher's representations of other examples [n, width]: {@link withNegatives}. */
+  readonly negatives?: Tensor
 }
 
 /** The run that a batch is for. */

@@ -1,7 +1,7 @@
-import { fail } from "@thimble/core"
+import { fail, random, tensor } from "@thimble/core"
 import { generateBatch, type Model, type SamplingOptions } from "@thimble/models"
 import { examples } from "./examples.ts"
-import type { Data } from "./data.ts"
+import { sha256, type Data } from "./data.ts"
 
 export interface WrittenOptions extends Pick<SamplingOptions, "temperature" | "topK" | "topP"> {
   /** Decides what is drawn; 0 unless given. */
@@ -43,4 +43,33 @@ export function sequences(rows: readonly ArrayLike<number>[], options: { readonl
     labels.set(all.subarray(1), i * length)
   })
   return { ...examples({ inputs, shape: [length], labels, labelShape: [length] }, options), length }
+}
+
+export interface DataFreeOptions extends Pick<SamplingOptions, "temperature" | "topK" | "topP"> {
+  /** Sequences per batch, and their positions. */
+  readonly batch: number
+  readonly length: number
+  /** Token that each begins with; the token that begins texts unless given. */
+  readonly begin?: number
+  /** Decides what is drawn; 0 unless given. */
+  readonly seed?: number
+  /** Tells the teacher from others, for checkpoints: its name or a hash. */
+  readonly id: string
+}
+
+/** Data of a teacher's own making, drawn from nothing but the token that begins texts, anew for every batch: distillation without data (LLM-QAT: Liu et al., 2023, arXiv:2305.17888, §2.1). */
+export function dataFree(teacher: Model, { batch, length, begin = teacher.config.bos ?? teacher.tokenizer?.bos, seed = 0, id, ...sampling }: DataFreeOptions): Data {
+  const start = begin ?? fail("value", "dataFree", "no token begins texts of this model", "name one as options.begin")
+  const key = random.key(seed)
+  return {
+    length,
+    id: () => sha256(`data-free ${JSON.stringify([batch, length, start, seed, id, sampling])}`),
+    async batch(index) {
+      const drawn = random.uniform(random.foldIn(key, index), [1]), own = Math.floor((await drawn.data() as Float32Array)[0]! * 2 ** 31)
+      drawn.dispose()
+      const rows = await writtenBy(teacher, { ...sampling, sequences: batch, together: batch, length, begin: start, seed: own })
+      const [inputs, labels] = [Int32Array.from(rows.flatMap((r) => [...r.subarray(0, length)])), Int32Array.from(rows.flatMap((r) => [...r.subarray(1)]))]
+      return { inputs: tensor(inputs, { shape: [batch, length] }), labels: tensor(labels, { shape: [batch, length] }) }
+    },
+  }
 }

@@ -47,6 +47,24 @@ export interface Dimensions {
   readonly context?: number
 }
 
+/**
+ * A text as two models read it, each in tokens of its own, and the spans of it that both take whole tokens for: between
+ * places where both readings have a boundary. n spans of a batch, padded.
+ */
+export interface Readings {
+  /** What the teacher reads, i32 [batch, positions], and the tokens that follow; −100 where there is none. */
+  readonly inputs: Tensor
+  readonly labels: Tensor
+  /** Where each span's first token is predicted, by student and by teacher: numbers among all positions of the batch, i32 [n]. */
+  readonly first: Tensor
+  readonly teacherFirst: Tensor
+  /** Which spans there are (0/1) [n]. */
+  readonly counts: Tensor
+  /** The span whose later tokens each position predicts, or n if it predicts no such: i32 [batch, positions], of both. */
+  readonly rest: Tensor
+  readonly teacherRest: Tensor
+}
+
 /** What a loss is computed from. */
 export interface View {
   readonly student: Seen
@@ -57,6 +75,10 @@ export interface View {
   readonly mask?: Tensor
   /** The loss's own parameters, by name. */
   readonly parameters?: Readonly<Record<string, Tensor>>
+  /** How student and teacher read the same text, where their tokens differ. */
+  readonly readings?: Readings
+  /** Representations of other examples by the teacher [n, width]. */
+  readonly negatives?: Tensor
 }
 
 /** What a loss asks for; what is not there is refused before anything is computed. */
@@ -66,6 +88,8 @@ export interface Needs {
   readonly labels?: boolean
   /** How many of the most probable classes, where `top` is asked for. */
   readonly top?: number
+  /** Whether it takes a teacher of another vocabulary, which reads the text in tokens of its own: {@link Readings}. */
+  readonly readings?: boolean
 }
 
 /**
@@ -118,7 +142,7 @@ export function meanOver(values: Tensor, counts: Tensor | undefined): Tensor {
 export const joinedNeeds = (losses: readonly Loss[]): Needs => {
   const top = Math.max(0, ...losses.map((l) => l.needs.top ?? 0))
   const all = (of: "student" | "teacher"): Quantity[] => [...new Set(losses.flatMap((l) => l.needs[of]))]
-  return { student: all("student"), teacher: all("teacher"), labels: losses.some((l) => l.needs.labels), ...(top > 0 && { top }) }
+  return { student: all("student"), teacher: all("teacher"), labels: losses.some((l) => l.needs.labels), ...(top > 0 && { top }), ...(losses.some((l) => l.needs.readings) && { readings: true }) }
 }
 
 /** The sum of numbers, each with its factor. */

@@ -22,7 +22,7 @@ export function checkModels(op: string, loss: Loss, student: Side, teacher: Side
   if (loss.needs.teacher.length > 0 && teacher === undefined) fail("value", op, `${loss.name} needs a teacher`, op === "fit" ? "distill({ teacher, student, … }), or a loss of labels alone" : undefined)
   if (teacher !== undefined) lacks("teacher", loss.needs.teacher, teacher)
   loss.check?.(student.dimensions, teacher?.dimensions)
-  if (teacher !== undefined && loss.needs.teacher.some((q) => q === "logits" || q === "top" || q === "head")) sameVocabulary(op, student, teacher)
+  if (teacher !== undefined && !loss.needs.readings && loss.needs.teacher.some((q) => q === "logits" || q === "top" || q === "head")) sameVocabulary(op, student, teacher)
 }
 
 function sameVocabulary(op: string, student: Side, teacher: Side): void {
@@ -76,5 +76,6 @@ export function checkLength(op: string, length: number | undefined, sides: Reado
 /** The first batch shows what data is. */
 export function checkBatch(op: string, batch: Batch, loss: Loss, data: Data, sides: Readonly<Record<string, Side | undefined>>): void {
   if (loss.needs.labels && batch.labels === undefined) fail("value", op, `${loss.name} needs labels, and the data has none`)
+  if (loss.needs.readings && batch.readings === undefined) fail("value", op, `${loss.name} needs a text as both models read it`, "data: readings(text, { student, teacher, … })")
   if (data.length === undefined && batch.inputs.rank === 2) checkLength(op, batch.inputs.shape[1], sides)
 }

@@ -83,7 +83,7 @@ async function* makeSteps<M extends Model | Network>(op: string, student: Networ
         if (!checked) checkBatch(op, batch, loss, data, { student, teacher: inside ?? outside })
         checked = true
         tokens += batch.labels?.size ?? batch.inputs.shape[0]!
-        const answer = needed(outside) && ask.wanted.length > 0 ? await outside.answer(batch, ask, index * accumulate + i) : {}
+        const answer = needed(outside) && ask.wanted.length > 0 ? await outside.answer(batch.readings ? { ...batch, inputs: batch.readings.inputs } : batch, ask, index * accumulate + i) : {}
         used.push(answer)
         return [batch, answer]
       }

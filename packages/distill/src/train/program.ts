@@ -56,14 +56,14 @@ export function programs({ student, teacher, decay, loss, optimizer, clip, rated
     let parts: Named = {}, raw: Tensor | undefined
     const seenByTeacher = (): Seen | undefined => {
       if (decay !== undefined) return student.see(loadState(student.parameters, { ...average, ...frozen }), batch.inputs, asking(needs.teacher, batch))
-      return teacher?.see(taught, batch.inputs, asking(needs.teacher, batch))
+      return teacher?.see(taught, batch.readings?.inputs ?? batch.inputs, asking(needs.teacher, batch))
     }
     const inside = needs.teacher.length === 0 ? undefined : seenByTeacher()
     const { grads } = valueAndGrad((p: State["learned"]) => {
       const view: View = {
         student: student.see(loadState(student.parameters, { ...p.model, ...frozen }), batch.inputs, asking(needs.student, batch)),
         teacher: { ...answer, ...inside, ...(batch.top && { top: batch.top }) }, parameters: p.loss,
-        ...(batch.labels && { labels: batch.labels }), ...(batch.mask && { mask: batch.mask }),
+        ...(batch.labels && { labels: batch.labels }), ...(batch.mask && { mask: batch.mask }), ...(batch.readings && { readings: batch.readings }), ...(batch.negatives && { negatives: batch.negatives }),
       }
       const made = measure(loss, view)
       parts = made.parts
