@@ -35,7 +35,7 @@ function planDrop(outline: Outline, given: readonly number[] | undefined, count:
   // Where the data decides, all are alike: any will do to tell what is left.
   const left = given === undefined ? all.slice(0, config.layers - number) : all.filter((l) => !gone.has(l)), after = configOfBlocks(config, left)
   return {
-    kind: "dropBlocks", entries: [], after: reshaped(outline, after, matricesOf(outline, left)),
+    kind: "dropBlocks", entries: [], after: reshaped(outline, after, matricesOf(outline, left)), lazily: true,
     ...(count !== undefined && { needs: `${score === "angle" ? "the angle" : "influence"} of blocks is measured` }),
     run: (model, context) => runDrop(model, left, count, score, context),
   }

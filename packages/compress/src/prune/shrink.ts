@@ -94,7 +94,7 @@ function planShrink(outline: Outline, { heads, channels, rules = [], score = "ou
   if (problems.length > 0) fail("value", "plan", `channels go out of plain matrices:\n${problems.join("\n")}`, "leave out channels first, and quantize what is left")
   const looks = scoreObserves[score], needs = [...(looks === undefined ? [] : [`${score} looks at the model at work`]), ...(reconstruct ? ["columns that stay are fitted to outputs"] : [])].join(", and ")
   return {
-    kind: "shrink", entries, after: reshaped(outline, after, matrices), ...(needs !== "" && entries.length > 0 && { needs }),
+    kind: "shrink", entries, after: reshaped(outline, after, matrices), lazily: true, ...(needs !== "" && entries.length > 0 && { needs }),
     run: (model, context) => runShrink(model, { stays, score, combine, reconstruct, entries: new Map(entries.map((e) => [e.path, e])) }, context),
   }
 }

@@ -37,6 +37,7 @@ export function sliceWidth({ keep, share, multiple = 1 }: SliceWidthOptions): St
   return modelStage({
     kind: "sliceWidth",
     json: { ...(keep !== undefined && { keep }), ...(share !== undefined && { share }), multiple },
+    lazily: true,
     needs: "the principal components of the stream are looked for",
     after(outline) {
       refuseStream("sliceWidth", outline.config)

@@ -7,16 +7,18 @@ export interface ModelStage {
   readonly json: Json
   /** What calibration data is needed for, if so. */
   readonly needs?: string
+  /** As in {@link PlannedStage}. */
+  readonly lazily?: true
   /** The model as it will be; refuses one that does not fit. */
   after(outline: Outline): Outline
   run(model: Model, context: RunContext): Promise<Model>
 }
 
-export const modelStage = ({ kind, json, needs, after, run }: ModelStage): Stage => ({
+export const modelStage = ({ kind, json, needs, lazily, after, run }: ModelStage): Stage => ({
   kind,
   toJSON: () => ({ stage: kind, ...json }),
   plan: (outline): PlannedStage => ({
-    kind, entries: [], after: after(outline), ...(needs !== undefined && { needs }),
+    kind, entries: [], after: after(outline), ...(needs !== undefined && { needs }), ...(lazily && { lazily }),
     // Nothing to yield: the job tells when a stage is done.
     // eslint-disable-next-line require-yield
     async *run(model, context) {
