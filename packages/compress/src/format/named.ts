@@ -12,6 +12,8 @@ import { mx } from "./mx.ts"
 import { nvfp4 } from "./nvfp4.ts"
 import type { Bits } from "./packing.ts"
 import type { SmallFloat } from "./small-float.ts"
+import type { IntegerFormat } from "./integers.ts"
+import { stochastic } from "./stochastic.ts"
 import { binary, ternary } from "./ternary.ts"
 
 /** What formats write of their groups and scales: `g32`, `t`, ` bf16`, or nothing where they are as usual. */
@@ -21,6 +23,7 @@ const shared = (g: string | undefined, s: string | undefined): GroupOptions => (
 
 /** Names that formats give themselves, and what makes them. */
 const rows: readonly (readonly [pattern: RegExp, make: (...parts: (string | undefined)[]) => QuantizedFormat])[] = [
+  [/^(.+) stochastic(?: (-?\d+))?$/, (of, seed) => stochastic(formatNamed(of!) as IntegerFormat, seed === undefined ? {} : { seed: Number(seed) })],
   [/^(u?)int(\d)(g\d+|t)?(?: (f32|bf16))?(?: ((?:mse|percentile|entropy).*))?$/, (kind, bits, g, s, ends) => int(Number(bits) as Bits, { ...shared(g, s), range: kind === "u" ? "asymmetric" : "symmetric", ends: (ends && endsNamed(ends)) || "whole" })],
   [/^affine(\d)(g\d+)?(?: (f32|bf16))?$/, (bits, g, s) => affine(Number(bits) as Bits, { group: "row", ...shared(g, s) })],
   [/^fp (e\dm\d) cast$/, (kind) => fp(kind as SmallFloat, { group: "none" })],
