@@ -1,5 +1,5 @@
 // Training of what is stored beside codes: packed weights whose scales and minima move, while codes stay (as MLX's DWQ does).
-import { add, castTo, decodeParts, expand, expr, fail, isFloat, mul, partReader, quantizedWeight, quantizeWeight, realize, reshape, type DType, type Format, type PartReader, type QuantizedOptions, type Tensor, type Weight } from "@thimble/core"
+import { add, castTo, decodeParts, expand, expr, fail, isFloat, mul, partReader, quantizedWeight, quantizeWeight, realize, reshape, type DType, type Format, type PartReader, type QuantizedOptions, type Tensor } from "@thimble/core"
 import { fromGroups } from "../format/integers.ts"
 import type { MatrixShape, QuantizedFormat } from "../quantizer.ts"
 import { fakeWeight, type FakeWeight } from "./fake-weight.ts"
