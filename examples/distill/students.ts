@@ -22,7 +22,7 @@ export interface Student {
 
 const rate = 0.003
 /** A model of random weights, drawn as `examples/train.ts` draws them: what is added to the stream is smaller the more of it there is. */
-export async function scratch(config: Config, seed: number): Promise<Model> {
+export async function scratch(config: Config, seed: number, { tokenizer }: Pick<Model, "tokenizer">): Promise<Model> {
   const parameters: Record<string, Weight | Tensor> = {}, key = random.key(seed), std = 0.5 / Math.sqrt(config.width)
   for (const [i, { kind, path, name, shape }] of expectedTensors(config).entries()) {
     const own = /embed/.test(path) ? 0.02 : /o_proj|down_proj/.test(path) ? std / Math.sqrt(config.layers) : std, values = random.normal(random.foldIn(key, i), shape, { std: kind === "matrix" ? own : 0 })
@@ -30,13 +30,13 @@ export async function scratch(config: Config, seed: number): Promise<Model> {
     else parameters[name] = values.add(name.endsWith(".weight") ? 1 : 0)
   }
   await realize(...Object.values(parameters).flatMap((p) => ("parts" in p ? Object.values(p.parts()) : [p])))
-  return createModel(config, parameters)
+  return createModel(config, parameters, { ...(tokenizer && { tokenizer }) })
 }
 
 /** Half of the blocks. */
 const half = ({ config }: Model): Config => ({ ...config, layers: Math.ceil(config.layers / 2) })
-/** A quarter of the parameters, about: everything but the vocabulary and the depth is smaller by the square root of four, or a little less than that for the embedding's sake. */
-const quarter = ({ config }: Model): Config => ({ ...config, width: config.width / 2, hidden: config.hidden / 2, heads: config.heads / 2, kvHeads: Math.max(1, config.kvHeads / 2), layers: Math.max(1, Math.floor(config.layers / 2)) })
+/** A quarter of the parameters, or less: half as wide and half as deep, with as many heads, so that their attention can be compared. */
+const quarter = ({ config }: Model): Config => ({ ...config, width: config.width / 2, headSize: config.headSize / 2, hidden: config.hidden / 2, layers: Math.max(1, Math.floor(config.layers / 2)) })
 
 type How = StudentOptions & { readonly steps: number; readonly rate: Schedule }
 const data = ({ text, begin, batch, length, seed }: StudentOptions) => windows(text, { batch, length, begin, seed })
@@ -68,13 +68,13 @@ async function sequenceLevel(start: Model, o: StudentOptions): Promise<{ model: 
 /** Half of the time an assistant of three quarters of the depth learns, then it teaches. */
 async function progressive(start: Model, o: StudentOptions): Promise<{ model: Model; steps: number }> {
   const { config } = o.teacher, seconds = o.seconds / 2
-  const assistant = await trained(await scratch({ ...config, layers: Math.max(start.config.layers, Math.ceil(0.75 * config.layers)) }, o.seed + 100), { ...o, seconds }, taught(soft()))
+  const assistant = await trained(await scratch({ ...config, layers: Math.max(start.config.layers, Math.ceil(0.75 * config.layers)) }, o.seed + 100, o.teacher), { ...o, seconds }, taught(soft()))
   const made = await trained(start, { ...o, seconds, teacher: assistant.model }, taught(soft()))
   return { model: made.model, steps: assistant.steps + made.steps }
 }
 
 const sized = (group: string, size: (teacher: Model) => Config): Student[] => {
-  const start = (o: StudentOptions): Promise<Model> => scratch(size(o.teacher), o.seed)
+  const start = (o: StudentOptions): Promise<Model> => scratch(size(o.teacher), o.seed, o.teacher)
   return [
     ...Object.entries(ways).map(([name, way]): Student => ({ group, name: `${group}: ${name}`, make: async (o) => trained(await start(o), o, way) })),
     { group, name: `${group}: sequence-level`, make: async (o) => sequenceLevel(await start(o), o) },

@@ -15,8 +15,6 @@ export interface Batch {
   readonly top?: Top
   /** How a teacher of another vocabulary reads the same text. */
   readonly readings?: Readings
-  /** A teacher's representations of other examples [n, width]: {@link withNegatives}. */
-  readonly negatives?: Tensor
 }
 
 /** The run that a batch is for. */

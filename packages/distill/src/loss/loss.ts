@@ -77,8 +77,6 @@ export interface View {
   readonly parameters?: Readonly<Record<string, Tensor>>
   /** How student and teacher read the same text, where their tokens differ. */
   readonly readings?: Readings
-  /** Representations of other examples by the teacher [n, width]. */
-  readonly negatives?: Tensor
 }
 
 /** What a loss asks for; what is not there is refused before anything is computed. */
