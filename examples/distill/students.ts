@@ -36,7 +36,7 @@ export async function scratch(config: Config, seed: number, { tokenizer }: Pick<
 /** Half of the blocks. */
 const half = ({ config }: Model): Config => ({ ...config, layers: Math.ceil(config.layers / 2) })
 /** A quarter of the parameters, or less: half as wide and half as deep, with as many heads, so that their attention can be compared. */
-const quarter = ({ config }: Model): Config => ({ ...config, width: config.width / 2, headSize: config.headSize / 2, hidden: config.hidden / 2, layers: Math.max(1, Math.floor(config.layers / 2)) })
+const quarter = ({ config }: Model): Config => ({ ...config, width: config.width / 2, headSize: config.headSize / 2, ...(config.rope && { rope: { ...config.rope, features: config.rope.features / 2 } }), hidden: config.hidden / 2, layers: Math.max(1, Math.floor(config.layers / 2)) })
 
 type How = StudentOptions & { readonly steps: number; readonly rate: Schedule }
 const data = ({ text, begin, batch, length, seed }: StudentOptions) => windows(text, { batch, length, begin, seed })
