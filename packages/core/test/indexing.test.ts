@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest"
-import { add, arange, compile, gather, grad, indexTensor, mul, oneHot, reshape, scatter, scatterAdd, sum, take, tensor, zeros } from "../src/index.ts"
+import { add, arange, compile, gather, grad, indexTensor, mul, narrow, oneHot, reshape, scatter, scatterAdd, sum, take, tensor, zeros } from "../src/index.ts"
 
 const ints = (values: number[] | number[][]) => tensor(values, { dtype: "i32" })
 const x = tensor([[1, 2, 3], [4, 5, 6]])
@@ -71,4 +71,11 @@ describe("indexTensor", () => {
 
 test("oneHot of an unknown index outside the classes is a zero row", async () => {
   expect(await oneHot(add(ints([1, 5]), 0), 3).tolist()).toEqual([[0, 1, 0], [0, 0, 0]])
+})
+
+test("indices that a view leaves out do not count", async () => {
+  const pairs = tensor([[0, 8], [2, -1], [1, 99]], { dtype: "i32" }), x = tensor([10, 20, 30])
+  expect([...await take(x, reshape(narrow(pairs, 1, 0, 1), [3])).data()]).toEqual([10, 30, 20])
+  // Those that are there are looked at when they are read.
+  expect([...await take(x, reshape(narrow(pairs, 1, 1, 1), [3])).data()]).toEqual([NaN, NaN, NaN])
 })

@@ -38,20 +38,26 @@ const gatherOp: Op<Gather> = {
 export const outside = (dtype: DType): number =>
   isFloat(dtype) ? NaN : dtypes[dtype].kind === "int" ? -(2 ** (8 * bytesOf(dtype) - 1)) : 0
 
-/** Smallest and largest element, if the tensor, or what it is a view of, came from the host. */
+/** What is between the smallest and the largest element, or more, if the tensor, or what it is a view of, came from the host. */
+const boundsOf = (t: Tensor): readonly [number, number] | undefined => t.range ?? ("move" in t.op.meaning && t.sources.length > 0 ? boundsOf(t.sources[0]!) : undefined)
+
+/** Smallest and largest element, if the tensor, or what it is a view of all of, came from the host. */
 export function knownRange(t: Tensor): readonly [number, number] | undefined {
-  return t.range ?? ("move" in t.op.meaning && t.sources.length > 0 ? knownRange(t.sources[0]!) : undefined)
+  // A view with fewer elements may have left out those that lie outside.
+  return t.range ?? ("move" in t.op.meaning && t.sources.length > 0 && t.size >= t.sources[0]!.size ? knownRange(t.sources[0]!) : undefined)
 }
 
 /** Refuses what cannot be an index, and known indices outside low … size-1. Tells whether all are known to lie inside. */
 export function checkIndex(op: string, index: Tensor, axis: number, size: number, low = 0): boolean {
   checkTensor(op, index, 'make one with tensor(…, { dtype: "i32" })')
   if (!isInteger(index.dtype)) fail("dtype", op, `indices must be integers, got ${index.dtype}`, index.dtype === "bool" ? "select by a mask with maskedSelect or where" : "cast to i32")
+  const bounds = boundsOf(index)
+  if (bounds === undefined) return index.size === 0
+  if (bounds[0] >= low && bounds[1] < size) return true
   const range = knownRange(index)
   if (range === undefined) return index.size === 0
   const wrong = range[0] < low ? range[0] : range[1]
-  if (wrong < low || wrong >= size) fail("index", op, `index ${wrong} is outside axis ${axis} of size ${size}`, size > 0 ? `use ${low} … ${size - 1}` : "the axis is empty")
-  return true
+  return fail("index", op, `index ${wrong} is outside axis ${axis} of size ${size}`, size > 0 ? `use ${low} … ${size - 1}` : "the axis is empty")
 }
 
 /** Reads with the indices that lie outside the axis as `fill`, known ones too; the rule of {@link gather} otherwise. */
