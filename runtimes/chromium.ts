@@ -20,7 +20,11 @@ const types: Readonly<Record<string, string>> = { html: "text/html", mjs: "text/
 /** Serves what `build` made, and at `/` an empty page; returns its address and how to stop it. */
 export async function serve({ isolated, policy }: Headers): Promise<{ readonly url: string; readonly server: Server }> {
   const imports = Object.fromEntries([
-    ...packages.map((name) => [`@thimble/${name}`, `/node_modules/@thimble/${name}/dist/index.js`]),
+    // All that a package exports, as its own package.json says.
+    ...packages.flatMap((name) => {
+      const { exports } = JSON.parse(readFileSync(join(out, "node_modules/@thimble", name, "package.json"), "utf8")) as { exports: Record<string, { default: string }> }
+      return Object.entries(exports).map(([path, to]) => [`@thimble/${name}${path.slice(1)}`, new URL(to.default, `http://localhost/node_modules/@thimble/${name}/`).pathname])
+    }),
     ...packages.flatMap(othersOf).map((name) => {
       const { module } = JSON.parse(readFileSync(join(out, "node_modules", name, "package.json"), "utf8")) as { module: string }
       return [name, new URL(module, `http://localhost/node_modules/${name}/`).pathname]

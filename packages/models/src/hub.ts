@@ -27,6 +27,12 @@ export interface DownloadProgress {
 const pattern = /^([\w.-]+\/[\w.-]+)(?:\/(.+\.gguf))?$/
 export const isHubId = (text: string): boolean => pattern.test(text) && !/(^|\/)\.\.?(\/|$)/.test(text)
 
+/** Asked for under Node only. Bundlers for pages must not see its name: what it has for Node they cannot resolve. */
+async function library(): Promise<typeof import("@huggingface/hub")> {
+  const name = "@huggingface/hub"
+  return (await import(/* webpackIgnore: true */ /* @vite-ignore */ name)) as typeof import("@huggingface/hub")
+}
+
 /** What a model consists of, weights in other formats left out. */
 const isWanted = (path: string): boolean => sideNames.includes(path) || path === oldSettingsName || /^model(-\d+-of-\d+)?\.safetensors(\.index\.json)?$/.test(path)
 
@@ -37,7 +43,7 @@ export async function hubFolder(id: string, options: HubOptions & SourceOptions)
   // A page has no cache directory: files are read where they are.
   if (typeof process !== "object" || process.versions?.node === undefined)
     return { folder: webFolder(`${hubUrl}/${repo!}/resolve/${encodeURIComponent(revision)}/`, { ...options, headers: { ...options.headers, ...(options.accessToken !== undefined && { Authorization: `Bearer ${options.accessToken}` }) } }), ...named }
-  const { getHFHubCachePath } = await import("@huggingface/hub")
+  const { getHFHubCachePath } = await library()
   const cache = options.cacheDir ?? getHFHubCachePath(), home = `${cache}/models--${repo!.replace("/", "--")}`
   const snapshot = await fetched(repo!, file, { ...options, revision, hubUrl }, home)
   return { folder: await localFolder(snapshot, id), ...named }
@@ -46,7 +52,7 @@ export async function hubFolder(id: string, options: HubOptions & SourceOptions)
 /** The directory of a revision that is complete. */
 async function fetched(repo: string, file: string | undefined, options: HubOptions & SourceOptions & { readonly revision: string; readonly hubUrl: string }, home: string): Promise<string> {
   const { mkdir, readFile, rename, rm, stat, writeFile } = await fileSystem("loadModel")
-  const { HubApiError, downloadFile, listFiles, modelInfo } = await import("@huggingface/hub")
+  const { HubApiError, downloadFile, listFiles, modelInfo } = await library()
   const { revision, hubUrl, accessToken, signal, onDownload } = options, own = options.fetch ?? fetch
   const hub = {
     hubUrl, ...(accessToken !== undefined && { accessToken }),

@@ -18,7 +18,7 @@ export interface Spread {
 
 /** A way to choose ends. What lies beyond them becomes the last code. */
 export interface Ends {
-  /** Its kind, and what is not as usual: {@link endsNamed} makes it again. */
+  /** Its kind, and what is not as usual: `formatNamed` makes it again. */
   readonly name: string
   /** The least share of the whole that it leaves. */
   readonly least: number

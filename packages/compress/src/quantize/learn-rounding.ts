@@ -34,7 +34,7 @@ type Given = Readonly<Record<"weights" | "hessian" | "scales" | "zeros", Tensor>
 
 /**
  * Learns which way to round: offsets within half a step, and shares of the ends of each group, by the signs of the gradient
- * of the change of outputs, Σ rows (w − ŵ)·H·(w − ŵ)ᵀ for H of {@link hessian}, straight through the rounding. Each row keeps
+ * of the change of outputs, Σ rows (w − ŵ)·H·(w − ŵ)ᵀ for H as `hessian` sums it, straight through the rounding. Each row keeps
  * what was best for it, rounding to nearest among it, and what is returned is compared once more in float64: no row is worse
  * than rounded to nearest. Steps run on the current device. Source: Cheng et al., "Optimize Weight Rounding via Signed
  * Gradient Descent for the Quantization of LLMs" (AutoRound), arXiv 2309.05516.

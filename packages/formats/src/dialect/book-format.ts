@@ -16,7 +16,7 @@ export const inRows = ([, columns]: MatrixShape, block: number): boolean => colu
 export const bookOutline = (book: BookName, block: number, nested: boolean) => (shape: MatrixShape): Outline | undefined =>
   inRows(shape, block) ? { kind: "book", shape, book, block, nested } : undefined
 
-/** The codes of a matrix whose parts are stored as {@link bookFormat} has them; `map` where the parts have none. */
+/** The codes of a matrix whose parts are stored as `bookFormat` has them; `map` where the parts have none. */
 export function bookCodes(book: BookName, block: number, parts: Readonly<Record<string, Part>>, shape: MatrixShape, { map }: { readonly map?: Float32Array } = {}): BookCodes {
   const { codes, absmax, nested, offset } = parts
   return {
