@@ -1,4 +1,4 @@
-import { ggml, int, type GgmlName } from "@thimble/compress"
+import { ggml, ggmlMix, int, plan, quantize, type GgmlName } from "@thimble/compress"
 import type { Format } from "@thimble/core"
 import type { Model } from "@thimble/models"
 
@@ -14,18 +14,11 @@ export interface Scheme {
 const blocks = (name: GgmlName): Scheme => ({ name, file: "gguf", format: () => ggml[name] })
 const integers = (format: Format): Scheme => ({ name: format.name, file: "safetensors", format: () => format })
 
-/**
- * llama.cpp's mix of that name: 6 bits for the (tied) embedding, and for values and the way down in some blocks: the
- * first and the last eighth of them, and every third between.
- */
+/** llama.cpp's mix of that name. */
 const mixed: Scheme = {
   name: "Q4_K_M",
   file: "gguf",
-  format(module, { config: { layers } }) {
-    const layer = Number(/layers\.(\d+)\./.exec(module)?.[1] ?? 0), eighth = Math.floor(layers / 8)
-    const more = layer < eighth || layer >= Math.floor((7 * layers) / 8) || (layer - eighth) % 3 === 2
-    return /embed_tokens|lm_head/.test(module) || (more && /v_proj|down_proj/.test(module)) ? ggml.Q6_K : ggml.Q4_K
-  },
+  format: (module, model) => ggml[plan(model, quantize({ rules: ggmlMix(model, "Q4_K_M") })).stages[0]!.entries.find((e) => e.path === module)!.to as GgmlName],
 }
 
 /** What the shipped model is compressed to: llama.cpp's types from many bits to few, and plain integers with a scale. */

@@ -1,5 +1,5 @@
-import { fail, type Tensor, type Weight } from "@thimble/core"
-import { architectureOf, createModel, type Config, type Model } from "@thimble/models"
+import { fail } from "@thimble/core"
+import { keepBlocks, type Model } from "@thimble/models"
 
 /** Every second block, from the first on, of `layers` (DistilBERT: Sanh et al., 2019, arXiv:1910.01108, §3). */
 export const everySecond = (layers: number): number[] => Array.from({ length: Math.ceil(layers / 2) }, (_, i) => 2 * i)
@@ -11,21 +11,10 @@ export const evenBlocks = (layers: number, count: number): number[] => Array.fro
  * like any other. Its tensors are the model's own; training copies what it changes.
  */
 export function dropLayers(model: Model, keep: readonly number[] | ((layers: number) => readonly number[])): Model {
-  const { config, weights, vectors } = model, kept = typeof keep === "function" ? keep(config.layers) : keep
+  const { config } = model, kept = typeof keep === "function" ? keep(config.layers) : keep
   if (kept.length === 0) fail("value", "dropLayers", "no block is left")
   const strange = kept.find((l) => !(Number.isInteger(l) && l >= 0 && l < config.layers))
   if (strange !== undefined) fail("value", "dropLayers", `there is no block ${strange}`, `the model has ${config.layers}, from 0 on`)
   if (kept.some((l, i) => i > 0 && l <= kept[i - 1]!)) fail("value", "dropLayers", `blocks must be named once, in their order, got ${kept.join(", ")}`)
-  const changed: Config = { ...config, layers: kept.length, ...(config.windows && { windows: kept.map((l) => config.windows![l]!) }) }
-  const { blocks } = architectureOf(config), parameters: Record<string, Weight | Tensor> = {}
-  for (const [name, value] of Object.entries({ ...weights, ...vectors })) {
-    if (!name.startsWith(`${blocks}.`)) {
-      parameters[name] = value
-      continue
-    }
-    const [layer, ...rest] = name.slice(blocks.length + 1).split("."), at = kept.indexOf(Number(layer))
-    if (at >= 0) parameters[[blocks, at, ...rest].join(".")] = value
-  }
-  const { tokenizer, files, metadata, stated } = model
-  return createModel(changed, parameters, { ...(tokenizer && { tokenizer }), ...(files && { files }), ...(metadata && { metadata }), ...(stated && { stated }) })
+  return keepBlocks(model, kept)
 }

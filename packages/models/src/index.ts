@@ -33,6 +33,7 @@ export type { Evaluated, Measured, Metric, Part as MeasuredPart, Run } from "./e
 export type { Text, TextOptions, TextProtocol } from "./evaluate/protocol.ts"
 export type { Spread } from "./evaluate/statistics.ts"
 export { isLazy, type LazyWeight } from "./lazy.ts"
+export { sha256 } from "./sha256.ts"
 export { saveModel, type SaveOptions } from "./save.ts"
 export { exportModel, type ExportOptions } from "./dialect/export.ts"
 export type { ExportFormat, ExportReader } from "./dialect/fits.ts"

@@ -1,5 +1,6 @@
 import { castTo, denseWeight, fail, isFloat, mapTree, mul, realize, tensorsOf, type Activations, type QuantizedOptions, type Tensor, type Weight } from "@thimble/core"
 import type { QuantizedFormat } from "../quantizer.ts"
+import { finds } from "../recipe/rules.ts"
 import type { IntegerFormat } from "../format/integers.ts"
 import { isFake, roundedWeight, steppedWeight, type FakeWeight } from "./fake-weight.ts"
 import { initialSteps } from "./lsq.ts"
@@ -40,7 +41,6 @@ export interface PrepareOptions {
   readonly rules?: readonly (readonly [pattern: string | RegExp, rounding: Rounding])[]
 }
 
-const matches = (pattern: string | RegExp, path: string): boolean => (typeof pattern === "string" ? path === pattern || path.endsWith(`.${pattern}`) : pattern.test(path))
 /** Memory of its own, f32 for floats. */
 const copied = (t: Tensor): Tensor => mul(isFloat(t.dtype) ? castTo(t, "f32") : t, 1)
 
@@ -53,7 +53,7 @@ const copied = (t: Tensor): Tensor => mul(isFloat(t.dtype) ? castTo(t, "f32") : 
 export async function prepare<M extends Matrices<M>>(model: M, { default: otherwise = "keep", rules = [], activations: seen = "f32" }: PrepareOptions): Promise<M> {
   const used = new Set<number>(), changed: Record<string, Weight | Tensor> = {}
   for (const [path, weight] of Object.entries(model.weights)) {
-    const at = rules.findIndex(([pattern]) => matches(pattern, path)), how = at < 0 ? otherwise : rules[at]![1]
+    const at = rules.findIndex(([pattern]) => finds(pattern, { path, shape: weight.shape })), how = at < 0 ? otherwise : rules[at]![1]
     used.add(at)
     if (how === "keep") changed[path] = typeof weight.storage === "string" ? denseWeight(copied(weight.dense())) : mapTree(weight, copied)
     else if ("prepared" in how) changed[path] = await how.prepared(weight, path, { activations: typeof seen === "function" ? seen(path) : seen })

@@ -39,7 +39,7 @@ export function columnStatistics(columns: number): ColumnStatistics {
 }
 
 /** Statistics by the names of a model's matrices (`model.layers.0.mlp.up_proj`) as an importance matrix, which has them by their names in GGUF files. */
-export function imatrixOf(config: Config, statistics: ReadonlyMap<string, ColumnStatistics>, about: Pick<Imatrix, "datasets" | "chunks" | "chunkSize">): Imatrix {
+export function imatrixOf(config: Config, statistics: ReadonlyMap<string, Pick<ColumnStatistics, "entry">>, about: Pick<Imatrix, "datasets" | "chunks" | "chunkSize">): Imatrix {
   const names = ggufNames(config)
   return {
     ...about,

@@ -1,5 +1,6 @@
 import { fail } from "@thimble/core"
 import type { Tokenizer } from "@thimble/formats"
+import { sha256 } from "@thimble/models"
 
 export interface CalibrationOptions {
   /** Stretches of text; 128 unless given. */
@@ -51,9 +52,7 @@ export async function sequencesOf(sequences: readonly (Int32Array | readonly num
   if (odd >= 0) fail("shape", "calibration", `sequence ${odd} has ${all[odd]!.length} tokens, the first has ${length}`, "cut them to one length")
   const flat = new Int32Array(all.length * length)
   all.forEach((s, i) => flat.set(s, i * length))
-  const digest = await crypto.subtle.digest("SHA-256", flat)
-  const hash = Array.from(new Uint8Array(digest), (b) => b.toString(16).padStart(2, "0")).join("")
-  return { sequences: all, length, tokens: flat.length, hash, [Symbol.iterator]: () => all[Symbol.iterator]() }
+  return { sequences: all, length, tokens: flat.length, hash: await sha256(flat), [Symbol.iterator]: () => all[Symbol.iterator]() }
 }
 
 /** Numbers in [0, 1) from a seed (Weyl sequence, mixed as in Steele et al., SplitMix, 2014, in 32 bits). */

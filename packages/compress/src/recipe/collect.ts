@@ -1,5 +1,6 @@
 import type { Imatrix } from "@thimble/formats"
 import { ggufNames, type Block, type Model } from "@thimble/models"
+import { imatrixOf, type ColumnStatistics } from "../quantize/statistics.ts"
 import type { Calibration } from "./calibration.ts"
 import { squares, sums } from "./statistic.ts"
 import { observe, streamOf } from "./stream.ts"
@@ -14,11 +15,14 @@ export interface CollectOptions {
 
 /** The importance matrix of a model over calibration data: what goes into each matrix, as llama.cpp's `imatrix` collects it. */
 export async function collectImatrix(from: Model, data: Calibration, { dataset, signal, onProgress }: CollectOptions = {}): Promise<Imatrix> {
-  const model = await from.loaded(), names = ggufNames(model.config), entries = new Map<string, { squares: Float32Array; sums: Float32Array; counts: number[] }>(), blocks = model.blocks()
+  const model = await from.loaded(), names = ggufNames(model.config), kept = new Map<string, Pick<ColumnStatistics, "entry">>(), blocks = model.blocks()
   let stream = await streamOf(model, data, signal)
   const take = async (paths: readonly string[], part: Parameters<typeof observe>[1]): Promise<void> => {
     const seen = await observe(stream, part, new Map(paths.map((p) => [p, [squares, sums]])), { ...(signal && { signal }) })
-    for (const p of paths) entries.set(names.get(`${p}.weight`)!, { squares: (await seen.of(p).of(squares).data()) as Float32Array, sums: (await seen.of(p).of(sums).data()) as Float32Array, counts: [data.tokens] })
+    for (const p of paths) {
+      const own = { squares: (await seen.of(p).of(squares).data()) as Float32Array, sums: (await seen.of(p).of(sums).data()) as Float32Array, counts: [data.tokens] }
+      kept.set(p, { entry: () => own })
+    }
     seen.dispose()
   }
   try {
@@ -30,7 +34,7 @@ export async function collectImatrix(from: Model, data: Calibration, { dataset, 
     const heads: string[] = []
     model.head(stream.batches[0]!, { observe: (path) => void heads.push(path) })
     await take(heads.filter((p) => names.has(`${p}.weight`)), (x, see) => model.head(x, { observe: see }))
-    return { entries, datasets: dataset === undefined ? [] : [dataset], chunks: data.sequences.length, chunkSize: data.length }
+    return imatrixOf(model.config, kept, { datasets: dataset === undefined ? [] : [dataset], chunks: data.sequences.length, chunkSize: data.length })
   } finally {
     stream.dispose()
   }

@@ -35,15 +35,3 @@ export interface Data {
   /** After how many batches they come again, in their order, if they do. */
   readonly period?: number
 }
-
-/** SHA-256 in hexadecimal digits, of texts and bytes one after the other. */
-export async function sha256(...parts: readonly (string | ArrayBufferView)[]): Promise<string> {
-  const bytes = parts.map((p) => (typeof p === "string" ? new TextEncoder().encode(p) : new Uint8Array(p.buffer, p.byteOffset, p.byteLength)))
-  const all = new Uint8Array(bytes.reduce((n, b) => n + b.length, 0))
-  let at = 0
-  for (const b of bytes) {
-    all.set(b, at)
-    at += b.length
-  }
-  return Array.from(new Uint8Array(await crypto.subtle.digest("SHA-256", all)), (b) => b.toString(16).padStart(2, "0")).join("")
-}

@@ -1,5 +1,6 @@
 import { fail, random, tensor } from "@thimble/core"
-import { sha256, type Data } from "./data.ts"
+import { sha256 } from "@thimble/models"
+import { type Data } from "./data.ts"
 
 export interface ExampleOptions {
   /** Examples per batch. */

@@ -1,7 +1,8 @@
 import { fail, random, tensor } from "@thimble/core"
 import { generateBatch, type Model, type SamplingOptions } from "@thimble/models"
 import { ignored } from "../loss/loss.ts"
-import { sha256, type Batch, type Data } from "./data.ts"
+import { sha256 } from "@thimble/models"
+import { type Batch, type Data } from "./data.ts"
 
 export interface OnPolicyOptions extends Pick<SamplingOptions, "temperature" | "topK" | "topP"> {
   /** Tokens of each sequence that the student goes on from. */

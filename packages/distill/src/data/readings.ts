@@ -1,7 +1,8 @@
 import { fail, random, tensor, type Tensor } from "@thimble/core"
 import type { Tokenizer } from "@thimble/formats"
 import { ignored, type Readings } from "../loss/loss.ts"
-import { sha256, type Data } from "./data.ts"
+import { sha256 } from "@thimble/models"
+import { type Data } from "./data.ts"
 
 export interface ReadingOptions {
   readonly student: Tokenizer

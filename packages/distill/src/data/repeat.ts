@@ -1,5 +1,6 @@
 import { fail } from "@thimble/core"
-import { sha256, type Data } from "./data.ts"
+import { sha256 } from "@thimble/models"
+import { type Data } from "./data.ts"
 
 /** The first batches of data, again and again: what a teacher's stored answers are good for. */
 export function repeat(data: Data, batches: number): Data {

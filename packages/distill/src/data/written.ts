@@ -1,7 +1,8 @@
 import { fail, random, tensor } from "@thimble/core"
 import { generateBatch, type Model, type SamplingOptions } from "@thimble/models"
 import { examples } from "./examples.ts"
-import { sha256, type Data } from "./data.ts"
+import { sha256 } from "@thimble/models"
+import { type Data } from "./data.ts"
 
 export interface WrittenOptions extends Pick<SamplingOptions, "temperature" | "topK" | "topP"> {
   /** Decides what is drawn; 0 unless given. */

@@ -1,6 +1,7 @@
 import { crossEntropy, fail } from "@thimble/core"
 import { inBatches, type Row } from "./batches.ts"
-import { hashOfTokenizer, sha256 } from "./hash.ts"
+import { sha256 } from "../sha256.ts"
+import { hashOfTokenizer } from "./hash.ts"
 import type { Evaluated, Measured, Metric, Part } from "./metric.ts"
 import { meanOf } from "./statistics.ts"
 

@@ -1,10 +1,5 @@
 import type { Tokenizer } from "@thimble/formats"
-
-/** SHA-256 in hexadecimal digits. */
-export async function sha256(data: string | Uint8Array<ArrayBuffer>): Promise<string> {
-  const digest = await crypto.subtle.digest("SHA-256", typeof data === "string" ? new TextEncoder().encode(data) : data)
-  return Array.from(new Uint8Array(digest), (b) => b.toString(16).padStart(2, "0")).join("")
-}
+import { sha256 } from "../sha256.ts"
 
 const known = new WeakMap<Tokenizer, Promise<string>>()
 /** What tells vocabularies apart: the hash of all names, and of the tokens with a meaning. */

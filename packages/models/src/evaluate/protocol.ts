@@ -1,6 +1,7 @@
 import { fail } from "@thimble/core"
 import type { Evaluated } from "./metric.ts"
-import { hashOfTokenizer, sha256 } from "./hash.ts"
+import { sha256 } from "../sha256.ts"
+import { hashOfTokenizer } from "./hash.ts"
 
 /** A text, or the ids of its tokens. */
 export type Text = string | readonly number[]
