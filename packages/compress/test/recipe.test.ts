@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { loadModel, saveModel, type Model } from "@thimble/models"
 import { open } from "../../kernels/src/index.ts"
 import { smallModel } from "../../models/test/random-model.ts"
-import { awq, formatNamed, ggml, gptq, int, keep, nf4, on, parseRecipe, plan, quantize, rtn, sequencesOf, smooth, type Calibration, type Method } from "../src/index.ts"
+import { awq, formatNamed, ggml, gptq, int, keep, nf4, on, parseRecipe, plan, prune, pruned, quantize, rtn, sequencesOf, smooth, taylor, unstructured, type Calibration, type Method } from "../src/index.ts"
 import { formats } from "./formats.ts"
 
 beforeAll(async () => void (await open("wasm", { threads: 1 })))
@@ -107,17 +107,17 @@ describe("a job", () => {
     expect(Object.values(lazy.parts())).toHaveLength(5)
     expect(lazy.bytes).toBe(whole.bytes)
     expect(() => lazy.forward(tensor([[1]], { dtype: "i32" }))).toThrow(/embed_tokens' is still in its file.*loaded/)
-    for (const r of [recipe, quantize({ default: rtn(int(4)) })]) {
+    for (const [i, r] of [recipe, quantize({ default: rtn(int(4)) }), prune({ default: pruned({ score: taylor(), pattern: unstructured(0.5) }) })].entries()) {
       const held = memory().devices.wasm!.bytes
       let most = 0
-      const job = plan(lazy, r).run(await data(), { checkpoint: join(folder, `lazy ${r === recipe}`) })
+      const job = plan(lazy, r).run(await data(), { checkpoint: join(folder, `lazy ${i}`) })
       for await (const _ of job) most = Math.max(most, memory().devices.wasm!.bytes - held)
       const { model } = await job.result, expected = await bytes((await plan(whole, r).run(await data()).result).model)
       expect((await bytes(model)) === expected).toBe(true)
       // Never all of it: what is left out is the other block's matrices.
       expect(most).toBeLessThan(model.bytes + whole.bytes)
       // The checkpoint knows the model by what is in it, wherever it is.
-      const again = plan(whole, r).run(await data(), { checkpoint: join(folder, `lazy ${r === recipe}`) })
+      const again = plan(whole, r).run(await data(), { checkpoint: join(folder, `lazy ${i}`) })
       for await (const e of again) if (e.kind === "matrix") expect(e.resumed).toBe(true)
       expect((await bytes((await again.result).model)) === expected).toBe(true)
     }

@@ -1,14 +1,6 @@
 import { fail } from "@thimble/core"
+import type { Fallback } from "./fallback.ts"
 import { wait, type Arithmetic, type Factor, type Steps } from "./arithmetic.ts"
-
-/** Something that a solver did because it could not do what was asked. */
-export type Fallback =
-  | { readonly kind: "dead columns"; readonly columns: readonly number[] }
-  | { readonly kind: "damping"; readonly from: number; readonly to: number; readonly pivot: number }
-  /** A correction of a bias was found, as large as this, and the module has none. */
-  | { readonly kind: "no bias"; readonly largest: number }
-  /** Factors were asked for, and nothing can take them: no link, or one whose other matrices do not ask for the same. */
-  | { readonly kind: "no factors"; readonly asked: string }
 
 export interface Factored {
   readonly factor: Factor

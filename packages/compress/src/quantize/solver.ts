@@ -1,7 +1,8 @@
 import { fail, showShape } from "@thimble/core"
 import type { MatrixShape } from "../quantizer.ts"
 import { wait, type Arithmetic, type Steps } from "./arithmetic.ts"
-import { factorDamped, type Fallback } from "./damping.ts"
+import { factorDamped } from "./damping.ts"
+import type { Fallback } from "./fallback.ts"
 import { refuseNonFinite } from "./exact.ts"
 
 /** Weights that are to be replaced by others so that outputs change little. */

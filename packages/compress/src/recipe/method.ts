@@ -4,7 +4,7 @@ import { factoredWeight, partsOf } from "../format/factored.ts"
 import { hasOutliers, outliersApart } from "../format/outliers.ts"
 import { permutedWeight } from "../format/permuted.ts"
 import type { MatrixShape, Parts } from "../quantizer.ts"
-import type { Fallback } from "../quantize/damping.ts"
+import type { Fallback } from "../quantize/fallback.ts"
 import type { Statistic } from "./statistic.ts"
 import type { Surveyed } from "./survey.ts"
 

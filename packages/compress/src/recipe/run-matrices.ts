@@ -130,12 +130,18 @@ export async function* runMatrices(start: Model, { methods: asked, entries: plan
   }
 }
 
-/** Methods that have looked at what they have to know. */
-async function surveyed(model: Model, methods: ReadonlyMap<string, Method>, data: RunContext["data"], signal: AbortSignal | undefined): Promise<ReadonlyMap<string, Method>> {
-  const known = new Map<Method, Method>()
-  for (const method of new Set(methods.values())) {
-    const paths = [...methods].filter(([, m]) => m === method).map(([path]) => path)
-    known.set(method, method.survey === undefined ? method : await method.survey.look({ model, paths, ...(data && { data }), ...(signal && { signal }) }))
+/** Methods that have looked at what they have to know. Who looks at the whole model at once has all of it in memory meanwhile. */
+async function surveyed(start: Model, methods: ReadonlyMap<string, Method>, data: RunContext["data"], signal: AbortSignal | undefined): Promise<ReadonlyMap<string, Method>> {
+  const own = [...new Set(methods.values())]
+  if (own.every((m) => m.survey === undefined)) return methods
+  const known = new Map<Method, Method>(), model = await start.loaded()
+  try {
+    for (const method of own) {
+      const paths = [...methods].filter(([, m]) => m === method).map(([path]) => path)
+      known.set(method, method.survey === undefined ? method : await method.survey.look({ model, paths, ...(data && { data }), ...(signal && { signal }) }))
+    }
+  } finally {
+    for (const [path, weight] of Object.entries(start.weights)) if (isLazy(weight)) for (const t of Object.values(model.weights[path]!.parts())) t.dispose()
   }
   return new Map([...methods].map(([path, m]) => [path, known.get(m)!]))
 }

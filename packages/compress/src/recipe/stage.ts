@@ -1,6 +1,6 @@
 import type { Config, Json, Model } from "@thimble/models"
 import type { MatrixShape } from "../quantizer.ts"
-import type { Fallback } from "../quantize/damping.ts"
+import type { Fallback } from "../quantize/fallback.ts"
 import type { Calibration } from "./calibration.ts"
 import type { Checkpoint } from "./checkpoint.ts"
 
