@@ -1,7 +1,7 @@
 // Hurts the demo model, by two bits a weight or by pruning, and distils it from what it was for some time: how much comes back?
 import { fileURLToPath } from "node:url"
 import { adamW, type Tensor } from "@thimble/core"
-import { affine, convert, int, lsq, prepare, sparse, tuned, type Bits, type PrepareOptions } from "@thimble/compress"
+import { affine, convert, int, lsq, prepare, masked, tuned, type Bits, type PrepareOptions } from "@thimble/compress"
 import { distill, forwardKL, windows } from "@thimble/distill"
 import { open } from "@thimble/kernels"
 import type { Model } from "@thimble/models"
@@ -22,7 +22,7 @@ const ways = (bits: Bits, group: number, sparsity: number): readonly Way[] => [
   { name: `${bits} bits, asymmetric, scales and norms`, prepare: { default: tuned(int(bits, { group, range: "asymmetric" })) }, rate: 0.003, trains: scalesAndNorms },
   { name: `${bits} bits, scales, minima and norms`, prepare: { default: tuned(affine(bits, { group })) }, rate: 0.001, trains: scalesAndNorms },
   { name: `${bits} bits, steps and weights (LSQ)`, prepare: { default: lsq(int(bits, { group })) }, rate: 0.001 },
-  { name: `${100 * sparsity} % pruned by magnitude`, prepare: { default: sparse(sparsity) }, rate: 0.0003 },
+  { name: `${100 * sparsity} % pruned by magnitude`, prepare: { default: masked(sparsity) }, rate: 0.0003 },
 ]
 
 const command = defineCommand({

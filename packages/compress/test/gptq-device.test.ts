@@ -5,6 +5,7 @@ import { open } from "../../kernels/src/index.ts"
 import { devices } from "../../conformance/src/devices.ts"
 import { openGolden } from "../../conformance/src/golden.ts"
 import { solveGptq, solveGptqOnDevice, hessian, hessianOnDevice, solveSparsegpt, solveSparsegptOnDevice, type GptqOptions, type GptqResult, type GridOptions } from "../src/index.ts"
+import { dampedLosses } from "./damped-loss.ts"
 import { fill, shuffled } from "../src/laws/values.ts"
 
 /** Inputs whose neighbours resemble each other, so that corrections matter. */
@@ -67,14 +68,7 @@ describe("on wasm", () => {
 
   test("the squared corrections are the loss, as far as f32 holds H", () => fc.assert(fc.asyncProperty(seeds, options, async (seed, o) => {
     const w = weights(seed), h = hessianOf(inputs(seed + 1, 60, columns), columns), { values, loss, damping } = await run(w, h, o)
-    const mean = Array.from({ length: columns }, (_, i) => h[i * columns + i]!).reduce((a, b) => a + b) / columns
-    for (let r = 0; r < rows; r++) {
-      let sum = 0
-      for (let i = 0; i < columns; i++)
-        for (let j = 0; j < columns; j++)
-          sum += (w[r * columns + i]! - values[r * columns + i]!) * (h[i * columns + j]! + (i === j ? damping * mean : 0)) * (w[r * columns + j]! - values[r * columns + j]!)
-      expect(Math.abs(sum - loss[r]!)).toBeLessThanOrEqual(1e-4 * sum)
-    }
+    dampedLosses(w, values, h, damping, [rows, columns]).forEach((sum, r) => expect(Math.abs(sum - loss[r]!)).toBeLessThanOrEqual(1e-4 * sum))
   }), { numRuns: 25 }))
 
   test("where inputs are unrelated it is rounding to the nearest; weights on their grid stay; four times H changes nothing; rows do not know of each other", () =>

@@ -3,7 +3,7 @@ import { beforeAll, describe, expect, test } from "vitest"
 import { open } from "../../kernels/src/index.ts"
 import type { Model } from "../../models/src/index.ts"
 import { smallModel } from "../../models/test/random-model.ts"
-import { affine, convert, int, isFake, lsq, nf4, prepare, sparse, ternary, tuned, type PrepareOptions } from "../src/index.ts"
+import { affine, convert, int, isFake, lsq, nf4, prepare, masked, ternary, tuned, type PrepareOptions } from "../src/index.ts"
 
 beforeAll(async () => {
   await open("wasm", { threads: 1 })
@@ -41,7 +41,7 @@ const ways: Readonly<Record<string, PrepareOptions>> = {
   "int4, asymmetric, learned steps": { default: lsq(int(4, { range: "asymmetric", group: 7, scales: "f32" })) },
   "scales of blocks, whose codes stay": { default: tuned(int(4, { group: 8 })), rules: [["embed_tokens", "keep"], ["lm_head", "keep"]] },
   "scales and minima": { default: tuned(affine(3, { group: 7, scales: "bf16" })), rules: [["embed_tokens", "keep"]] },
-  "what pruning left": { default: sparse(0.5), rules: [["lm_head", sparse({ keep: 2, of: 4 })]] },
+  "what pruning left": { default: masked(0.5), rules: [["lm_head", masked({ keep: 2, of: 4 })]] },
   "a rule by pattern, a format that is rounded on the host": { rules: [[/mlp/, nf4({ group: 8 })], [/self_attn/, ternary({ group: 8 })]] },
 }
 

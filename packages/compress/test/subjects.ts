@@ -1,7 +1,7 @@
 // What laws of other things than formats are tried on: every solver, factor, rotation, observer, sum, pruner, packing and dialect.
 import { packing, readAwq, readCompressed, readGptq, readMlx, writeAwq, writeMlx, writePacked, writeGptq, type Bits, type GptqVersion, type IntegerCodes } from "../../formats/src/index.ts"
 import {
-  awqRound, awqScales, bitmask, columnAbsmax, convert, csr, keepCoupled, maskCoupled, nOfM, prepare, sparse, traceCouplings, columnStatistics, ema, entropy, hessian, histogram, int, keptByRow, learnRounding, minMax, mse, percentile, rotation, smoothScales, solveGptq, solveSparsegpt, wandaScores,
+  awqRound, awqScales, bitmask, columnAbsmax, convert, csr, keepCoupled, maskCoupled, nOfM, prepare, masked, traceCouplings, columnStatistics, ema, entropy, hessian, histogram, int, keptByRow, learnRounding, minMax, mse, percentile, rotation, smoothScales, solveGptq, solveSparsegpt, wandaScores,
   type GptqOptions, type Matrices, type MatrixShape, type SparseFormat, type ObserverOptions, type Sparsity,
 } from "../src/index.ts"
 import { adamW, denseWeight, matmul, realize, relu, tensor, tensorsOf, valueAndGrad, type Tensor, type Weight } from "@thimble/core"
@@ -153,7 +153,7 @@ export const structures: readonly Structure[] = [
   {
     name: "sparse training", laws: ["zerosStay"],
     async train(weights, shape) {
-      let model = await prepare(one(denseWeight(tensor(weights, { shape }))), { default: sparse(0.5) })
+      let model = await prepare(one(denseWeight(tensor(weights, { shape }))), { default: masked(0.5) })
       const before = (await model.weights.w.dense().data()).slice() as Float32Array, optimizer = adamW({ rate: 0.05 }), step = valueAndGrad((m: One) => m.weights.w.dense().sub(1).square().mean())
       let state = optimizer.init(model)
       await realize(...tensorsOf(state))

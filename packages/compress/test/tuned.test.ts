@@ -3,7 +3,7 @@ import { grad, loadState, quantizeWeight, randn, stateDict, sum, tensor, type Fo
 import { open } from "../../kernels/src/index.ts"
 import { beforeAll, describe, expect, test } from "vitest"
 import { smallModel } from "../../models/test/random-model.ts"
-import { affine, convert, int, mx, prepare, sparse, ternary, tuned, type QuantizedFormat } from "../src/index.ts"
+import { affine, convert, int, mx, prepare, masked, ternary, tuned, type QuantizedFormat } from "../src/index.ts"
 
 beforeAll(async () => {
   await open("wasm", { threads: 1 })
@@ -68,7 +68,7 @@ test("codes stay the same through training and storing", async () => {
 })
 
 test("what pruning took away stays away: no gradient reaches it, and nothing puts it back", async () => {
-  const model = smallModel("llama"), name = "model.layers.0.mlp.up_proj", prepared = await prepare(model, { rules: [["up_proj", sparse(0.5)]], default: "keep" })
+  const model = smallModel("llama"), name = "model.layers.0.mlp.up_proj", prepared = await prepare(model, { rules: [["up_proj", masked(0.5)]], default: "keep" })
   const weight = prepared.weights[name]!, values = await numbers(weight.dense()), original = await numbers(model.weights[name]!.dense())
   const columns = weight.shape[1], gone = values.map((v, i) => v === 0 && original[i] !== 0)
   for (let r = 0; r < weight.shape[0]; r++) {
@@ -82,7 +82,7 @@ test("what pruning took away stays away: no gradient reaches it, and nothing put
   const stored = (await convert(loadState(prepared, moved))).weights[name]!
   expect((await numbers(stored.dense())).map((v) => v === 0)).toEqual(gone)
   // What was pruned by other means keeps its zeros, too.
-  const again = await sparse().prepared(stored, name, {})
+  const again = await masked().prepared(stored, name, {})
   expect((await numbers(again.dense())).map((v) => v === 0)).toEqual(gone)
-  await expect(sparse().prepared(stored, name, { activations: "int8" })).rejects.toThrow("activations are not f32")
+  await expect(masked().prepared(stored, name, { activations: "int8" })).rejects.toThrow("activations are not f32")
 })

@@ -20,7 +20,7 @@ export function lsq(format: IntegerFormat): Learned {
   return { learns: format }
 }
 
-/** A way of its own to train a matrix: {@link tuned}, {@link sparse}. */
+/** A way of its own to train a matrix: {@link tuned}, {@link masked}. */
 export interface Trainable {
   /** Of tensors of its own; refuses, with the matrix's name, what cannot be trained so. */
   prepared(weight: Weight, path: string, options: QuantizedOptions): Promise<FakeWeight>
