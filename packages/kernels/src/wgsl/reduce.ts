@@ -2,7 +2,7 @@
 // workgroup; where there are few results of many values, in two passes.
 import { bytesOf, expr, sizeOf, type Combine, type Expr, type ReduceKernel, type Scalar } from "@thimble/core"
 import { coalesce } from "../emit/coalesce.ts"
-import { entryPoint, type EmittedPass } from "./emitted.ts"
+import { entryPoint, type EmittedPass, type Entry } from "./emitted.ts"
 import { asBits, beforeStore, Statements, typeName } from "./expression.ts"
 import { flattened, isSmall, readsTogether } from "./lanes.ts"
 import { writeModule, type ModuleWriter } from "./module.ts"
@@ -103,7 +103,7 @@ part = ${joinText(module, combine, type, "part", fromWord(type, `${partial}[resu
 interface Parts { readonly units: number; readonly item: string; readonly loop: string; readonly end: string; readonly combine: Combine; readonly type: Scalar; readonly wide: number }
 
 /** The entry point: a loop that leaves `part`, joined over the workgroup if need be, and what happens to `total`. */
-function text(module: ModuleWriter, { units, item, loop, end, combine, type, wide }: Parts): string {
+function text(module: ModuleWriter, { units, item, loop, end, combine, type, wide }: Parts): Entry {
   if (wide === 1) return entryPoint({ units, threads: [threads] }, `${item}\n${loop}\nlet total = part;\n${end}`)
   const stored = type === "bool" ? "u32" : typeName(type)
   const read = (at: string): string => (type === "bool" ? `(shared_[${at}] != 0u)` : `shared_[${at}]`)
