@@ -1,4 +1,4 @@
-import { dtypes, fail, showKernel, sizeOf, ThimbleError, type Buffer, type Call, type Device, type Executable, type Kernel } from "@thimble/core"
+import { dtypes, fail, showKernel, ThimbleError, type Buffer, type Call, type Device, type Executable, type Kernel } from "@thimble/core"
 import { gridWidth, type EmittedPass } from "../wgsl/emitted.ts"
 import { emitKernel } from "../wgsl/kernel.ts"
 import { templateFor } from "../wgsl/template/index.ts"
@@ -6,7 +6,7 @@ import { hasMatrices } from "../wgsl/template/matmul.matrices.ts"
 import type { Features } from "../wgsl/template/holes.ts"
 import { argumentGroup, ArgumentRows, mostArguments, type Arguments } from "./arguments.ts"
 import { mapForReading, usage } from "./constants.ts"
-import { Dispatches, type Dispatch, type Ready } from "./dispatches.ts"
+import { Dispatches, nameOf, type Dispatch, type Ready } from "./dispatches.ts"
 import { matricesWork } from "./matrices.ts"
 import { deviceDescriptor, featuresOf } from "./features.ts"
 import { adapterName, findAdapter, firstLine, type AdapterOptions } from "./instance.ts"
@@ -310,7 +310,7 @@ class Opened {
     if (starts.length === 0) return
     const uniform = this.rows.isEmpty ? this.zeros : this.rows.upload(this.uniforms, this.gpu.queue), args = this.argumentsOf(uniform)
     const encoder = this.gpu.createCommandEncoder()
-    let pass: GPUComputePassEncoder | undefined
+    let pass: GPUComputePassEncoder | undefined, current: Pipeline | undefined
     for (const { dispatch, steps: own, pipeline, units, readsArguments, offset } of starts) {
       for (const { copies } of own) {
         if (copies.length === 0) continue
@@ -318,8 +318,11 @@ class Opened {
         pass = undefined
         for (const { from, to, at, bytes } of copies) encoder.copyBufferToBuffer(from.block.gpu, 0, to.block.gpu, at, bytes)
       }
-      pass ??= encoder.beginComputePass()
-      pass.setPipeline(pipeline.gpu)
+      if (pass === undefined) {
+        pass = encoder.beginComputePass()
+        current = undefined
+      }
+      if (pipeline !== current) pass.setPipeline((current = pipeline).gpu)
       pass.setBindGroup(0, this.groupOf(pipeline, own, dispatch))
       if (readsArguments) pass.setBindGroup(1, args, [offset])
       pass.dispatchWorkgroups(Math.min(units, gridWidth), Math.ceil(units / gridWidth))
@@ -372,9 +375,3 @@ interface Step { readonly pass: EmittedPass; readonly pipeline: Pipeline; readon
 interface Plan { readonly written: Memory[]; readonly temporary: Memory[]; readonly steps: (Step | undefined)[] }
 /** A dispatch about to be encoded. */
 interface Start { readonly dispatch: Dispatch | undefined; readonly steps: readonly Step[]; readonly pipeline: Pipeline; readonly units: number; readonly readsArguments: boolean; readonly offset: number }
-
-/** A kernel in a few words. */
-function nameOf(kernel: Kernel): string {
-  const shape = `${kernel.dtype}[${kernel.shape.join(", ")}]`
-  return kernel.kind === "template" ? `${kernel.name} ${shape}` : kernel.kind === "reduce" ? `${kernel.combine} over ${sizeOf(kernel.over)} ${shape}` : `map ${shape}`
-}

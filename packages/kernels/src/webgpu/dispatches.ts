@@ -1,6 +1,6 @@
 // What a run of calls is sent to the queue as: one dispatch for each pass of a kernel, or, in a program that runs again and
 // again, one for several passes that do not depend on each other. Starting a dispatch takes an adapter some microseconds.
-import type { Call, Executable } from "@thimble/core"
+import { sizeOf, type Call, type Executable, type Kernel } from "@thimble/core"
 import { mergedPass, shareOut } from "../wgsl/merged.ts"
 import type { Emitted, EmittedPass } from "../wgsl/emitted.ts"
 import type { Features } from "../wgsl/template/holes.ts"
@@ -92,26 +92,32 @@ export class Dispatches {
     }
     let at = 0
     return Promise.all(batchesOf(calls).map(async (end): Promise<Batch> => {
-      const lists: { passes: number[]; emitted: EmittedPass[] }[] = []
+      const lists: { passes: number[]; emitted: EmittedPass[]; what: string }[] = []
       while (at < end) {
         const begin = at, { wave } = calls[at]!
         for (at++; at < end && wave !== undefined && calls[at]!.wave === wave; at++);
-        const group = Array.from({ length: at - begin }, (_, i) => ({ emitted: (calls[begin + i]!.executable as Ready).emitted.passes, first: firsts[begin + i]! }))
+        const group = Array.from({ length: at - begin }, (_, i) => ({ emitted: (calls[begin + i]!.executable as Ready).emitted.passes, first: firsts[begin + i]!, what: nameOf(calls[begin + i]!.executable.kernel) }))
         // First passes before second ones, which read what those leave.
         const depth = Math.max(...group.map((g) => g.emitted.length))
         for (let p = 0; p < depth; p++) {
           const own = group.filter((g) => g.emitted.length > p), emitted = own.map((g) => g.emitted[p]!)
-          for (const numbers of shareOut(emitted, this.features)) lists.push({ passes: numbers.map((n) => own[n]!.first + p), emitted: numbers.map((n) => emitted[n]!) })
+          for (const numbers of shareOut(emitted, this.features)) lists.push({ passes: numbers.map((n) => own[n]!.first + p), emitted: numbers.map((n) => emitted[n]!), what: numbers.map((n) => own[n]!.what).join(" + ") })
         }
       }
-      return { calls: end, dispatches: await Promise.all(lists.map((l) => this.dispatch(l.passes, l.emitted))) }
+      return { calls: end, dispatches: await Promise.all(lists.map((l) => this.dispatch(l.passes, l.emitted, l.what))) }
     }))
   }
-  private async dispatch(passes: readonly number[], emitted: readonly EmittedPass[]): Promise<Dispatch> {
+  private async dispatch(passes: readonly number[], emitted: readonly EmittedPass[], what: string): Promise<Dispatch> {
     if (passes.length === 1) return lone(passes[0]!)
     const { code, bindings, readsArguments, rows, units } = mergedPass(emitted)
-    const pipeline = await this.pipelines.get({ code, bindings, readsArguments }, `${passes.length} kernels at once`)
+    const pipeline = await this.pipelines.get({ code, bindings, readsArguments }, what)
     this.merged++
     return { passes, merged: { pipeline, rows, units, readsArguments }, blocks: [], group: undefined }
   }
+}
+
+/** A kernel in a few words. */
+export function nameOf(kernel: Kernel): string {
+  const shape = `${kernel.dtype}[${kernel.shape.join(", ")}]`
+  return kernel.kind === "template" ? `${kernel.name} ${shape}` : kernel.kind === "reduce" ? `${kernel.combine} over ${sizeOf(kernel.over)} ${shape}` : `map ${shape}`
 }

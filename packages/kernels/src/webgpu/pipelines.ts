@@ -48,7 +48,7 @@ export class Pipelines {
     const module = this.device.createShaderModule({ code })
     const invalid = this.device.popErrorScope()
     try {
-      const gpu = await this.device.createComputePipelineAsync({ layout: readsArguments ? withArguments : plain, compute: { module, entryPoint: "main" } })
+      const gpu = await this.device.createComputePipelineAsync({ label: what, layout: readsArguments ? withArguments : plain, compute: { module, entryPoint: "main" } })
       await invalid
       return { gpu, layout: group, access }
     } catch (e) {
