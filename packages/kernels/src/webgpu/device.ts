@@ -38,7 +38,8 @@ export async function webgpuDevice(options: AdapterOptions = {}): Promise<Webgpu
   } catch (e) {
     return fail("device", "open", `the adapter ${adapterName(adapter)} gives no device (${firstLine(e)})`)
   }
-  const told = featuresOf(gpu, adapter.info, instance.wgslLanguageFeatures ?? [], options.numbers ?? (await probeNumbers(gpu)))
+  const numbers = options.features?.numbers ?? (await probeNumbers(gpu))
+  const told = { ...featuresOf(gpu, adapter.info, instance.wgslLanguageFeatures ?? [], numbers), ...options.features }
   const features = !hasMatrices(told) || (await matricesWork(gpu)) ? told : { ...told, matrices: [] }
   const own = new Opened(gpu, adapterName(adapter), features)
   return {
