@@ -76,7 +76,7 @@ function inWorkgroup(pass: PassHoles, plan: Plan): Rounded {
     const store = `let others = vec3<u32>(${[1, 2, 3].map((i) => `subgroupShuffleDown(word, ${i}u)`).join(", ")});
 if (at < ${m * blocks * perBlock} && e % 4 == 0) { codes[(row * 2 + e / 4) * ${blocks} + b] = vec4<u32>(word, others); }`
     const { text } = sharedRounding(pass, plan, { ...rounded, store, threads })
-    return { ...rounded, declarations: declarations.join("\n"), before: `\nfor (var from = 0; from < ${m * blocks * perBlock}; from += ${threads}) {\nlet at = from + thread;\n${text}\n}\nworkgroupBarrier();` }
+    return { ...rounded, declarations: declarations.join("\n"), before: `\nfor (var begun = 0; begun < ${m * blocks * perBlock}; begun += ${threads}) {\nlet at = begun + thread;\n${text}\n}\nworkgroupBarrier();` }
   }
   const x = pass.read("x", 4, 1), divide = divider(pass, features), words = 8 / pieces
   return {
