@@ -6,7 +6,7 @@ import { hasMatrices } from "../wgsl/template/matmul.matrices.ts"
 import type { Features } from "../wgsl/template/holes.ts"
 import { argumentGroup, ArgumentRows, mostArguments, type Arguments } from "./arguments.ts"
 import { mapForReading, usage } from "./constants.ts"
-import { Dispatches, nameOf, type Dispatch, type Ready } from "./dispatches.ts"
+import { Dispatches, nameOf, passName, type Dispatch, type Ready } from "./dispatches.ts"
 import { matricesWork } from "./matrices.ts"
 import { deviceDescriptor, featuresOf } from "./features.ts"
 import { adapterName, findAdapter, firstLine, type AdapterOptions } from "./instance.ts"
@@ -217,8 +217,7 @@ class Opened {
     const emitted = emitKernel(kernel, this.features)
     const words = kernel.scalars.length + kernel.parameters.length - emitted.firstPacked
     if (words > mostArguments) fail("internal", "webgpu", `${nameOf(kernel)} has ${words} arguments, more than ${mostArguments}`)
-    const what = nameOf(kernel)
-    return { kernel, emitted, pipelines: await Promise.all(emitted.passes.map((p) => this.pipelines.get(p, what))) }
+    return { kernel, emitted, pipelines: await Promise.all(emitted.passes.map((p, i) => this.pipelines.get(p, passName(kernel, i)))) }
   }
 
   /** Errors of an allocation are told later; whoever reads the buffer is told then. */
