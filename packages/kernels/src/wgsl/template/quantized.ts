@@ -10,7 +10,7 @@ const block = 32
 /** Threads that round a block in a pass of its own, four neighbours each. */
 const perBlock = 8
 /** Threads of a workgroup; on large adapters, where all that share rounded activations wait less for them. */
-const fewThreads = 128, largeThreads = 512
+const fewThreads = 128, largeThreads = 1024
 /** Groups of threads from which a small adapter is busy. */
 const manyGroups = 1024
 /** Columns from which a row of W is worth two subgroups of a large adapter. */
@@ -43,7 +43,7 @@ export const quantizedMatmul: Template = {
     const sizes = dims as unknown as Sizes, { m, k, n } = sizes
     // A large adapter reads the faster, the more of its threads ask for memory.
     const subgroup = fixedSubgroup(features, largeThreads), large = features.threads >= largeThreads && subgroup === 32 && n >= manyGroups
-    const loads = operands.x!.body.op === "load", threads = large && loads ? largeThreads : fewThreads, rows = large ? 1 : m <= 2 && n >= 4 * manyGroups ? 4 : n >= 2 * manyGroups ? 2 : 1
+    const loads = operands.x!.body.op === "load", threads = large && loads ? largeThreads : fewThreads, rows = large ? (loads && m <= 2 ? 2 : 1) : m <= 2 && n >= 4 * manyGroups ? 4 : n >= 2 * manyGroups ? 2 : 1
     const least = fixedSubgroup(features, fewThreads) ?? 32
     const group = large ? (k >= longRow ? 64 : 32) : n < manyGroups / 4 && k >= block * threads ? threads : Math.min(threads, Math.max(least, 16))
     const perUnit = (threads / group) * rows, has = (name: string): boolean => operands[name] !== undefined
