@@ -14,7 +14,7 @@ export async function prepareGpuSession(work: Work): Promise<Ready | Absent> {
   const feeds = Object.fromEntries(Object.entries(model.feeds).map(([name, { data, dims }]) => {
     const values = model.half ? Float16Array.from(data) : (data as Float32Array<ArrayBuffer>)
     const buffer = device.createBuffer({ size: Math.ceil(values.byteLength / 16) * 16, usage: usage.storage | usage.copySource | usage.copyTarget })
-    device.queue.writeBuffer(buffer, 0, values)
+    device.queue.writeBuffer(buffer, 0, values.buffer, values.byteOffset, values.byteLength) // Dawn's binding for Node divides by the size of elements, and knows none of Float16Array
     return [name, Tensor.fromGpuBuffer(buffer, { dataType: model.half ? "float16" : "float32", dims })]
   }))
   let y: onnxruntime.Tensor | undefined

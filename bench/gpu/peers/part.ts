@@ -6,6 +6,8 @@ import { Participant, type Timed } from "./process.ts"
 import { gpuWorks } from "./works.ts"
 
 const us = "thimble"
+/** WORKS names the works that are wanted, by a regular expression. */
+const chosen = new RegExp(process.env.WORKS ?? "", "i")
 /** A participant may take this long for a work, its start and the check of its result included. */
 const patience = 20_000
 
@@ -17,12 +19,14 @@ export const peers: Part = {
     const contest = Object.keys(participants).map((name) => new Participant(name))
     try {
       for (const [index, work] of gpuWorks(tiny).entries()) {
+        if (!chosen.test(work.name)) continue
         if (left() < 5000) {
           row(work.name, { "left out": "no time is left" })
           continue
         }
         const expected = work.expected(), figures: Record<string, number | string> = {}
-        for (const { name, participant } of contest.map((participant) => ({ name: participant.name, participant }))) {
+        for (const participant of contest) {
+          const { name } = participant
           const told = await participant.ask({ work: index, tiny, at: expected.at }, Math.min(patience, Math.max(1000, left())))
           const why = "absent" in told ? told.absent : fault(told.result, expected, work.tolerance)
           if (why !== undefined || "absent" in told) figures[name] = `– (${why})`
