@@ -12,7 +12,7 @@ export async function prepareGpuSession(work: Work): Promise<Ready | Absent> {
   const session = await InferenceSession.create(model.bytes, { executionProviders: ["webgpu"], graphOptimizationLevel: "all", preferredOutputLocation: "gpu-buffer" })
   const device = (await env.webgpu.device) as GPUDevice
   const feeds = Object.fromEntries(Object.entries(model.feeds).map(([name, { data, dims }]) => {
-    const values = model.half ? Float16Array.from(data) : (data as Float32Array<ArrayBuffer>)
+    const values = model.half ? new Float16Array(data) : (data as Float32Array<ArrayBuffer>)
     const buffer = device.createBuffer({ size: Math.ceil(values.byteLength / 16) * 16, usage: usage.storage | usage.copySource | usage.copyTarget })
     device.queue.writeBuffer(buffer, 0, values.buffer, values.byteOffset, values.byteLength) // Dawn's binding for Node divides by the size of elements, and knows none of Float16Array
     return [name, Tensor.fromGpuBuffer(buffer, { dataType: model.half ? "float16" : "float32", dims })]
@@ -26,7 +26,7 @@ export async function prepareGpuSession(work: Work): Promise<Ready | Absent> {
     async result() {
       const bits = (await y!.getData()) as Float32Array | Uint16Array | Float16Array
       const output = bits instanceof Uint16Array ? new Float16Array(bits.buffer, bits.byteOffset, bits.length) : bits
-      const values = output instanceof Float32Array ? output : Float32Array.from(output)
+      const values = output instanceof Float32Array ? output : new Float32Array(output)
       return model.result?.(values) ?? values
     },
     async close() {

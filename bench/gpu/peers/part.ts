@@ -35,6 +35,7 @@ export const peers: Part = {
             figures[`${name} ms`] = told.ms
             if (work.unit === "GFLOP/s") figures[`${name} TFLOP/s`] = work.amount / told.ms
             if (typeof ours === "number" && name !== us) figures[`${name}, times ours`] = told.ms / ours
+            figures[`${name} first s`] = told.prepareMs / 1e3
             figures[`${name} error`] = error(told, expected)
           }
         }
