@@ -9,7 +9,7 @@ import { mapForReading, usage } from "./constants.ts"
 import { Dispatches, nameOf, passName, type Dispatch, type Ready } from "./dispatches.ts"
 import { matricesWork } from "./matrices.ts"
 import { deviceDescriptor, featuresOf } from "./features.ts"
-import { adapterName, findAdapter, firstLine, type AdapterOptions } from "./instance.ts"
+import { adapterName, findAdapter, firstLine, isSoftware, type AdapterOptions } from "./instance.ts"
 import { Pipelines, type Pipeline } from "./pipelines.ts"
 import { failureOf, Pool, type Block, type Memory } from "./pool.ts"
 import { probeNumbers } from "./probe.ts"
@@ -41,7 +41,7 @@ export async function webgpuDevice(options: AdapterOptions = {}): Promise<Webgpu
   const numbers = options.features?.numbers ?? (await probeNumbers(gpu))
   const told = { ...featuresOf(gpu, adapter.info, instance.wgslLanguageFeatures ?? [], numbers), ...options.features }
   const features = !hasMatrices(told) || (await matricesWork(gpu)) ? told : { ...told, matrices: [] }
-  const own = new Opened(gpu, adapterName(adapter), features)
+  const own = new Opened(gpu, adapterName(adapter), features, options.merges ?? !isSoftware(adapter))
   return {
     name: "webgpu", adapter: own.adapter, features, gpu, limits: own.limits, queued: true,
     accepts: (name, dims, dtype) => own.accepts(name, dims, dtype),
@@ -80,7 +80,7 @@ class Opened {
   /** What is under way, for those who ask when something goes wrong. */
   private running: readonly Call[] = []
 
-  constructor(gpu: GPUDevice, adapter: string, features: Features) {
+  constructor(gpu: GPUDevice, adapter: string, features: Features, merges: boolean) {
     this.gpu = gpu
     this.adapter = adapter
     this.features = features
@@ -91,7 +91,7 @@ class Opened {
     this.uniforms = new Pool(gpu, usage.uniform | usage.copyTarget, this.limits.bufferBytes, events)
     this.staging = new Pool(gpu, usage.mapRead | usage.copyTarget, gpu.limits.maxBufferSize, events)
     this.pipelines = new Pipelines(gpu)
-    this.dispatches = new Dispatches(this.pipelines, features)
+    this.dispatches = new Dispatches(this.pipelines, features, merges)
     // New buffers are zero.
     this.zeros = this.uniforms.take(1024)
     gpu.onuncapturederror = ({ error }) => void (this.fault ??= new ThimbleError("internal", "webgpu", `${error.message.split("\n")[0]!} while running ${namesOf(this.running)}`))
@@ -310,7 +310,8 @@ class Opened {
     if (starts.length === 0) return
     const uniform = this.rows.isEmpty ? this.zeros : this.rows.upload(this.uniforms, this.gpu.queue), args = this.argumentsOf(uniform)
     const encoder = this.gpu.createCommandEncoder()
-    let pass: GPUComputePassEncoder | undefined, current: Pipeline | undefined
+    // What the pass has already.
+    let pass: GPUComputePassEncoder | undefined, current: Pipeline | undefined, row = -1
     for (const { dispatch, steps: own, pipeline, units, readsArguments, offset } of starts) {
       for (const { copies } of own) {
         if (copies.length === 0) continue
@@ -321,10 +322,11 @@ class Opened {
       if (pass === undefined) {
         pass = encoder.beginComputePass()
         current = undefined
+        row = -1
       }
       if (pipeline !== current) pass.setPipeline((current = pipeline).gpu)
       pass.setBindGroup(0, this.groupOf(pipeline, own, dispatch))
-      if (readsArguments) pass.setBindGroup(1, args, [offset])
+      if (readsArguments && row !== offset) pass.setBindGroup(1, args, [(row = offset)])
       pass.dispatchWorkgroups(Math.min(units, gridWidth), Math.ceil(units / gridWidth))
     }
     pass?.end()

@@ -26,7 +26,7 @@ export interface Dispatch {
 export interface Batch { readonly calls: number; readonly dispatches: readonly Dispatch[] }
 
 /** Calls that are handed over together, at first and later: some 0.2 ms of planning and encoding, against some 30 µs that handing over takes. */
-const firstCalls = 16, laterCalls = 64
+const firstCalls = 8, laterCalls = 64
 /** Runs after which a program is taken to run on. */
 const manyRuns = 3
 
@@ -63,19 +63,21 @@ export class Dispatches {
   private readonly known = new WeakMap<object, Known>()
   private readonly pipelines: Pipelines
   private readonly features: Features
+  private readonly merges: boolean
   /** Dispatches of several passes that are in use. */
   merged = 0
 
-  constructor(pipelines: Pipelines, features: Features) {
+  constructor(pipelines: Pipelines, features: Features, merges: boolean) {
     this.pipelines = pipelines
     this.features = features
+    this.merges = merges
   }
 
   of(calls: readonly Call[], program: object | undefined): readonly Batch[] {
     if (program === undefined) return plainBatches(calls)
     let known = this.known.get(program)
     if (known === undefined) this.known.set(program, (known = { batches: plainBatches(calls), runs: 0 }))
-    if (++known.runs === manyRuns && calls.some((c, i) => i > 0 && c.wave !== undefined && c.wave === calls[i - 1]!.wave)) {
+    if (this.merges && ++known.runs === manyRuns && calls.some((c, i) => i > 0 && c.wave !== undefined && c.wave === calls[i - 1]!.wave)) {
       const own = known
       // Until the pipelines are made, and where they cannot be, the passes run one by one.
       void this.merge(calls).then((batches) => void (own.batches = batches), () => {})
