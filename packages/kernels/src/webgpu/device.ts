@@ -1,6 +1,8 @@
 import { dtypes, fail, showKernel, sizeOf, ThimbleError, type Buffer, type Call, type Device, type Executable, type Kernel } from "@thimble/core"
 import { gridWidth, type Emitted, type EmittedPass } from "../wgsl/emitted.ts"
 import { emitKernel } from "../wgsl/kernel.ts"
+import { layoutKey, layoutOf, windowWords } from "../wgsl/layout.ts"
+import type { Binding } from "../wgsl/module.ts"
 import { templateFor } from "../wgsl/template/index.ts"
 import { hasMatrices } from "../wgsl/template/matmul.matrices.ts"
 import type { Features } from "../wgsl/template/holes.ts"
@@ -14,6 +16,8 @@ import { failureOf, Pool, type Block, type Memory } from "./pool.ts"
 import { probeNumbers } from "./probe.ts"
 
 const pieceBytes = 2 ** 20
+/** Results come back in pieces, so that a large one does not need its size once more. */
+const readBytes = 2 ** 27
 /** Bind groups that are kept; graphs that are never the same would make more and more of them. */
 const mostGroups = 1 << 14
 /** Calls that are handed over together: some 0.5 ms of planning and encoding, against some 30 µs that handing over takes. */
@@ -68,6 +72,9 @@ class Opened {
   readonly features: Features
   readonly gpu: GPUDevice
   readonly limits: { readonly bufferBytes: number }
+  /** Bytes of a buffer that can be bound at once, and of a window on a larger one. */
+  private readonly boundBytes: number
+  private readonly windowBytes: number
   private readonly pipelines: Pipelines
   private readonly pool: Pool
   private readonly uniforms: Pool
@@ -88,12 +95,14 @@ class Opened {
     this.gpu = gpu
     this.adapter = adapter
     this.features = features
-    const most = Math.min(gpu.limits.maxBufferSize, gpu.limits.maxStorageBufferBindingSize)
-    this.limits = { bufferBytes: Math.floor(most / 16) * 16 }
+    const { maxBufferSize, maxStorageBufferBindingSize } = gpu.limits
+    this.limits = { bufferBytes: Math.floor(maxBufferSize / 16) * 16 }
+    this.boundBytes = Math.floor(maxStorageBufferBindingSize / 16) * 16
+    this.windowBytes = 4 * windowWords(features)
     const events = { onAllocated: (b: Block) => this.watchAllocation(b), onDestroyed: (b: Block) => this.forget(b) }
     this.pool = new Pool(gpu, usage.storage | usage.copySource | usage.copyTarget, this.limits.bufferBytes, events)
     this.uniforms = new Pool(gpu, usage.uniform | usage.copyTarget, this.limits.bufferBytes, events)
-    this.staging = new Pool(gpu, usage.mapRead | usage.copyTarget, gpu.limits.maxBufferSize, events)
+    this.staging = new Pool(gpu, usage.mapRead | usage.copyTarget, maxBufferSize, events)
     this.pipelines = new Pipelines(gpu)
     // New buffers are zero.
     this.zeros = this.uniforms.take(1024)
@@ -128,26 +137,27 @@ class Opened {
   }
   async read(buffer: Buffer, bytes = buffer.bytes, into?: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> {
     this.refuse("read")
-    const { gpu } = (buffer as Memory).block
-    const size = Math.ceil(bytes / 4) * 4
-    if (size === 0) return new Uint8Array(0)
+    const result = into?.subarray(0, bytes) ?? new Uint8Array(bytes)
+    for (let at = 0; at < bytes; at += readBytes) await this.readPiece(buffer as Memory, at, result.subarray(at, Math.min(at + readBytes, bytes)))
+    return result
+  }
+  private async readPiece(memory: Memory, at: number, into: Uint8Array<ArrayBuffer>): Promise<void> {
+    const size = Math.ceil(into.byteLength / 4) * 4
     const staging = this.staging.take(size)
     try {
-      this.guarded([staging], () => [buffer as Memory], "a read", () => {
+      this.guarded([staging], () => [memory], "a read", () => {
         const encoder = this.gpu.createCommandEncoder()
-        encoder.copyBufferToBuffer(gpu, 0, staging.block.gpu, 0, size)
+        encoder.copyBufferToBuffer(memory.block.gpu, at, staging.block.gpu, 0, size)
         this.gpu.queue.submit([encoder.finish()])
       })
       const mapped = staging.block.gpu.mapAsync(mapForReading, 0, size).then(() => undefined, (e: unknown) => e)
       await Promise.all(this.scopes)
-      this.throwFailure(buffer as Memory)
+      this.throwFailure(memory)
       const problem = await mapped
       this.refuse("read")
       this.throwFailure(staging)
       if (problem !== undefined) throw new ThimbleError("internal", "read", firstLine(problem))
-      const copy = into?.subarray(0, bytes) ?? new Uint8Array(bytes)
-      copy.set(new Uint8Array(staging.block.gpu.getMappedRange(0, size), 0, bytes))
-      return copy
+      into.set(new Uint8Array(staging.block.gpu.getMappedRange(0, size), 0, into.byteLength))
     } finally {
       // Also gives up a mapping that is under way.
       staging.block.gpu.unmap()
@@ -157,7 +167,7 @@ class Opened {
   async prepare(kernels: readonly Kernel[]): Promise<Executable[]> {
     this.refuse("prepare")
     return Promise.all(kernels.map((kernel) => {
-      const key = showKernel(kernel)
+      const key = showKernel(kernel) + layoutKey(layoutOf(kernel, this.features))
       let ready = this.cache.get(key)
       if (ready === undefined) {
         this.cache.set(key, (ready = this.compile(kernel)))
@@ -221,10 +231,15 @@ class Opened {
 
   private async compile(kernel: Kernel): Promise<Ready> {
     const emitted = emitKernel(kernel, this.features)
-    const words = kernel.scalars.length + kernel.parameters.length - emitted.firstPacked
-    if (words > mostArguments) fail("internal", "webgpu", `${nameOf(kernel)} has ${words} arguments, more than ${mostArguments}`)
-    const what = nameOf(kernel)
+    const words = kernel.scalars.length + emitted.packed.length, what = nameOf(kernel)
+    if (words > mostArguments) fail("internal", "webgpu", `${what} has ${words} arguments, more than ${mostArguments}`)
+    for (const bytes of Object.values(emitted.scratch)) this.checkBound(bytes, what)
     return { kernel, emitted, pipelines: await Promise.all(emitted.passes.map((p) => this.pipelines.get(p, what))) }
+  }
+
+  /** Memory between passes, and that of packed parameters, is bound in one piece. */
+  private checkBound(bytes: number, what: string): void {
+    if (bytes > this.boundBytes) fail("memory", "webgpu", `${what} needs ${bytes} bytes of memory of its own in one binding, and the adapter binds ${this.boundBytes}`, "compute in smaller pieces, or on the wasm device")
   }
 
   /** Errors of an allocation are told later; whoever reads the buffer is told then. */
@@ -275,20 +290,21 @@ class Opened {
     }
     let packed: Memory | undefined
     const places: number[] = []
-    if (emitted.firstPacked < kernel.parameters.length) {
+    if (emitted.packed.length > 0) {
       let at = 0
-      const parts = memories.slice(emitted.firstPacked).map((m) => {
-        const part = { from: m, at, bytes: Math.ceil(m.bytes / 4) * 4 }
+      const parts = emitted.packed.map((parameter) => {
+        const from = memories[parameter]!, part = { from, at, bytes: Math.ceil(from.bytes / 4) * 4 }
         places.push(at / 4)
-        at += Math.ceil(m.bytes / 16) * 16
+        at += Math.ceil(from.bytes / 16) * 16
         return part
       })
+      this.checkBound(at, nameOf(kernel))
       packed = take(at)
       for (const { from, at: to, bytes } of parts) copies.push({ from, to: packed, at: to, bytes })
     }
     // A kernel cannot read what it writes: where it should, it reads a copy.
     const inputs = !memories.includes(out, 1) ? memories : memories.map((m, i) => {
-      if (i === 0 || m !== out || i >= emitted.firstPacked) return m
+      if (i === 0 || m !== out || emitted.packed.includes(i)) return m
       const copy = take(m.bytes)
       copies.push({ from: m, to: copy, at: 0, bytes: Math.ceil(m.bytes / 4) * 4 })
       return copy
@@ -306,7 +322,7 @@ class Opened {
   private submit(steps: readonly Step[], args: GPUBindGroup): void {
     const encoder = this.gpu.createCommandEncoder()
     let pass: GPUComputePassEncoder | undefined
-    for (const { pass: { units, readsArguments }, pipeline, bound, offset, copies } of steps) {
+    for (const { pass: { units, readsArguments, bindings }, pipeline, bound, offset, copies } of steps) {
       if (copies.length > 0) {
         pass?.end()
         pass = undefined
@@ -314,7 +330,7 @@ class Opened {
       }
       pass ??= encoder.beginComputePass()
       pass.setPipeline(pipeline.gpu)
-      pass.setBindGroup(0, this.group(pipeline, bound))
+      pass.setBindGroup(0, this.group(pipeline, bindings, bound))
       if (readsArguments) pass.setBindGroup(1, args, [offset])
       pass.dispatchWorkgroups(Math.min(units, gridWidth), Math.ceil(units / gridWidth))
     }
@@ -322,10 +338,19 @@ class Opened {
     this.gpu.queue.submit([encoder.finish()])
   }
 
-  private group({ layout, access }: Pipeline, bound: readonly Memory[]): GPUBindGroup {
+  private group({ layout, access }: Pipeline, bindings: readonly Binding[], bound: readonly Memory[]): GPUBindGroup {
     let key = access
-    for (const m of bound) key += ` ${m.block.id}`
-    return this.kept(key, bound, () => this.gpu.createBindGroup({ layout, entries: bound.map((m, binding) => ({ binding, resource: { buffer: m.block.gpu } })) }))
+    for (let i = 0; i < bound.length; i++) {
+      const window = windowOf(bindings[i]!), { id } = bound[i]!.block
+      key += window === undefined ? ` ${id}` : ` ${id}.${window}`
+    }
+    return this.kept(key, bound, () => this.gpu.createBindGroup({ layout, entries: bound.map((m, binding) => ({ binding, resource: this.shown(m, windowOf(bindings[binding]!)) })) }))
+  }
+  /** What a binding shows of a buffer, which may be larger than what it holds. */
+  private shown({ block: { gpu, size } }: Memory, window: number | undefined): GPUBufferBinding {
+    if (window === undefined) return size <= this.boundBytes ? { buffer: gpu } : { buffer: gpu, size: this.boundBytes }
+    const offset = window * this.windowBytes
+    return { buffer: gpu, offset, size: Math.min(this.windowBytes, size - offset) }
   }
   private argumentsOf(memory: Memory): GPUBindGroup {
     return this.kept(`arguments ${memory.block.id}`, [memory], () => argumentGroup(this.gpu, this.pipelines.argumentLayout, memory.block.gpu))
@@ -348,6 +373,8 @@ class Opened {
 interface Copy { readonly from: Memory; readonly to: Memory; readonly at: number; readonly bytes: number }
 interface Step { readonly pass: EmittedPass; readonly pipeline: Pipeline; readonly bound: readonly Memory[]; readonly offset: number; readonly copies: readonly Copy[] }
 interface Plan { readonly written: Memory[]; readonly temporary: Memory[]; readonly steps: Step[] }
+
+const windowOf = (b: Binding): number | undefined => (b.kind === "parameter" ? b.window : undefined)
 
 /** A kernel in a few words. */
 function nameOf(kernel: Kernel): string {
