@@ -1,18 +1,17 @@
 // Where the time of a decoding step goes on the GPU: every dispatch in a pass of its own, between two timestamps.
-import { argmax, compile, showKernel, tensor, tensorsOf, type Kernel, type Tensor } from "@thimble/core"
+import { argmax, compile, tensor, tensorsOf, type Tensor } from "@thimble/core"
 import { int } from "@thimble/compress"
 import { createCache, type LayerCache } from "@thimble/models"
 import type { GpuDevice, Part } from "./part.ts"
 import { configs, randomModel } from "./weights.ts"
 
-interface Ready { readonly kernel: Kernel; readonly pipelines: readonly { readonly gpu: GPUComputePipeline }[] }
 // Node has no WebGPU globals.
 const usage = { mapRead: 0x1, copySource: 0x4, copyTarget: 0x8, queryResolve: 0x200 }, mapForReading = 1
 /** Dispatches that one query set holds. */
 const most = 2000
 
 /** Times every dispatch while `work` runs; microseconds and counts by kernel, the dearest first. */
-async function dispatches(device: GpuDevice, names: ReadonlyMap<GPUComputePipeline, string>, work: () => Promise<void>): Promise<[name: string, microseconds: number, count: number][]> {
+async function dispatches(device: GpuDevice, work: () => Promise<void>): Promise<[name: string, microseconds: number, count: number][]> {
   const { gpu } = device, queries = gpu.createQuerySet({ type: "timestamp", count: 2 * most }), seen: string[] = []
   const original = gpu.createCommandEncoder.bind(gpu)
   gpu.createCommandEncoder = (descriptor) => {
@@ -26,7 +25,7 @@ async function dispatches(device: GpuDevice, names: ReadonlyMap<GPUComputePipeli
         dispatchWorkgroups(x: number, y: number) {
           const at = seen.length
           if (at >= most) return
-          seen.push(names.get(pipeline!) ?? "?")
+          seen.push(pipeline!.label)
           const pass = begin({ timestampWrites: { querySet: queries, beginningOfPassWriteIndex: 2 * at, endOfPassWriteIndex: 2 * at + 1 } })
           pass.setPipeline(pipeline!)
           for (const g of groups) if (g !== undefined) pass.setBindGroup(...g)
@@ -65,12 +64,6 @@ export const profile: Part = {
   name: "a decoding step, dispatch by dispatch",
   seconds: 40,
   async run({ device, tiny, row }) {
-    const names = new Map<GPUComputePipeline, string>(), prepare = device.prepare
-    device.prepare = async (kernels) => {
-      const ready = await prepare(kernels)
-      for (const { kernel, pipelines } of ready as unknown as Ready[]) pipelines.forEach((p, i) => names.set(p.gpu, `${showKernel(kernel).replace(/\{.*?\} -> /s, "").slice(0, 110)}${i > 0 ? ` pass ${i + 1}` : ""}`))
-      return ready
-    }
     const config = { ...configs[tiny ? "tiny" : "7B"], layers: tiny ? 2 : 16 }, model = randomModel(config, int(4, { group: 32 }), "int8")
     type Layers = readonly LayerCache[]
     const step = compile((layers: Layers, ids: Tensor, count: Tensor, position: Tensor) => {
@@ -85,12 +78,15 @@ export const profile: Part = {
       next.dispose()
     }
     const start = tiny ? 16 : 512
-    await token(start)
-    await token(start + 1)
-    const found = await dispatches(device, names, () => token(start + 2))
+    // So often that all is compiled, and the adapter's clock is up.
+    const before = tiny ? 6 : 60
+    for (let i = 0; i < before; i++) {
+      await token(start + i)
+      if (i === 5) await new Promise((go) => setTimeout(go, 1500))
+    }
+    const found = await dispatches(device, () => token(start + before))
     row("all", { "µs on the GPU": found.reduce((sum, [, t]) => sum + t, 0), dispatches: found.reduce((n, [, , c]) => n + c, 0) })
     for (const [name, microseconds, count] of found) row(name, { "µs each": microseconds / count, times: count, "µs": microseconds })
     for (const t of [...tensorsOf(layers), ...tensorsOf(model), ids]) t.dispose()
-    device.prepare = prepare
   },
 }

@@ -19,15 +19,15 @@ describe("a tensor larger than a binding", () => {
     expect(await withDevice(gpu(), async () => (await tensor(x).to(reference)).data())).toEqual(x)
   })
   test.each(["f32", "i32", "f16", "bf16", "i8", "u8", "bool"] as DType[])("is read and written by maps: %s", async (dtype) => {
-    const x = await normal(2, 4 * n)
-    await check(() => tensor(x.subarray(0, n)).mul(50).cast(dtype).cast("f32").add(1))
+    const x = await normal(2, n)
+    await check(() => tensor(x).mul(50).cast(dtype).cast("f32").add(1))
     await check(() => grid(x, 4).mul(50).cast(dtype).T.cast("f32"))
   })
   test("is read by gathers, of known and of computed places", async () => {
-    const table = grid(await normal(3, 3072), 96), ids = Int32Array.of(0, 95, 31, 32, 33, 64, 7)
-    await check(() => embedding(table.mul(1), tensor(ids)))
-    await check(() => embedding(table.mul(1), tensor(ids).add(tensor(ids)).sub(tensor(ids))))
-    await check(() => table.mul(1).cast("f16").take(tensor(ids)).cast("f32"))
+    const x = await normal(3, 3072), ids = Int32Array.of(0, 95, 31, 32, 33, 64, 7)
+    await check(() => embedding(grid(x, 96), tensor(ids)))
+    await check(() => embedding(grid(x, 96), tensor(ids).add(tensor(ids)).sub(tensor(ids))))
+    await check(() => grid(x, 96).cast("f16").take(tensor(ids)).cast("f32"))
   })
   test("is reduced along either axis, and to one number", async () => {
     const x = await normal(4, 3 * 1000)
@@ -44,25 +44,25 @@ describe("a tensor larger than a binding", () => {
   })
   for (const [name, format] of Object.entries({ "int8, groups of 64": int(8, { group: 64 }), Q4_K: ggml.Q4_K, Q6_K: ggml.Q6_K }))
     test(`is multiplied as it is stored: ${name}`, async () => {
-      const [rows, k] = [37, 512], w = await normal(7, rows * k)
-      for (const m of [1, 20]) {
+      const [rows, k] = [37, 256], w = await normal(7, rows * k)
+      for (const m of [1, 9]) {
         const x = await normal(m, m * k)
         for (const activations of ["int8", "f32"] as const) await check(() => quantizeWeight(format, w, [rows, k], { activations }).apply(tensor(x, { shape: [m, k] })), 1e-5)
       }
     })
   test("holds keys and values", async () => {
-    const q = await normal(8, 4 * 32), k = await normal(9, 2 * 90 * 32), v = await normal(10, 2 * 90 * 32)
-    const keys = (x: Float32Array): Tensor => tensor(x, { shape: [1, 2, 90, 32] })
+    const q = await normal(8, 4 * 32), k = await normal(9, 2 * 40 * 32), v = await normal(10, 2 * 40 * 32)
+    const keys = (x: Float32Array): Tensor => tensor(x, { shape: [1, 2, 40, 32] })
     await check(() => tensor(q, { shape: [1, 4, 1, 32] }).attention(keys(k), keys(v)), 1e-5)
     await check(() => tensor(q, { shape: [1, 2, 2, 32] }).attention(keys(k), keys(v), { causal: true }), 1e-5)
   })
   test.each(["f32", "f16"] as DType[])("is replaced in part, in place: %s", async (dtype) => {
     const rows = n / 4
     const run = async (): Promise<ArrayLike<number>> => {
-      const step = compile((cache: Tensor, x: Tensor, at: Tensor | number) => updateSlice(cache, x, { start: at }), { donate: [0] })
+      const step = compile((cache: Tensor, x: Tensor, at: Tensor | bigint) => updateSlice(cache, x, { start: at as Tensor }), { donate: [0] })
       let cache = tensor(new Float32Array(2 * n), { shape: [2 * rows, 4] }).cast(dtype)
       for (const at of [0, 255, 256, 511, 512, 513, 1000]) {
-        const next = await step(cache, tensor(Float32Array.from({ length: 4 }, (_, i) => at + i), { shape: [1, 4] }).cast(dtype), at)
+        const next = await step(cache, tensor(Float32Array.from({ length: 4 }, (_, i) => at + i), { shape: [1, 4] }).cast(dtype), BigInt(at))
         cache = next
       }
       return cache.cast("f32").data()

@@ -2,7 +2,7 @@
 // joined by one thread, by a group of them, or by a workgroup; where there are few results of many values, in two passes.
 import { bytesOf, expr, sizeOf, type Combine, type Expr, type ReduceKernel, type Scalar } from "@thimble/core"
 import { coalesce } from "../emit/coalesce.ts"
-import { entryPoint, type EmittedPass } from "./emitted.ts"
+import { entryPoint, type EmittedPass, type Entry } from "./emitted.ts"
 import { asBits, beforeStore, Statements, typeName } from "./expression.ts"
 import { contiguousAxis, flattened, isSmall, readsTogether } from "./lanes.ts"
 import { writeModule, type ModuleWriter } from "./module.ts"
@@ -128,7 +128,7 @@ function across(module: ModuleWriter, combine: Combine, type: Scalar): { readonl
 }
 
 /** The entry point: a loop over the values of `item` that leaves `part`, joined over a group if need be, and what happens to `total`. */
-function text(module: ModuleWriter, { items, loop, end, combine, type, group }: Parts): string {
+function text(module: ModuleWriter, { items, loop, end, combine, type, group }: Parts): Entry {
   const units = unitsOf(items, group)
   if (group === 1) return entryPoint({ units, threads: [threads] }, `let item = unit * ${threads} + thread;\nif (item >= ${items}) { return; }\n${loop}\nlet total = part;\n${end}`)
   const { how, stored, into, outOf } = across(module, combine, type)

@@ -64,21 +64,22 @@ function spans(pass: PassHoles, features: Features, plan: Plan): PassText {
   const { rows, span, parts, keyVectors, valueVectors, kvHeads, tq, causal, window, scale, has } = plan
   const q = pass.read("q", 4, 3), k = pass.read("k", 4, 3), v = pass.read("v", 4, 3), exp = pass.math("exp"), nothing = `${pass.math("special")}(0xff800000u)`
   const each = <T>(count: number, of: (i: number) => T): T[] => Array.from({ length: count }, (_, i) => of(i))
-  // Neighbouring threads share a key, so that they read memory side by side.
-  const across = Math.min(8, fixedSubgroup(features, threads) ?? 1), keys = threads / across
+  // Neighbouring threads share a key, so that they read memory side by side; each asks for several keys before it needs one.
+  const across = Math.min(8, fixedSubgroup(features, threads) ?? 1), keys = threads / across, sweeps = Math.max(1, Math.min(4, Math.floor(8 / rows), span / keys))
   if (across > 1) pass.enable("subgroups")
-  const shuffles = each(Math.log2(across), (s) => each(rows, (r) => `s${r} += subgroupShuffleXor(s${r}, ${1 << s}u);`).join(" ")).join("\n")
-  const score = each(rows, (r) => {
-    const { head, query } = place(plan, r), key = `start + j`
+  const pairs = each(rows, (r) => each(sweeps, (i) => ({ r, i }))).flat()
+  const shuffles = each(Math.log2(across), (s) => pairs.map(({ r, i }) => `s${r}_${i} += subgroupShuffleXor(s${r}_${i}, ${1 << s}u);`).join(" ")).join("\n")
+  const score = (i: number): string => each(rows, (r) => {
+    const { head, query } = place(plan, r), key = `start + j${i}`
     const seen = [...(causal ? [`${key} <= ${query} + offset`] : []), ...(window > 0 ? [`${key} > ${query} + offset - ${window}`] : [])]
-    const value = `s${r} * ${number(scale)}${has("mask") ? ` + ${pass.read("mask")}(batch, ${head}, ${query}, ${key})` : ""}`
-    return `scores[${r * span} + j] = ${seen.length === 0 ? value : `select(${nothing}, ${value}, ${seen.join(" && ")})`};`
+    const value = `s${r}_${i} * ${number(scale)}${has("mask") ? ` + ${pass.read("mask")}(batch, ${head}, ${query}, ${key})` : ""}`
+    return `scores[${r * span} + j${i}] = ${seen.length === 0 ? value : `select(${nothing}, ${value}, ${seen.join(" && ")})`};`
   }).join("\n")
   const most = joinAcross(pass, features, { variables: each(rows, (r) => `most${r}`), group: threads, threads, how: largest, name: "mostOf" })
   const total = joinAcross(pass, features, { variables: each(rows, (r) => `total${r}`), group: threads, threads, how: sums, name: "totalOf" })
   const slices = Math.max(1, Math.floor(threads / valueVectors))
   // Whole slices, so that halving works.
-  const deep = 2 ** Math.floor(Math.log2(slices)), { outputs, totals } = parts > 1 ? scratchOf(pass, plan) : { outputs: "", totals: "" }
+  const deep = 2 ** Math.floor(Math.log2(slices)), ahead = Math.max(1, Math.min(8, span / deep)), { outputs, totals } = parts > 1 ? scratchOf(pass, plan) : { outputs: "", totals: "" }
   const finish = parts === 1 ? pass.finish(4) : ""
   const store = (r: number): string => {
     const { head, query } = place(plan, r)
@@ -94,23 +95,22 @@ let start = unit % ${parts} * ${span};
 ${bounds(pass, plan)}
 let upper = ${causal ? `min(filled, offset + ${tq})` : "filled"};
 let count = clamp(upper - start, 0, ${span});
+${parts === 1 ? "" : "if (count == 0) { return; }"}
 for (var i = thread; i < ${rows * keyVectors}; i += ${threads}) {
 let r = i / ${keyVectors};
 queries[i] = ${q}(batch, kvHead * ${plan.heads / kvHeads} + r / ${tq}, r % ${tq}, i % ${keyVectors});
 }
 workgroupBarrier();
-for (var base = 0; base < count; base += ${keys}) {
-let j = base + thread / ${across};
-let near = start + min(j, count - 1);
-${each(rows, (r) => `var s${r} = 0f;`).join(" ")}
+for (var base = 0; base < count; base += ${keys * sweeps}) {
+${each(sweeps, (i) => `let j${i} = base + ${i * keys} + thread / ${across};\nlet near${i} = start + min(j${i}, count - 1);`).join("\n")}
+${pairs.map(({ r, i }) => `var s${r}_${i} = 0f;`).join(" ")}
 for (var c = thread % ${across}; c < ${keyVectors}; c += ${across}) {
-let key = ${k}(batch, kvHead, near, c);
-${each(rows, (r) => `s${r} += dot(key, queries[${r * keyVectors} + c]);`).join("\n")}
+${each(sweeps, (i) => `let key${i} = ${k}(batch, kvHead, near${i}, c);`).join("\n")}
+${each(rows, (r) => `let query${r} = queries[${r * keyVectors} + c];`).join("\n")}
+${pairs.map(({ r, i }) => `s${r}_${i} += dot(key${i}, query${r});`).join("\n")}
 }
 ${shuffles}
-if (thread % ${across} == 0 && j < count) {
-${score}
-}
+${each(sweeps, (i) => `if (thread % ${across} == 0 && j${i} < count) {\n${score(i)}\n}`).join("\n")}
 }
 workgroupBarrier();
 ${each(rows, (r) => `var most${r} = ${lowest};`).join("\n")}
@@ -119,8 +119,8 @@ ${each(rows, (r) => `most${r} = max(most${r}, scores[${r * span} + j]);`).join("
 }
 ${most.text}
 ${each(rows, (r) => `var total${r} = 0f;`).join("\n")}
-for (var j = thread; j < count; j += ${threads}) {
-${each(rows, (r) => `{ let p = ${exp}(scores[${r * span} + j] - most${r}); scores[${r * span} + j] = p; total${r} += p; }`).join("\n")}
+for (var j = thread; j < ${span}; j += ${threads}) {
+${each(rows, (r) => `{ let p = select(0f, ${exp}(scores[${r * span} + j] - most${r}), j < count); scores[${r * span} + j] = p; total${r} += p; }`).join("\n")}
 }
 ${total.text}
 workgroupBarrier();
@@ -128,9 +128,9 @@ let column = thread % ${valueVectors};
 let slice = thread / ${valueVectors};
 ${each(rows, (r) => `var o${r} = vec4<f32>();`).join("\n")}
 if (slice < ${deep}) {
-for (var j = slice; j < count; j += ${deep}) {
-let value = ${v}(batch, kvHead, start + j, column);
-${each(rows, (r) => `o${r} += scores[${r * span} + j] * value;`).join("\n")}
+for (var j = slice; j < count; j += ${deep * ahead}) {
+${each(ahead, (i) => `let value${i} = ${i === 0 ? `${v}(batch, kvHead, start + j, column)` : `select(vec4<f32>(), ${v}(batch, kvHead, start + min(j + ${i * deep}, count - 1), column), j + ${i * deep} < count)`};`).join("\n")}
+${each(rows, (r) => each(ahead, (i) => `o${r} += scores[${r * span} + j + ${i * deep}] * value${i};`).join("\n")).join("\n")}
 }
 }
 ${each(rows, (r) => `${deep === 1 ? "" : `partial[thread] = o${r};
@@ -148,7 +148,7 @@ workgroupBarrier();`).join("\n")}`,
 
 /** Joins the spans of a row: each was taken relative to a maximum of its own. */
 function joins(pass: PassHoles, plan: Plan, items: number): PassText {
-  const { rows, parts, valueVectors, kvHeads, heads, tq } = plan
+  const { rows, span, parts, valueVectors, kvHeads, heads, tq, causal } = plan
   const { outputs, totals } = scratchOf(pass, plan), exp = pass.math("exp"), finish = pass.finish(4)
   return {
     body: `
@@ -157,11 +157,13 @@ if (item >= ${items}) { return; }
 let column = item % ${valueVectors};
 let r = item / ${valueVectors} % ${rows};
 let head = item / ${valueVectors * rows};
+${bounds(pass, plan)}
+let used = ${`clamp((${causal ? `min(filled, offset + ${tq})` : "filled"} + ${span - 1}) / ${span}, 0, ${parts})`};
 var most = ${lowest};
-for (var p = 0; p < ${parts}; p++) { most = max(most, ${totals}[((head * ${parts} + p) * ${rows} + r) * 2]); }
+for (var p = 0; p < used; p++) { most = max(most, ${totals}[((head * ${parts} + p) * ${rows} + r) * 2]); }
 var total = 0f;
 var sum = vec4<f32>();
-for (var p = 0; p < ${parts}; p++) {
+for (var p = 0; p < used; p++) {
 let at = (head * ${parts} + p) * ${rows} + r;
 let factor = ${exp}(${totals}[at * 2] - most);
 total += factor * ${totals}[at * 2 + 1];
