@@ -7,7 +7,7 @@ import { hasMatrices } from "../wgsl/template/matmul.matrices.ts"
 import type { Features } from "../wgsl/template/holes.ts"
 import { ArgumentRows, mostArguments, type Arguments } from "./arguments.ts"
 import { mapForReading, usage } from "./constants.ts"
-import { Dispatches, nameOf, type Dispatch, type Ready } from "./dispatches.ts"
+import { Dispatches, nameOf, passName, type Dispatch, type Ready } from "./dispatches.ts"
 import { BindGroups, windowOf } from "./groups.ts"
 import { matricesWork } from "./matrices.ts"
 import { deviceDescriptor, featuresOf } from "./features.ts"
@@ -225,7 +225,7 @@ class Opened {
     const words = kernel.scalars.length + emitted.packed.length, what = nameOf(kernel)
     if (words > mostArguments) fail("internal", "webgpu", `${what} has ${words} arguments, more than ${mostArguments}`)
     for (const bytes of Object.values(emitted.scratch)) this.checkBound(bytes, what)
-    return { kernel, emitted, pipelines: await Promise.all(emitted.passes.map((p) => this.pipelines.get(p, what))) }
+    return { kernel, emitted, pipelines: await Promise.all(emitted.passes.map((p, i) => this.pipelines.get(p, passName(kernel, i)))) }
   }
 
   /** Memory between passes, and that of packed parameters, is bound in one piece. */

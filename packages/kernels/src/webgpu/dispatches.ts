@@ -96,12 +96,12 @@ export class Dispatches {
       while (at < end) {
         const begin = at, { wave } = calls[at]!
         for (at++; at < end && wave !== undefined && calls[at]!.wave === wave; at++);
-        const group = Array.from({ length: at - begin }, (_, i) => ({ emitted: (calls[begin + i]!.executable as Ready).emitted.passes, first: firsts[begin + i]!, what: nameOf(calls[begin + i]!.executable.kernel) }))
+        const group = Array.from({ length: at - begin }, (_, i) => ({ emitted: (calls[begin + i]!.executable as Ready).emitted.passes, first: firsts[begin + i]!, kernel: calls[begin + i]!.executable.kernel }))
         // First passes before second ones, which read what those leave.
         const depth = Math.max(...group.map((g) => g.emitted.length))
         for (let p = 0; p < depth; p++) {
           const own = group.filter((g) => g.emitted.length > p), emitted = own.map((g) => g.emitted[p]!)
-          for (const numbers of shareOut(emitted, this.features)) lists.push({ passes: numbers.map((n) => own[n]!.first + p), emitted: numbers.map((n) => emitted[n]!), what: numbers.map((n) => own[n]!.what).join(" + ") })
+          for (const numbers of shareOut(emitted, this.features)) lists.push({ passes: numbers.map((n) => own[n]!.first + p), emitted: numbers.map((n) => emitted[n]!), what: numbers.map((n) => passName(own[n]!.kernel, p)).join(" + ") })
         }
       }
       return { calls: end, dispatches: await Promise.all(lists.map((l) => this.dispatch(l.passes, l.emitted, l.what))) }
@@ -115,6 +115,9 @@ export class Dispatches {
     return { passes, merged: { pipeline, rows, units, readsArguments }, blocks: [], group: undefined }
   }
 }
+
+/** A kernel's pass in a few words. */
+export const passName = (kernel: Kernel, pass: number): string => `${nameOf(kernel)}${pass === 0 ? "" : `, pass ${pass + 1}`}`
 
 /** A kernel in a few words. */
 export function nameOf(kernel: Kernel): string {

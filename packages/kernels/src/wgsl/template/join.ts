@@ -20,6 +20,12 @@ export function fixedSubgroup({ subgroup }: Features, threads: number): number |
  */
 export function joinAcross(pass: Pick<PassHoles, "enable">, features: Features, { variables, group, threads, how = sums, name = "joined", type = "f32" }:
   { readonly variables: readonly string[]; readonly group: number; readonly threads: number; readonly how?: Joining; readonly name?: string; readonly type?: string }): Joined {
+  const whole = fixedSubgroup(features, threads)
+  // Part of a subgroup: its threads swap values.
+  if (whole !== undefined && group < whole && Number.isInteger(Math.log2(group)) && whole % group === 0) {
+    pass.enable("subgroups")
+    return { declarations: "", text: Array.from({ length: Math.log2(group) }, (_, s) => variables.map((v) => `${v} = ${how.of(v, `subgroupShuffleXor(${v}, ${1 << s}u)`)};`).join(" ")).join("\n") }
+  }
   const own = fixedSubgroup(features, Math.min(group, threads)), size = own ?? 1
   if (own !== undefined) pass.enable("subgroups")
   const within = own === undefined ? "" : variables.map((v) => `${v} = ${how.builtin}(${v});`).join("\n")
