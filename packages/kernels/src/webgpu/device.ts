@@ -45,7 +45,7 @@ export async function webgpuDevice(options: AdapterOptions = {}): Promise<Webgpu
   const features = !hasMatrices(told) || (await matricesWork(gpu)) ? told : { ...told, matrices: [] }
   const own = new Opened(gpu, adapterName(adapter), features)
   return {
-    name: "webgpu", adapter: own.adapter, features, gpu, limits: own.limits, waves: true,
+    name: "webgpu", adapter: own.adapter, features, gpu, limits: own.limits, queued: true,
     accepts: (name, dims, dtype) => own.accepts(name, dims, dtype),
     alloc: (bytes) => own.alloc(bytes),
     free: (buffer) => own.free(buffer),
@@ -81,7 +81,8 @@ class Opened {
   private lost: ThimbleError | undefined
   /** What went wrong outside of any scope. */
   private fault: ThimbleError | undefined
-  private running = "nothing"
+  /** What is under way, for those who ask when something goes wrong. */
+  private running: readonly Call[] = []
 
   constructor(gpu: GPUDevice, adapter: string, features: Features) {
     this.gpu = gpu
@@ -99,9 +100,9 @@ class Opened {
     this.dispatches = new Dispatches(this.pipelines, features)
     // New buffers are zero.
     this.zeros = this.uniforms.take(1024)
-    gpu.onuncapturederror = ({ error }) => void (this.fault ??= new ThimbleError("internal", "webgpu", `${error.message.split("\n")[0]!} while running ${this.running}`))
+    gpu.onuncapturederror = ({ error }) => void (this.fault ??= new ThimbleError("internal", "webgpu", `${error.message.split("\n")[0]!} while running ${namesOf(this.running)}`))
     void gpu.lost.then(({ reason, message }) => {
-      if (!this.closed) this.lost = new ThimbleError("device", "webgpu", `the device was lost (${message.split("\n")[0] || reason}) while running ${this.running}`, "open it again; its tensors are gone")
+      if (!this.closed) this.lost = new ThimbleError("device", "webgpu", `the device was lost (${message.split("\n")[0] || reason}) while running ${namesOf(this.running)}`, "open it again; its tensors are gone")
     })
   }
 
@@ -138,7 +139,7 @@ class Opened {
     const size = Math.ceil(into.byteLength / 4) * 4
     const staging = this.staging.take(size)
     try {
-      this.guarded([staging], () => [memory], "a read", () => {
+      this.guarded([staging], () => [memory], () => "a read", () => {
         const encoder = this.gpu.createCommandEncoder()
         encoder.copyBufferToBuffer(memory.block.gpu, at, staging.block.gpu, 0, size)
         this.gpu.queue.submit([encoder.finish()])
@@ -176,11 +177,10 @@ class Opened {
   run(calls: readonly Call[], program?: object): void {
     if (calls.length === 0) return
     this.refuse("run")
-    const names = new Set(calls.map((c) => nameOf(c.executable.kernel)))
-    this.running = [...names].slice(0, 6).join(", ") + (names.size > 6 ? ", …" : "")
+    this.running = calls
     const written: Memory[] = [], temporary: Memory[] = [], steps: (Step | undefined)[] = []
     const buffers = (): Memory[] => calls.flatMap((c) => c.buffers as readonly Memory[])
-    this.guarded(written, buffers, this.running, () => {
+    this.guarded(written, buffers, () => namesOf(calls), () => {
       // What is handed over already runs while the rest is planned.
       let at = 0
       for (const { calls: end, dispatches } of this.dispatches.of(calls, program)) {
@@ -245,7 +245,7 @@ class Opened {
     this.scopes.add(done)
   }
   /** Does work whose errors spoil what it writes, and nothing else. What is the matter with what it reads is the reason, if there is any. */
-  private guarded(written: readonly Memory[], read: () => readonly Memory[], what: string, work: () => void): void {
+  private guarded(written: readonly Memory[], read: () => readonly Memory[], what: () => string, work: () => void): void {
     const spoil = (failure: () => ThimbleError): void => {
       const cause = [...written, ...read()].map(failureOf).find((f) => f !== undefined) ?? failure()
       for (const m of written) m.failure ??= cause
@@ -254,9 +254,9 @@ class Opened {
     try {
       work()
     } finally {
-      const failed = (e: GPUError): void => spoil(() => new ThimbleError("internal", "webgpu", `${what} failed (${firstLine(e)})`))
+      const failed = (e: GPUError): void => spoil(() => new ThimbleError("internal", "webgpu", `${what()} failed (${firstLine(e)})`))
       this.follow(this.gpu.popErrorScope(), failed)
-      this.follow(this.gpu.popErrorScope(), () => spoil(() => new ThimbleError("memory", "webgpu", `the adapter ran out of memory while running ${what}`, "free tensors, or compute in smaller pieces")))
+      this.follow(this.gpu.popErrorScope(), () => spoil(() => new ThimbleError("memory", "webgpu", `the adapter ran out of memory while running ${what()}`, "free tensors, or compute in smaller pieces")))
       this.follow(this.gpu.popErrorScope(), failed)
     }
   }
@@ -368,3 +368,8 @@ interface Step { readonly pass: EmittedPass; readonly pipeline: Pipeline; readon
 interface Plan { readonly written: Memory[]; readonly temporary: Memory[]; readonly steps: (Step | undefined)[] }
 /** A dispatch about to be encoded. */
 interface Start { readonly dispatch: Dispatch | undefined; readonly steps: readonly Step[]; readonly pipeline: Pipeline; readonly units: number; readonly readsArguments: boolean; readonly offset: number }
+
+function namesOf(calls: readonly Call[]): string {
+  const names = new Set(calls.map((c) => nameOf(c.executable.kernel)))
+  return names.size === 0 ? "nothing" : [...names].slice(0, 6).join(", ") + (names.size > 6 ? ", …" : "")
+}
