@@ -1,6 +1,7 @@
 import { referenceDevice } from "@thimble/core"
 import { devices as found, open } from "@thimble/kernels"
 import { wasmDevice } from "../../kernels/src/wasm/device.ts"
+import { webgpuDevice } from "../../kernels/src/webgpu/device.ts"
 import type { DeviceRow } from "./abilities.ts"
 
 export { argumentsFor, casesFor, cornersFor, sharedBy, type DeviceRow } from "./abilities.ts"
@@ -38,5 +39,5 @@ export const variants: readonly DeviceRow[] = [
     ...webgpu.map((row) => ({ ...row, ...few })),
     { name: "gpujs, WebGL2", open: () => open("gpujs", { mode: "webgl2" }), f64: false, subnormals: false, ...few },
     { name: "gpujs, WebGPU", open: () => open("gpujs", { mode: "webgpu" }), f64: false, subnormals: false, ...few },
-  ] : []),
+  ] : webgpu.map((row): DeviceRow => ({ ...row, ...few, name: "webgpu, memory in windows", open: () => webgpuDevice({ features: { bindingBytes: 256 } }) }))),
 ]

@@ -36,6 +36,7 @@ async function sameAsReference(shapes: readonly (readonly number[])[], f: (input
 }
 
 describe("kernels of one wave share a dispatch", () => {
+  // First: dispatches of the others may be made while it runs.
   test("a chain has nothing to share", async () => {
     expect(await sameAsReference([[40, 40]], ([a], step) => [a!.matmul(a!).matmul(a!).add(step)], { shares: false })).toBe(0)
   })

@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, beforeEach, expect } from "vitest"
 import { random, referenceDevice, useDevice, withDevice, type Device, type Tensor } from "@thimble/core"
 import { devices } from "../src/index.ts"
+import type { AdapterOptions } from "../src/webgpu/instance.ts"
 import { webgpuDevice, type WebgpuDevice } from "../src/webgpu/device.ts"
 import type { AdapterOptions } from "../src/webgpu/instance.ts"
 
