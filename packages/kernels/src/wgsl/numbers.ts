@@ -263,7 +263,10 @@ fn quarters(x: f32) -> Quarters {
   return vec2<i32>(i32(low | 0x00800000u), i32(bits >> 23u) - 150);
 }`,
   },
-  /** Division rounded correctly, by long division of the mantissas: for drivers that only come near. */
+  /**
+   * Division rounded correctly, for drivers that only come near: their quotient of the mantissas, 25 bits of it, is a guess that is off by a
+   * few units, so that what is left of the dividend fits into 32 bits and tells by how many.
+   */
   div: {
     needs: ["split", "isNan"],
     text: `fn divOf(a: f32, b: f32) -> f32 {
@@ -273,23 +276,24 @@ fn quarters(x: f32) -> Quarters {
   if (x >= 0x7f800000u || y >= 0x7f800000u || x == 0u || y == 0u) { return a / b; }
   let p = split(x);
   let q = split(y);
-  var m = u32(p.x);
-  let d = u32(q.x);
-  var exponent = p.y - q.y + 127;
-  if (m < d) { m = m << 1u; exponent -= 1; }
-  var digits = 1u;
-  var rest = m - d;
-  for (var i = 0; i < 3; i++) {
-    let t = rest << 8u;
-    digits = (digits << 8u) | (t / d);
-    rest = t % d;
-  }
+  let borrows = p.x < q.x;
+  let m = u32(p.x) << select(0u, 1u, borrows);
+  let d = q.x;
+  let exponent = p.y - q.y + select(127, 126, borrows);
+  let near = 1f / f32(d);
+  let guess = i32(f32(m) * near * 16777216f);
+  let off = i32(m << 24u) - guess * d;
+  let more = i32(floor(f32(off) * near));
+  let rest = off - more * d;
+  let last = select(select(0, 1, rest >= d), -1, rest < 0);
+  let digits = u32(guess + more + last);
+  let exact = rest == last * d;
   if (exponent >= 255) { return bitcast<f32>(sign | 0x7f800000u); }
   let by = u32(clamp(2 - exponent, 1, 26));
   let left = digits >> by;
   let lost = digits & ((1u << by) - 1u);
   let half = 1u << (by - 1u);
-  let up = lost > half || (lost == half && (rest != 0u || (left & 1u) == 1u));
+  let up = lost > half || (lost == half && (!exact || (left & 1u) == 1u));
   let bits = left + select(0u, 1u, up) + select(0u, (u32(exponent) << 23u) - 0x00800000u, exponent >= 1);
   return bitcast<f32>(sign | bits);
 }`,
