@@ -44,8 +44,14 @@ export async function webgpuDevice(options: AdapterOptions = {}): Promise<Webgpu
   } catch (e) {
     return fail("device", "open", `the adapter ${adapterName(adapter)} gives no device (${firstLine(e)})`)
   }
-  const told = featuresOf(gpu, adapter.info, instance.wgslLanguageFeatures ?? [], options.numbers ?? (await probeNumbers(gpu)))
-  const features = !hasMatrices(told) || (await matricesWork(gpu)) ? told : { ...told, matrices: [] }
+  let features: Features
+  try {
+    const told = featuresOf(gpu, adapter.info, instance.wgslLanguageFeatures ?? [], options.numbers ?? (await probeNumbers(gpu)))
+    features = !hasMatrices(told) || (await matricesWork(gpu)) ? told : { ...told, matrices: [] }
+  } catch (e) {
+    gpu.destroy()
+    return fail("device", "open", `the adapter ${adapterName(adapter)} does not compute (${firstLine(e)})`)
+  }
   const own = new Opened(gpu, adapterName(adapter), features)
   return {
     name: "webgpu", adapter: own.adapter, features, gpu, limits: own.limits,
@@ -141,6 +147,7 @@ class Opened {
       await Promise.all(this.scopes)
       this.throwFailure(buffer as Memory)
       const problem = await mapped
+      if (problem !== undefined) await this.hearing()
       this.refuse("read")
       this.throwFailure(staging)
       if (problem !== undefined) throw new ThimbleError("internal", "read", firstLine(problem))
@@ -163,8 +170,9 @@ class Opened {
         ready.catch(() => this.cache.delete(key))
       }
       return ready
-    })).catch((e: unknown) => {
+    })).catch(async (e: unknown) => {
       // A device that is gone compiles nothing.
+      await this.hearing()
       this.refuse("prepare")
       throw e
     })
@@ -189,7 +197,7 @@ class Opened {
     for (const m of temporary) this.pool.give(m)
   }
   used(): number {
-    return this.closed ? 0 : this.pool.used
+    return this.closed || this.lost !== undefined ? 0 : this.pool.used
   }
   counts(): { pipelines: number; bindGroups: number; buffers: number } {
     return { pipelines: this.pipelines.count, ...this.made }
@@ -212,6 +220,10 @@ class Opened {
       this.fault = undefined
       throw fault
     }
+  }
+  /** What fails because the device is lost may be told before the loss is. */
+  private async hearing(): Promise<void> {
+    await Promise.race([this.gpu.lost, new Promise((done) => setTimeout(done, 50))])
   }
   private throwFailure(memory: Memory): void {
     const failure = failureOf(memory)
