@@ -32,6 +32,8 @@ const letters: Readonly<Record<string, readonly [Binary, DType?]>> = {
   "as a float": [(a) => cast(a, "f32"), "f32"], "the float of the same bits": [(a) => bitcast(a, "f32"), "f32"],
   "its low byte": [(a) => store(a, a.type === "u32" ? "u8" : "i8")], "its low half": [(a) => store(a, a.type === "u32" ? "u16" : "i16")],
 }
+/** A GPU has no numbers below the normal ones. */
+const smallest = modes.includes("cpu" as never) ? 0 : 2 ** -126
 async function compute(device: Device, letter: Binary, type: "i32" | "u32", dtype: DType): Promise<Float64Array> {
   const n = left.length
   const kernel = expr.freshExprs((): Kernel => {
@@ -45,7 +47,7 @@ async function compute(device: Device, letter: Binary, type: "i32" | "u32", dtyp
   device.run([{ executable: executable!, buffers, scalars: [] }])
   const { buffer } = await device.read(buffers[0]!)
   for (const b of buffers) device.free(b)
-  return Float64Array.from(dtype === "f32" ? new Float32Array(buffer) : dtype === "i32" ? new Int32Array(buffer) : dtype === "u32" ? new Uint32Array(buffer) : new Uint8Array(buffer, 0, n))
+  return Float64Array.from(dtype === "f32" ? new Float32Array(buffer).map((v) => (Math.abs(v) < smallest ? 0 : v)) : dtype === "i32" ? new Int32Array(buffer) : dtype === "u32" ? new Uint32Array(buffer) : new Uint8Array(buffer, 0, n))
 }
 
 describe.each(modes)("in mode %s", (mode) => {
@@ -135,9 +137,8 @@ describe.each(shaders)("on a GPU, in mode %s", (mode) => {
       x.dispose()
       x = next
     }
-    expect([up.mock.calls.length, down.mock.calls.length]).toEqual([2, 0])
     expect(await x.tolist()).toEqual([Array.from({ length: 8 }, () => 32)])
-    expect(down).toHaveBeenCalledTimes(1)
+    expect([up.mock.calls.length, down.mock.calls.length]).toEqual([2, 1])
     x.dispose()
     w.dispose()
     await device.close()

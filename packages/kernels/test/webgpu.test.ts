@@ -111,9 +111,9 @@ describe.runIf(here)("the webgpu device", () => {
     const large: Tensor[] = []
     let refused: unknown
     for (let i = 0; i < 64 && refused === undefined; i++) {
-      const t = zeros([bytes / 4])
-      large.push(t)
-      await realize(t).then(() => t.sum().data()).catch((e: unknown) => (refused = e))
+      const t = zeros([bytes / 4]), total = t.sum()
+      large.push(t, total)
+      await realize(t).then(() => total.data()).catch((e: unknown) => (refused = e))
     }
     expect(refused).toBeInstanceOf(ThimbleError)
     expect(refused).toMatchObject({ code: "memory", message: expect.stringMatching(/the adapter (has no \d+ bytes left|ran out of memory)/) })

@@ -44,7 +44,7 @@ export async function gpujsDevice({ mode: wanted, kept }: GpujsSetup = {}): Prom
     if (closed) fail("device", op, "the gpujs device was closed, and its tensors with it", "open it again")
   }
 
-  const bring = (memory: Memory): Promise<void> => memories.toHost(memory).catch((e: unknown) => void (memory.fault ??= failureOf(e, "a read")))
+  const bring = (memory: Memory): Promise<void> => memories.toHost(memory).catch((e: unknown) => void (memory.fault ??= failureOf(gpu, e, "a read")))
   const runCall = async ({ executable, buffers, scalars }: Call): Promise<void> => {
     const { kernel, key, source, into } = executable as Ready
     const out = buffers[0] as Memory
@@ -62,7 +62,7 @@ export async function gpujsDevice({ mode: wanted, kept }: GpujsSetup = {}): Prom
       await memories.take(out, kernel.dtype, size, result, into && placesOf(into, kernel, buffers as readonly Memory[], scalars))
       out.fault = undefined
     } catch (e) {
-      out.fault = e instanceof ThimbleError ? e : failureOf(e, key)
+      out.fault = e instanceof ThimbleError ? e : failureOf(gpu, e, key)
     }
   }
 
@@ -199,9 +199,10 @@ function joined(parts: readonly Float32Array[], length: number): Float32Array {
   return all
 }
 
-/** An error of gpu.js. It may have lost the GPU. */
-function failureOf(e: unknown, what: string): ThimbleError {
+/** An error of gpu.js. It may have lost the GPU, which it calls many things: shaders of a lost context do not compile, say. */
+function failureOf({ context }: Gpu, e: unknown, what: string): ThimbleError {
   const message = e instanceof Error ? e.message.split("\n")[0]! : String(e)
-  return /\blost\b/i.test(message) ? new ThimbleError("device", "run", `gpu.js lost its GPU (${message}) while running ${what.slice(0, 2000)}`, "open the device again; its tensors are gone")
+  return context?.isContextLost?.() === true || /device was lost/i.test(message)
+    ? new ThimbleError("device", "run", `gpu.js lost its GPU (${message}) while running ${what.slice(0, 2000)}`, "open the device again; its tensors are gone")
     : new ThimbleError("internal", "run", `gpu.js failed (${message})`, what.slice(0, 2000))
 }

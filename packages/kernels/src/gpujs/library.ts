@@ -34,6 +34,8 @@ export interface Gpu {
   createKernel(source: string, settings: KernelSettings): GpuKernel
   addFunction(source: string, settings: { readonly argumentTypes: Readonly<Record<string, string>>; readonly returnType: string }): Gpu
   destroy(): Promise<void>
+  /** In mode webgl2, once there is a kernel. */
+  readonly context: WebGL2RenderingContext | null
 }
 interface GpuClass {
   new (settings: { readonly mode: GpujsMode }): Gpu
