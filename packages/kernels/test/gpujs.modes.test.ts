@@ -93,6 +93,14 @@ describe.each(modes)("in mode %s", (mode) => {
     expect(memory().bytes - before).toBeLessThanOrEqual(240)
     await small.close()
   })
+  test("large tensors and small ones in turn", async () => {
+    useDevice(device)
+    for (const n of [10, 70_000, 11, 300_000, 12]) {
+      const x = Float32Array.from({ length: n }, (_, i) => i + 0.5), y = tensor(x).add(1)
+      await realize(y)
+      expect(await y.mul(2).sub(y).data()).toEqual(x.map((v) => v + 1))
+    }
+  })
   test("a kernel reads more tensors than a GPU binds", async () => {
     const dtypes = ["f32", "i32", "u8", "f16", "bool"] as const
     const make = (): Tensor => Array.from({ length: 23 }, (_, k) => tensor(Float32Array.from({ length: 5 }, (_, i) => ((k + 2) * (i + 1)) % 7), { dtype: dtypes[k % dtypes.length]! }).cast("f32")).reduce((a, b) => a.mul(0.5).add(b))

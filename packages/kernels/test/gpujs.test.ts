@@ -63,7 +63,7 @@ describe("functions of GPUs, beside f64", () => {
     const y = Float32Array.from({ length: n }, (_, i) => (i < special.length ** 2 ? special[Math.floor(i / special.length)]! : drawY()))
     const { gpu } = await startLibrary("webasm")
     const kernel = gpu.createKernel(`function (p, q, special) { const infinity = special[0]; const nan = special[1]; const x = p[this.thread.x]; const y = q[this.thread.x]; return ${text}; }`, {
-      output: [n], fixIntegerDivisionAccuracy: false, precision: "single", dynamicArguments: false, asyncMode: false, argumentTypes: { p: "Array", q: "Array", special: "Array" },
+      output: [n], fixIntegerDivisionAccuracy: false, precision: "single", tactic: "precision", dynamicArguments: false, asyncMode: false, argumentTypes: { p: "Array", q: "Array", special: "Array" },
     })
     const got = (await kernel(x, y, Float32Array.from(specials))) as Float32Array
     await gpu.destroy()

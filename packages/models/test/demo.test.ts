@@ -4,7 +4,7 @@ import { devices } from "../../conformance/src/devices.ts"
 import { loadModel, type Model } from "../src/index.ts"
 
 // The model that the project ships, on every device: in Node from the disk, on a page from the page's server.
-const folder = new URL("../../../models/demo/", import.meta.url)
+const folder = typeof document === "object" ? new URL("/models/demo/", document.baseURI) : new URL("../../../models/demo/", import.meta.url)
 const prompt = "My fellow"
 /** What it goes on with, token by token. Each was ahead of the next by 0.11 or more, where devices differ by 1e-5. */
 const story = ["-", "c", "itiz", "ens", " of", " the", " United", " States", ",", " and", " the", " people", " of", " the", " United", " States"]

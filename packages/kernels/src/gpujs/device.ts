@@ -152,7 +152,7 @@ class KernelCache {
     const given = { elements: isResident(this.mode) ? residentType(this.mode) : "Array", packed: "Array", specials: "Array", scalar: "Float", offset: "Float" } as const
 
     const kernel = this.held.get(key) ?? this.gpu.createKernel(source, {
-      output: [size], dynamicArguments: true, precision: "single", fixIntegerDivisionAccuracy: false,
+      output: [size], dynamicArguments: true, precision: "single", tactic: "precision", fixIntegerDivisionAccuracy: false,
       argumentTypes: Object.fromEntries(parameters.map((p, i) => [p, given[list[i]!.kind]])),
       // gpu.js takes no pairs that are on a GPU.
       ...(isResident(this.mode) && inOrder && result === "number" && { pipeline: true, immutable: true }),

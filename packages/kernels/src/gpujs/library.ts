@@ -29,6 +29,8 @@ export interface KernelSettings {
   /** False: divisions are what the mode divides. */
   readonly fixIntegerDivisionAccuracy: false
   readonly asyncMode: boolean
+  /** Unless told, gpu.js declares small results `lowp`, which on phones is less than f32, and a kernel cannot give larger ones later. */
+  readonly tactic: "precision"
 }
 export interface Gpu {
   createKernel(source: string, settings: KernelSettings): GpuKernel

@@ -15,7 +15,7 @@ export class Residents {
   private readonly held = new Set<Handle>()
 
   constructor(gpu: Gpu, mode: GpujsMode) {
-    const settings = { dynamicArguments: true, dynamicOutput: true, precision: "single", fixIntegerDivisionAccuracy: false, asyncMode: true } as const
+    const settings = { dynamicArguments: true, dynamicOutput: true, precision: "single", fixIntegerDivisionAccuracy: false, asyncMode: true, tactic: "precision" } as const
     const mover = (own: Pick<KernelSettings, "argumentTypes" | "pipeline" | "immutable">): ((from: Float32Array | Handle, size: number) => Promise<unknown>) => {
       let kernel: GpuKernel | undefined
       return async (from, size) => {
