@@ -1,96 +1,107 @@
-// Where the time of a decoding step goes on the GPU: every dispatch in a pass of its own, between two timestamps.
-import { argmax, compile, showKernel, tensor, tensorsOf, type Kernel, type Tensor } from "@thimble/core"
+// Where the time of a decoding step goes on the GPU: its dispatches are recorded as they are sent, then those of each kernel are sent again
+// and again, alone, in one pass between two timestamps. So a kernel's time is what it adds to a step, the start of a dispatch included.
+import { argmax, compile, tensor, tensorsOf, type Tensor } from "@thimble/core"
 import { int } from "@thimble/compress"
 import { createCache, type LayerCache } from "@thimble/models"
 import type { GpuDevice, Part } from "./part.ts"
+import { median } from "./time.ts"
 import { configs, randomModel } from "./weights.ts"
 
-interface Ready { readonly kernel: Kernel; readonly pipelines: readonly { readonly gpu: GPUComputePipeline }[] }
 // Node has no WebGPU globals.
 const usage = { mapRead: 0x1, copySource: 0x4, copyTarget: 0x8, queryResolve: 0x200 }, mapForReading = 1
-/** Dispatches that one query set holds. */
-const most = 2000
 
-/** Times every dispatch while `work` runs; microseconds and counts by kernel, the dearest first. */
-async function dispatches(device: GpuDevice, names: ReadonlyMap<GPUComputePipeline, string>, work: () => Promise<void>): Promise<[name: string, microseconds: number, count: number][]> {
-  const { gpu } = device, queries = gpu.createQuerySet({ type: "timestamp", count: 2 * most }), seen: string[] = []
-  const original = gpu.createCommandEncoder.bind(gpu)
+type Group = Parameters<GPUComputePassEncoder["setBindGroup"]>
+interface Sent { readonly pipeline: GPUComputePipeline; readonly groups: readonly Group[]; readonly workgroups: readonly [number, number] }
+/** Microseconds since the step was begun, at which work was handed over. */
+interface Recorded { readonly sent: readonly Sent[]; readonly submitted: readonly number[] }
+
+/** What is dispatched while `work` runs. */
+async function record({ gpu }: GpuDevice, work: () => Promise<void>): Promise<Recorded> {
+  const sent: Sent[] = [], submitted: number[] = []
+  const original = gpu.createCommandEncoder.bind(gpu), submit = gpu.queue.submit.bind(gpu.queue), start = performance.now()
   gpu.createCommandEncoder = (descriptor) => {
     const encoder = original(descriptor), begin = encoder.beginComputePass.bind(encoder)
-    encoder.beginComputePass = () => {
-      let pipeline: GPUComputePipeline | undefined
-      const groups: Parameters<GPUComputePassEncoder["setBindGroup"]>[] = []
-      return {
-        setPipeline: (p: GPUComputePipeline) => void (pipeline = p),
-        setBindGroup: (...args: Parameters<GPUComputePassEncoder["setBindGroup"]>) => void (groups[args[0]] = args),
-        dispatchWorkgroups(x: number, y: number) {
-          const at = seen.length
-          if (at >= most) return
-          seen.push(names.get(pipeline!) ?? "?")
-          const pass = begin({ timestampWrites: { querySet: queries, beginningOfPassWriteIndex: 2 * at, endOfPassWriteIndex: 2 * at + 1 } })
-          pass.setPipeline(pipeline!)
-          for (const g of groups) if (g !== undefined) pass.setBindGroup(...g)
-          pass.dispatchWorkgroups(x, y)
-          pass.end()
-        },
-        end() {},
-      } as unknown as GPUComputePassEncoder
+    encoder.beginComputePass = (d) => {
+      const pass = begin(d), groups: Group[] = []
+      let pipeline: GPUComputePipeline
+      const [setPipeline, setBindGroup, dispatch] = [pass.setPipeline.bind(pass), pass.setBindGroup.bind(pass) as (...group: Group) => void, pass.dispatchWorkgroups.bind(pass)]
+      pass.setPipeline = (p) => setPipeline((pipeline = p))
+      pass.setBindGroup = ((...group: Group) => setBindGroup(...(groups[group[0]] = group))) as typeof pass.setBindGroup
+      pass.dispatchWorkgroups = (x, y = 1) => {
+        sent.push({ pipeline, groups: [...groups], workgroups: [x, y] })
+        dispatch(x, y)
+      }
+      return pass
     }
     return encoder
+  }
+  gpu.queue.submit = (buffers) => {
+    submit(buffers)
+    submitted.push(1e3 * (performance.now() - start))
   }
   try {
     await work()
   } finally {
     gpu.createCommandEncoder = original
+    gpu.queue.submit = submit
   }
-  const bytes = 16 * seen.length
-  const resolved = gpu.createBuffer({ size: bytes, usage: usage.queryResolve | usage.copySource }), read = gpu.createBuffer({ size: bytes, usage: usage.copyTarget | usage.mapRead })
-  const encoder = gpu.createCommandEncoder()
-  encoder.resolveQuerySet(queries, 0, 2 * seen.length, resolved, 0)
-  encoder.copyBufferToBuffer(resolved, 0, read, 0, bytes)
-  gpu.queue.submit([encoder.finish()])
-  await read.mapAsync(mapForReading)
-  const times = new BigUint64Array(read.getMappedRange().slice(0))
-  const sums = new Map<string, [number, number]>()
-  seen.forEach((name, i) => {
-    const [sum, count] = sums.get(name) ?? [0, 0]
-    sums.set(name, [sum + Number(times[2 * i + 1]! - times[2 * i]!) / 1e3, count + 1])
-  })
+  return { sent, submitted }
+}
+
+/** Microseconds that these dispatches take in one pass. */
+async function replay({ gpu }: GpuDevice, sent: readonly Sent[], samples = 5): Promise<number> {
+  const queries = gpu.createQuerySet({ type: "timestamp", count: 2 }), resolved = gpu.createBuffer({ size: 16, usage: usage.queryResolve | usage.copySource })
+  const read = gpu.createBuffer({ size: 16, usage: usage.copyTarget | usage.mapRead }), times: number[] = []
+  for (let i = 0; i < samples; i++) {
+    const encoder = gpu.createCommandEncoder(), pass = encoder.beginComputePass({ timestampWrites: { querySet: queries, beginningOfPassWriteIndex: 0, endOfPassWriteIndex: 1 } })
+    for (const { pipeline, groups, workgroups } of sent) {
+      pass.setPipeline(pipeline)
+      for (const g of groups) if (g !== undefined) pass.setBindGroup(...g)
+      pass.dispatchWorkgroups(...workgroups)
+    }
+    pass.end()
+    encoder.resolveQuerySet(queries, 0, 2, resolved, 0)
+    encoder.copyBufferToBuffer(resolved, 0, read, 0, 16)
+    gpu.queue.submit([encoder.finish()])
+    await read.mapAsync(mapForReading)
+    const [begin, end] = new BigUint64Array(read.getMappedRange().slice(0)) as unknown as [bigint, bigint]
+    read.unmap()
+    times.push(Number(end - begin) / 1e3)
+  }
   for (const b of [resolved, read]) b.destroy()
   queries.destroy()
-  return [...sums].map(([name, [sum, count]]): [string, number, number] => [name, sum, count]).sort((a, b) => b[1] - a[1])
+  return median(times)
 }
 
 export const profile: Part = {
-  name: "a decoding step, dispatch by dispatch",
+  name: "a decoding step, kernel by kernel",
   seconds: 40,
   async run({ device, tiny, row }) {
-    const names = new Map<GPUComputePipeline, string>(), prepare = device.prepare
-    device.prepare = async (kernels) => {
-      const ready = await prepare(kernels)
-      for (const { kernel, pipelines } of ready as unknown as Ready[]) pipelines.forEach((p, i) => names.set(p.gpu, `${showKernel(kernel).replace(/\{.*?\} -> /s, "").slice(0, 110)}${i > 0 ? ` pass ${i + 1}` : ""}`))
-      return ready
-    }
-    const config = { ...configs[tiny ? "tiny" : "7B"], layers: tiny ? 2 : 16 }, model = randomModel(config, int(4, { group: 32 }), "int8")
+    const config = { ...configs[tiny ? "tiny" : "7B"], layers: tiny ? 2 : 32 }, model = randomModel(config, int(4, { group: 32 }), "int8")
     type Layers = readonly LayerCache[]
     const step = compile((layers: Layers, ids: Tensor, count: Tensor, position: Tensor) => {
       const { logits, cache } = model.step(ids, { layers }, { position, count, at: count.sub(1) })
       return { next: argmax(logits, { axis: -1 }), layers: cache.layers }
     }, { donate: [0] })
-    let layers: Layers = createCache(model, { length: tiny ? 32 : 1024, dtype: "f32" }).layers, next: Tensor
+    let layers: Layers = createCache(model, { length: tiny ? 32 : 1024, dtype: tiny ? "f32" : "f16" }).layers, next: Tensor
     const ids = tensor(Int32Array.of(1), { shape: [1, 1] })
     const token = async (position: number): Promise<void> => {
       ({ next, layers } = await step(layers, ids, 1n as never, BigInt(position) as never))
       await next.data()
       next.dispose()
     }
-    const start = tiny ? 16 : 512
-    await token(start)
-    await token(start + 1)
-    const found = await dispatches(device, names, () => token(start + 2))
-    row("all", { "µs on the GPU": found.reduce((sum, [, t]) => sum + t, 0), dispatches: found.reduce((n, [, , c]) => n + c, 0) })
-    for (const [name, microseconds, count] of found) row(name, { "µs each": microseconds / count, times: count, "µs": microseconds })
+    // So often that all is compiled, and the adapter's clock is up.
+    const start = tiny ? 16 : 512, before = tiny ? 6 : 60
+    for (let i = 0; i < before; i++) {
+      await token(start + i)
+      if (i === 5) await new Promise((go) => setTimeout(go, 1500))
+    }
+    const { sent, submitted } = await record(device, () => token(start + before))
+    const kernels = Map.groupBy(sent, (s) => s.pipeline)
+    row("all in one pass", { "µs on the GPU": await replay(device, sent), dispatches: sent.length, "submitted after µs": submitted.map((t) => t.toFixed(0)).join(" ") })
+    const found: [string, number, number][] = []
+    for (const [pipeline, list] of kernels) found.push([pipeline.label, await replay(device, list), list.length])
+    for (const [label, microseconds, times] of found.toSorted((a, b) => b[1] - a[1])) row(label, { "µs each": microseconds / times, times, "µs": microseconds })
     for (const t of [...tensorsOf(layers), ...tensorsOf(model), ids]) t.dispose()
-    device.prepare = prepare
   },
 }

@@ -7,7 +7,13 @@ export interface Buffer { readonly bytes: number }
 /** A kernel made ready to run on one device. */
 export interface Executable { readonly kernel: Kernel }
 /** One kernel launch: buffers as the kernel's parameters are numbered, the output first. */
-export interface Call { readonly executable: Executable; readonly buffers: readonly Buffer[]; readonly scalars: readonly number[] }
+export interface Call {
+  readonly executable: Executable
+  readonly buffers: readonly Buffer[]
+  readonly scalars: readonly number[]
+  /** Calls of one wave stand together, and none reads or overwrites what another one writes; given where the device asks for waves. */
+  readonly wave?: number | undefined
+}
 
 /** The contract of a device. `run` is ordered and does not block on results; `read` waits for what was run before it. */
 export interface Device {
@@ -15,6 +21,8 @@ export interface Device {
   readonly limits: { readonly bufferBytes: number }
   /** How many threads compute, the caller's included; where the device has threads. */
   readonly threads?: number
+  /** Whether the device gains from kernels that do not depend on each other, and so may begin at once. */
+  readonly waves?: boolean
   /** Whether the device has a tuned kernel for the composite op `name` at these sizes; otherwise it gets the expansion. */
   accepts(name: string, dims: Readonly<Record<string, number>>, dtype: DType): boolean
   alloc(bytes: number): Buffer
@@ -24,7 +32,8 @@ export interface Device {
   read(buffer: Buffer, bytes?: number, into?: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>>
   /** Makes kernels ready; kernels that print equally may share one executable. */
   prepare(kernels: readonly Kernel[]): Promise<Executable[]>
-  run(calls: readonly Call[]): void
+  /** `program` is the same object whenever the same kernels are called in the same way, so that a device may remember what it made of them. */
+  run(calls: readonly Call[], program?: object): void
   /** Bytes handed out and not freed, what running programs keep included; where the device counts them. */
   used?(): number
   /** Releases threads, memory and handles; tensors of the device are gone afterwards. */

@@ -7,6 +7,7 @@ import { schedule } from "./schedule.ts"
 import { sizeOf, type Shape } from "./shape.ts"
 import { sharedLowering } from "./sharing.ts"
 import { elementsOf, Tensor, type Host } from "./tensor.ts"
+import { inWaves } from "./waves.ts"
 
 /** Where a value of a program lives: a stored tensor or literal it reads, an argument, a temporary's place, or an output. */
 export type Value =
@@ -25,6 +26,8 @@ export interface Program {
   readonly values: readonly Value[]
   /** Bytes of the memory shared by temporaries whose lives do not overlap. */
   readonly places: readonly number[]
+  /** The wave of each step, for devices that ask for waves: no step reads or overwrites what another one of its wave writes. */
+  readonly waves?: readonly number[]
 }
 
 /**
@@ -60,7 +63,9 @@ export function buildProgram(outputs: readonly Tensor[], device: Device, donated
     const { kernel, inputs, scalars } = lower(group)
     return { kind: "kernel", kernel, values: [group.root, ...inputs].map(numberOf), scalars: scalars.map((s) => s.tensor) }
   })
-  return { program: planMemory(steps, values), leaves }
+  if (device.waves !== true) return { program: planMemory(steps, values), leaves }
+  const ordered = inWaves(steps, values)
+  return { program: { ...planMemory(ordered.steps, values, ordered.waves), waves: ordered.waves }, leaves }
 }
 
 /** Kernels count elements in 32 bits, and devices bound their buffers. */
@@ -74,14 +79,15 @@ export function checkStorable(op: string, shape: Shape, dtype: DType, device: De
 /** What a routine needs to know of its node; programs outlive the graphs they were made from. */
 const withoutSources = (t: Tensor): Tensor => new Tensor(t.op, [], t.attrs, t.shape, t.dtype, t.device)
 
-/** Gives temporaries with disjoint lives the same memory: best fit among the free places, in program order. */
-function planMemory(steps: readonly Step[], values: readonly Value[]): Program {
+/** Gives temporaries with disjoint lives the same memory: best fit among the free places, in program order. A wave ends as one. */
+function planMemory(steps: readonly Step[], values: readonly Value[], waves?: readonly number[]): Program {
   const last = new Int32Array(values.length)
   steps.forEach((s, i) => s.values.forEach((v) => (last[v] = i)))
   const places: number[] = []
-  const free: number[] = []
+  const free: number[] = [], ending: number[] = []
   const placed = [...values]
   steps.forEach((step, i) => {
+    if (waves === undefined || waves[i] !== waves[i - 1]) free.push(...ending.splice(0))
     const out = step.values[0]!
     const value = placed[out]!
     if (value.kind === "temporary") {
@@ -95,7 +101,7 @@ function planMemory(steps: readonly Step[], values: readonly Value[]): Program {
     for (const v of step.values) {
       const ended = placed[v]!
       if (ended.kind !== "temporary" || last[v] !== i) continue
-      free.push(ended.place)
+      ending.push(ended.place)
       // A routine may read it twice.
       last[v] = -1
     }
@@ -167,14 +173,14 @@ export async function runProgram(loaded: Loaded, { outputs, leaves, input, scala
       // Plain loops: a program runs once per token, and closures and iterators would be most of what it leaves behind.
       const buffers: Buffer[] = new Array(step.values.length)
       for (let n = 0; n < buffers.length; n++) buffers[n] = bufferOf(step.values[n]!)
-      if (step.kind === "kernel") calls.push({ executable: executables[i]!, buffers, scalars: step.scalars.length === 0 ? noScalars : step.scalars.map(scalar) })
+      if (step.kind === "kernel") calls.push({ executable: executables[i]!, buffers, scalars: step.scalars.length === 0 ? noScalars : step.scalars.map(scalar), wave: program.waves?.[i] })
       else {
         device.run(calls)
         calls = []
         await runRoutine(step, buffers, device)
       }
     }
-    device.run(calls)
+    device.run(calls, calls.length === program.steps.length ? program : undefined)
   } finally {
     for (const b of uploaded.values()) device.free(b)
   }

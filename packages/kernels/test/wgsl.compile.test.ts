@@ -8,7 +8,7 @@ import type { Features } from "../src/wgsl/template/holes.ts"
 const all: Features = {
   half: true, subgroup: { least: 32, most: 32 }, packedDot: true, sharedBytes: 49152, threads: 1024, bindings: 16,
   matrices: [{ m: 16, n: 16, k: 16, component: "f16", result: "f32" }],
-  numbers: { contracts: true, exactDivision: false, exactRoot: false, flushes: false },
+  numbers: { contracts: true, exactDivision: false, exactRoot: false, flushes: false, exactHalves: true },
 }
 let gpu: GPUDevice, instance: GPU
 beforeAll(async () => {

@@ -8,25 +8,33 @@ const spanBytes = 1024
 const alignment = 256
 export const mostArguments = spanBytes / 4 - scalarAt
 
-export interface Placed { readonly memory: Memory | undefined; readonly offsets: readonly number[] }
+/** A call's run-time scalars, and the words at which its packed parameters begin. */
+export interface Arguments { readonly types: readonly Scalar[]; readonly values: readonly number[]; readonly places: readonly number[] }
+const noRows: readonly number[] = [0]
 
 export class ArgumentRows {
   private words = new Uint32Array(1024)
   private floats = new Float32Array(this.words.buffer)
   private used = 0
 
-  /** Puts down the arguments of a call, and returns the offset in bytes. Those without any share the row of zeros at 0. */
-  add(types: readonly Scalar[], values: readonly number[], places: readonly number[]): number {
-    if (values.length + places.length === 0) return 0
+  /**
+   * Puts down the arguments of calls that run as one, those of each from its row on, and returns the offset in bytes. One without any
+   * shares the row of zeros at 0.
+   */
+  add(parts: readonly Arguments[], rows: readonly number[] = noRows): number {
+    if (parts.length === 1 && parts[0]!.values.length + parts[0]!.places.length === 0) return 0
     const begin = Math.max(alignment / 4, Math.ceil((this.used * 4) / alignment) * (alignment / 4))
-    this.used = begin + scalarAt + values.length + places.length
-    this.reserve(this.used)
-    this.words[begin] = 0
-    for (let i = 0; i < values.length; i++) {
-      if (types[i] === "f32") this.floats[begin + scalarAt + i] = values[i]!
-      else this.words[begin + scalarAt + i] = values[i]!
+    for (let p = 0; p < parts.length; p++) {
+      const { types, values, places } = parts[p]!, first = begin + 4 * rows[p]!, end = first + scalarAt + values.length + places.length
+      this.reserve(end)
+      this.words.fill(0, Math.max(this.used, begin), end)
+      this.used = Math.max(this.used, end)
+      for (let i = 0; i < values.length; i++) {
+        if (types[i] === "f32") this.floats[first + scalarAt + i] = values[i]!
+        else this.words[first + scalarAt + i] = values[i]!
+      }
+      for (let i = 0; i < places.length; i++) this.words[first + scalarAt + values.length + i] = places[i]!
     }
-    for (let i = 0; i < places.length; i++) this.words[begin + scalarAt + values.length + i] = places[i]!
     return begin * 4
   }
   get isEmpty(): boolean {

@@ -1,11 +1,12 @@
-import { dtypes, fail, showKernel, sizeOf, ThimbleError, type Buffer, type Call, type Device, type Executable, type Kernel } from "@thimble/core"
-import { gridWidth, type Emitted, type EmittedPass } from "../wgsl/emitted.ts"
+import { dtypes, fail, showKernel, ThimbleError, type Buffer, type Call, type Device, type Executable, type Kernel } from "@thimble/core"
+import { gridWidth, type EmittedPass } from "../wgsl/emitted.ts"
 import { emitKernel } from "../wgsl/kernel.ts"
 import { templateFor } from "../wgsl/template/index.ts"
 import { hasMatrices } from "../wgsl/template/matmul.matrices.ts"
 import type { Features } from "../wgsl/template/holes.ts"
-import { argumentGroup, ArgumentRows, mostArguments } from "./arguments.ts"
+import { argumentGroup, ArgumentRows, mostArguments, type Arguments } from "./arguments.ts"
 import { mapForReading, usage } from "./constants.ts"
+import { Dispatches, nameOf, passName, type Dispatch, type Ready } from "./dispatches.ts"
 import { matricesWork } from "./matrices.ts"
 import { deviceDescriptor, featuresOf } from "./features.ts"
 import { adapterName, findAdapter, firstLine, type AdapterOptions } from "./instance.ts"
@@ -16,13 +17,6 @@ import { probeNumbers } from "./probe.ts"
 const pieceBytes = 2 ** 20
 /** Bind groups that are kept; graphs that are never the same would make more and more of them. */
 const mostGroups = 1 << 14
-/** Calls that are handed over together: some 0.5 ms of planning and encoding, against some 30 µs that handing over takes. */
-const callsPerSubmit = 64
-
-interface Ready extends Executable {
-  readonly emitted: Emitted
-  readonly pipelines: readonly Pipeline[]
-}
 
 /** A WebGPU device tells more of itself. */
 export interface WebgpuDevice extends Device {
@@ -32,7 +26,7 @@ export interface WebgpuDevice extends Device {
   /** The device below, for what Thimble does not do. */
   readonly gpu: GPUDevice
   /** Counts of what was made, not of what was used again. */
-  counts(): { readonly pipelines: number; readonly bindGroups: number; readonly buffers: number }
+  counts(): { readonly pipelines: number; readonly bindGroups: number; readonly buffers: number; /** Dispatches of several kernels that do not depend on each other. */ readonly merged: number }
 }
 
 /** Opens a WebGPU device: kernels become WGSL when first needed, programs are submitted as one piece of work. */
@@ -46,7 +40,8 @@ export async function webgpuDevice(options: AdapterOptions = {}): Promise<Webgpu
   }
   let features: Features
   try {
-    const told = featuresOf(gpu, adapter.info, instance.wgslLanguageFeatures ?? [], options.numbers ?? (await probeNumbers(gpu)))
+    const numbers = options.features?.numbers ?? (await probeNumbers(gpu))
+    const told = { ...featuresOf(gpu, adapter.info, instance.wgslLanguageFeatures ?? [], numbers), ...options.features }
     features = !hasMatrices(told) || (await matricesWork(gpu)) ? told : { ...told, matrices: [] }
   } catch (e) {
     gpu.destroy()
@@ -54,14 +49,14 @@ export async function webgpuDevice(options: AdapterOptions = {}): Promise<Webgpu
   }
   const own = new Opened(gpu, adapterName(adapter), features)
   return {
-    name: "webgpu", adapter: own.adapter, features, gpu, limits: own.limits,
+    name: "webgpu", adapter: own.adapter, features, gpu, limits: own.limits, waves: true,
     accepts: (name, dims, dtype) => own.accepts(name, dims, dtype),
     alloc: (bytes) => own.alloc(bytes),
     free: (buffer) => own.free(buffer),
     write: (buffer, data, at) => own.write(buffer, data, at),
     read: (buffer, bytes, into) => own.read(buffer, bytes, into),
     prepare: (kernels) => own.prepare(kernels),
-    run: (calls) => own.run(calls),
+    run: (calls, program) => own.run(calls, program),
     used: () => own.used(),
     counts: () => own.counts(),
     close: () => own.close(),
@@ -74,6 +69,7 @@ class Opened {
   readonly gpu: GPUDevice
   readonly limits: { readonly bufferBytes: number }
   private readonly pipelines: Pipelines
+  private readonly dispatches: Dispatches
   private readonly pool: Pool
   private readonly uniforms: Pool
   private readonly staging: Pool
@@ -100,6 +96,7 @@ class Opened {
     this.uniforms = new Pool(gpu, usage.uniform | usage.copyTarget, this.limits.bufferBytes, events)
     this.staging = new Pool(gpu, usage.mapRead | usage.copyTarget, gpu.limits.maxBufferSize, events)
     this.pipelines = new Pipelines(gpu)
+    this.dispatches = new Dispatches(this.pipelines, features)
     // New buffers are zero.
     this.zeros = this.uniforms.take(1024)
     gpu.onuncapturederror = ({ error }) => void (this.fault ??= new ThimbleError("internal", "webgpu", `${error.message.split("\n")[0]!} while running ${this.running}`))
@@ -177,21 +174,19 @@ class Opened {
       throw e
     })
   }
-  run(calls: readonly Call[]): void {
+  run(calls: readonly Call[], program?: object): void {
     if (calls.length === 0) return
     this.refuse("run")
     const names = new Set(calls.map((c) => nameOf(c.executable.kernel)))
     this.running = [...names].slice(0, 6).join(", ") + (names.size > 6 ? ", …" : "")
-    const written: Memory[] = [], temporary: Memory[] = []
+    const written: Memory[] = [], temporary: Memory[] = [], steps: (Step | undefined)[] = []
     const buffers = (): Memory[] => calls.flatMap((c) => c.buffers as readonly Memory[])
     this.guarded(written, buffers, this.running, () => {
       // What is handed over already runs while the rest is planned.
-      for (let from = 0; from < calls.length; from += callsPerSubmit) {
-        const steps: Step[] = []
-        for (let i = from; i < Math.min(from + callsPerSubmit, calls.length); i++) this.plan(calls[i]!, { written, temporary, steps })
-        const uniform = this.rows.isEmpty ? this.zeros : this.rows.upload(this.uniforms, this.gpu.queue)
-        if (steps.length > 0) this.submit(steps, this.argumentsOf(uniform))
-        if (uniform !== this.zeros) this.uniforms.give(uniform)
+      let at = 0
+      for (const { calls: end, dispatches } of this.dispatches.of(calls, program)) {
+        for (; at < end; at++) this.plan(calls[at]!, { written, temporary, steps })
+        this.submit(steps, dispatches)
       }
     })
     for (const m of temporary) this.pool.give(m)
@@ -199,8 +194,8 @@ class Opened {
   used(): number {
     return this.closed || this.lost !== undefined ? 0 : this.pool.used
   }
-  counts(): { pipelines: number; bindGroups: number; buffers: number } {
-    return { pipelines: this.pipelines.count, ...this.made }
+  counts(): ReturnType<WebgpuDevice["counts"]> {
+    return { pipelines: this.pipelines.count, merged: this.dispatches.merged, ...this.made }
   }
   async close(): Promise<void> {
     if (this.closed) return
@@ -234,8 +229,7 @@ class Opened {
     const emitted = emitKernel(kernel, this.features)
     const words = kernel.scalars.length + kernel.parameters.length - emitted.firstPacked
     if (words > mostArguments) fail("internal", "webgpu", `${nameOf(kernel)} has ${words} arguments, more than ${mostArguments}`)
-    const what = nameOf(kernel)
-    return { kernel, emitted, pipelines: await Promise.all(emitted.passes.map((p) => this.pipelines.get(p, what))) }
+    return { kernel, emitted, pipelines: await Promise.all(emitted.passes.map((p, i) => this.pipelines.get(p, passName(kernel, i)))) }
   }
 
   /** Errors of an allocation are told later; whoever reads the buffer is told then. */
@@ -269,6 +263,9 @@ class Opened {
   private plan({ executable, buffers, scalars }: Call, { written, temporary, steps }: Plan): void {
     const { kernel, emitted, pipelines } = executable as Ready
     if (emitted.passes.length === 0) return
+    const { length } = steps
+    // Passes are found by their numbers, also those that do not take place.
+    for (const _ of emitted.passes) steps.push(undefined)
     const memories = buffers as readonly Memory[]
     const out = memories[0]!
     // What is made of something spoiled is spoiled; what is made anew is not.
@@ -306,33 +303,62 @@ class Opened {
     })
     const scratch: Record<string, Memory> = {}
     for (const name in emitted.scratch) scratch[name] = take(emitted.scratch[name]!)
-    const offset = this.rows.add(kernel.scalars, scalars, places)
+    const args: Arguments = { types: kernel.scalars, values: scalars, places }
     for (let i = 0; i < emitted.passes.length; i++) {
       const pass = emitted.passes[i]!
       const bound = pass.bindings.map((b) => (b.kind === "parameter" ? inputs[b.parameter]! : b.kind === "packed" ? packed! : scratch[b.name]!))
-      steps.push({ pass, pipeline: pipelines[i]!, bound, offset, copies: i === 0 ? copies : [] })
+      steps[length + i] = { pass, pipeline: pipelines[i]!, bound, args, copies: i === 0 ? copies : [] }
     }
   }
 
-  private submit(steps: readonly Step[], args: GPUBindGroup): void {
+  private submit(steps: readonly (Step | undefined)[], dispatches: readonly Dispatch[]): void {
+    const starts: Start[] = []
+    for (const d of dispatches) {
+      const own: Step[] = []
+      for (const p of d.passes) if (steps[p] !== undefined) own.push(steps[p])
+      if (d.merged !== undefined && own.length === d.passes.length) starts.push({ dispatch: d, steps: own, ...d.merged, offset: d.merged.readsArguments ? this.rows.add(own.map((s) => s.args), d.merged.rows) : 0 })
+      else for (const step of own) starts.push({ dispatch: own.length === 1 && d.merged === undefined ? d : undefined, steps: [step], pipeline: step.pipeline, units: step.pass.units, readsArguments: step.pass.readsArguments, offset: step.pass.readsArguments ? this.rows.add([step.args]) : 0 })
+    }
+    if (starts.length === 0) return
+    const uniform = this.rows.isEmpty ? this.zeros : this.rows.upload(this.uniforms, this.gpu.queue), args = this.argumentsOf(uniform)
     const encoder = this.gpu.createCommandEncoder()
-    let pass: GPUComputePassEncoder | undefined
-    for (const { pass: { units, readsArguments }, pipeline, bound, offset, copies } of steps) {
-      if (copies.length > 0) {
+    let pass: GPUComputePassEncoder | undefined, current: Pipeline | undefined
+    for (const { dispatch, steps: own, pipeline, units, readsArguments, offset } of starts) {
+      for (const { copies } of own) {
+        if (copies.length === 0) continue
         pass?.end()
         pass = undefined
         for (const { from, to, at, bytes } of copies) encoder.copyBufferToBuffer(from.block.gpu, 0, to.block.gpu, at, bytes)
       }
-      pass ??= encoder.beginComputePass()
-      pass.setPipeline(pipeline.gpu)
-      pass.setBindGroup(0, this.group(pipeline, bound))
+      if (pass === undefined) {
+        pass = encoder.beginComputePass()
+        current = undefined
+      }
+      if (pipeline !== current) pass.setPipeline((current = pipeline).gpu)
+      pass.setBindGroup(0, this.groupOf(pipeline, own, dispatch))
       if (readsArguments) pass.setBindGroup(1, args, [offset])
       pass.dispatchWorkgroups(Math.min(units, gridWidth), Math.ceil(units / gridWidth))
     }
     pass?.end()
     this.gpu.queue.submit([encoder.finish()])
+    if (uniform !== this.zeros) this.uniforms.give(uniform)
   }
 
+  /** The buffers of some steps, as one group: mostly what the dispatch had the last time. */
+  private groupOf(pipeline: Pipeline, steps: readonly Step[], dispatch: Dispatch | undefined): GPUBindGroup {
+    if (dispatch?.group !== undefined) {
+      let at = 0, same = true
+      for (const { bound } of steps) for (let i = 0; i < bound.length && same; i++) same = bound[i]!.block === dispatch.blocks[at++]
+      if (same) return dispatch.group
+    }
+    const bound = steps.length === 1 ? steps[0]!.bound : steps.flatMap((s) => s.bound)
+    const group = this.group(pipeline, bound)
+    if (dispatch !== undefined) {
+      dispatch.blocks = bound.map((m) => m.block)
+      dispatch.group = group
+    }
+    return group
+  }
   private group({ layout, access }: Pipeline, bound: readonly Memory[]): GPUBindGroup {
     let key = access
     for (const m of bound) key += ` ${m.block.id}`
@@ -357,11 +383,7 @@ class Opened {
 }
 
 interface Copy { readonly from: Memory; readonly to: Memory; readonly at: number; readonly bytes: number }
-interface Step { readonly pass: EmittedPass; readonly pipeline: Pipeline; readonly bound: readonly Memory[]; readonly offset: number; readonly copies: readonly Copy[] }
-interface Plan { readonly written: Memory[]; readonly temporary: Memory[]; readonly steps: Step[] }
-
-/** A kernel in a few words. */
-function nameOf(kernel: Kernel): string {
-  const shape = `${kernel.dtype}[${kernel.shape.join(", ")}]`
-  return kernel.kind === "template" ? `${kernel.name} ${shape}` : kernel.kind === "reduce" ? `${kernel.combine} over ${sizeOf(kernel.over)} ${shape}` : `map ${shape}`
-}
+interface Step { readonly pass: EmittedPass; readonly pipeline: Pipeline; readonly bound: readonly Memory[]; readonly args: Arguments; readonly copies: readonly Copy[] }
+interface Plan { readonly written: Memory[]; readonly temporary: Memory[]; readonly steps: (Step | undefined)[] }
+/** A dispatch about to be encoded. */
+interface Start { readonly dispatch: Dispatch | undefined; readonly steps: readonly Step[]; readonly pipeline: Pipeline; readonly units: number; readonly readsArguments: boolean; readonly offset: number }

@@ -1,6 +1,6 @@
 // Where WebGPU comes from: the browser or Deno has it, in Node it is the npm package `webgpu` (Dawn).
 import { fail } from "@thimble/core"
-import type { Numbers } from "../wgsl/template/holes.ts"
+import type { Features } from "../wgsl/template/holes.ts"
 
 export interface AdapterOptions {
   /** A part of the adapter's name, in any case; the first that has it. */
@@ -8,8 +8,8 @@ export interface AdapterOptions {
   readonly powerPreference?: GPUPowerPreference
   /** Further options of Dawn, in Node: `backend=null`, say, compiles and computes nothing. */
   readonly dawn?: readonly string[]
-  /** What to take for granted of the driver's arithmetic instead of trying it out. */
-  readonly numbers?: Numbers
+  /** What to take for granted instead of asking the adapter or trying it out: kernels for less than it has, in tests. */
+  readonly features?: Partial<Features>
 }
 
 /** Everything `create` of the npm package returned. A device outlives its instance only until the next collection of garbage: then the process dies. */

@@ -1,6 +1,7 @@
 // Matrices of subgroups are an experiment of Dawn's, whose addresses have meant different things: before a product uses
 // them, a small one is computed the way the template does, with lines longer than needed, along either axis.
-import { mapForReading, usage } from "./constants.ts"
+import { f16Bits } from "@thimble/core"
+import { computeOnce } from "./once.ts"
 
 const edge = 16, depth = 32
 /** Vectors of eight halves from one line to the next. */
@@ -36,35 +37,14 @@ var<workgroup> out: array<f32, ${2 * edge * edge}>;
   for (var i = thread; i < ${2 * edge * edge}u; i += 32u) { result[i] = out[i]; }
 }`
 
-/** Bits of a small whole number as f16. */
-function half(n: number): number {
-  if (n === 0) return 0
-  const exponent = Math.floor(Math.log2(Math.abs(n)))
-  return (n < 0 ? 0x8000 : 0) | ((exponent + 15) << 10) | ((Math.abs(n) / 2 ** exponent - 1) * 1024)
-}
-
 /** Whether a product on matrices of subgroups gives what it should. */
 export async function matricesWork(device: GPUDevice): Promise<boolean> {
   const a = Array.from({ length: edge * depth }, (_, i) => ((i * 7) % 13) - 6), b = Array.from({ length: depth * edge }, (_, i) => ((i * 5) % 11) - 5)
   const turned = a.map((_, i) => b[(i % depth) * edge + Math.floor(i / depth)]!)
-  const halves = Uint16Array.from([...a, ...b, ...turned], half)
-  const make = (size: number, uses: number): GPUBuffer => device.createBuffer({ size, usage: uses })
-  const bytes = 2 * edge * edge * 4
-  const source = make(halves.byteLength, usage.storage | usage.copyTarget), result = make(bytes, usage.storage | usage.copySource), staging = make(bytes, usage.mapRead | usage.copyTarget)
+  const halves = Uint16Array.from([...a, ...b, ...turned], f16Bits)
   device.pushErrorScope("validation")
   try {
-    device.queue.writeBuffer(source, 0, halves)
-    const pipeline = await device.createComputePipelineAsync({ layout: "auto", compute: { module: device.createShaderModule({ code }) } })
-    const encoder = device.createCommandEncoder(), pass = encoder.beginComputePass()
-    pass.setPipeline(pipeline)
-    pass.setBindGroup(0, device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries: [source, result].map((buffer, binding) => ({ binding, resource: { buffer } })) }))
-    pass.dispatchWorkgroups(1)
-    pass.end()
-    encoder.copyBufferToBuffer(result, 0, staging, 0, bytes)
-    device.queue.submit([encoder.finish()])
-    await staging.mapAsync(mapForReading)
-    const got = new Float32Array(staging.getMappedRange().slice(0))
-    staging.unmap()
+    const got = new Float32Array(await computeOnce(device, code, { source: halves, bytes: 2 * edge * edge * 4, groups: 1 }))
     return got.every((v, at) => {
       const i = Math.floor(at / edge) % edge, j = at % edge
       return v === Array.from({ length: depth }, (_, l) => a[i * depth + l]! * b[l * edge + j]!).reduce((x, y) => x + y)
@@ -73,6 +53,5 @@ export async function matricesWork(device: GPUDevice): Promise<boolean> {
     return false
   } finally {
     await device.popErrorScope()
-    for (const buffer of [source, result, staging]) buffer.destroy()
   }
 }

@@ -1,8 +1,10 @@
 // Pipelines by their text: equal kernels, and equal passes of different kernels, share one.
 import { ThimbleError } from "@thimble/core"
-import type { EmittedPass } from "../wgsl/emitted.ts"
 import { computeStage } from "./constants.ts"
 import { firstLine } from "./instance.ts"
+
+/** What a pipeline is made from. */
+interface Text { readonly code: string; readonly bindings: readonly { readonly writes: boolean }[]; readonly readsArguments: boolean }
 
 export interface Pipeline {
   readonly gpu: GPUComputePipeline
@@ -29,7 +31,7 @@ export class Pipelines {
   clear(): void {
     this.made.clear()
   }
-  get(pass: EmittedPass, what: string): Promise<Pipeline> {
+  get(pass: Text, what: string): Promise<Pipeline> {
     let one = this.made.get(pass.code)
     if (one === undefined) {
       one = this.make(pass, what)
@@ -39,14 +41,14 @@ export class Pipelines {
     return one
   }
 
-  private async make({ code, bindings, readsArguments }: EmittedPass, what: string): Promise<Pipeline> {
+  private async make({ code, bindings, readsArguments }: Text, what: string): Promise<Pipeline> {
     const access = bindings.map((b) => (b.writes ? "w" : "r")).join("")
     const { group, plain, withArguments } = this.layout(access)
     this.device.pushErrorScope("validation")
     const module = this.device.createShaderModule({ code })
     const invalid = this.device.popErrorScope()
     try {
-      const gpu = await this.device.createComputePipelineAsync({ layout: readsArguments ? withArguments : plain, compute: { module, entryPoint: "main" } })
+      const gpu = await this.device.createComputePipelineAsync({ label: what, layout: readsArguments ? withArguments : plain, compute: { module, entryPoint: "main" } })
       await invalid
       return { gpu, layout: group, access }
     } catch (e) {

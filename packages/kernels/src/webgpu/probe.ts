@@ -1,9 +1,10 @@
-// How a driver computes is not part of WebGPU: it is tried out, on numbers of all sizes.
-import { mapForReading, usage } from "./constants.ts"
+// How a driver computes is not part of WebGPU: it is tried out, on numbers of all sizes and on every 16-bit float.
+import { f16Value } from "@thimble/core"
+import { computeOnce } from "./once.ts"
 import type { Numbers } from "../wgsl/template/holes.ts"
 
 const count = 4096
-const code = `
+const arithmetic = `
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read_write> y: array<vec4<f32>>;
 @compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3<u32>) {
@@ -13,7 +14,7 @@ const code = `
 }`
 
 /** Normal numbers whose quotients and products are normal, too; w is below them. */
-function inputs(): Float32Array {
+function inputs(): Float32Array<ArrayBuffer> {
   const x = new Float32Array(4 * count), words = new Uint32Array(x.buffer)
   let state = 1
   const random = (): number => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0)
@@ -25,32 +26,32 @@ function inputs(): Float32Array {
   return x
 }
 
-export async function probeNumbers(device: GPUDevice): Promise<Numbers> {
+async function probeArithmetic(device: GPUDevice): Promise<Omit<Numbers, "exactHalves">> {
   const x = inputs()
-  const make = (uses: number): GPUBuffer => device.createBuffer({ size: x.byteLength, usage: uses })
-  const source = make(usage.storage | usage.copyTarget), result = make(usage.storage | usage.copySource), staging = make(usage.mapRead | usage.copyTarget)
-  try {
-    device.queue.writeBuffer(source, 0, x as Float32Array<ArrayBuffer>)
-    const pipeline = await device.createComputePipelineAsync({ layout: "auto", compute: { module: device.createShaderModule({ code }) } })
-    const encoder = device.createCommandEncoder(), pass = encoder.beginComputePass()
-    pass.setPipeline(pipeline)
-    pass.setBindGroup(0, device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries: [source, result].map((buffer, binding) => ({ binding, resource: { buffer } })) }))
-    pass.dispatchWorkgroups(count / 64)
-    pass.end()
-    encoder.copyBufferToBuffer(result, 0, staging, 0, x.byteLength)
-    device.queue.submit([encoder.finish()])
-    await staging.mapAsync(mapForReading)
-    const y = new Float32Array(staging.getMappedRange().slice(0))
-    staging.unmap()
-    let exactDivision = true, exactRoot = true, contracts = false, flushes = false
-    for (let i = 0; i < 4 * count; i += 4) {
-      exactDivision &&= y[i] === Math.fround(x[i]! / x[i + 1]!)
-      exactRoot &&= y[i + 1] === Math.fround(Math.sqrt(Math.abs(x[i]!)))
-      contracts ||= y[i + 2] !== 0
-      flushes ||= y[i + 3] !== x[i + 3]
-    }
-    return { exactDivision, exactRoot, contracts, flushes }
-  } finally {
-    for (const b of [source, result, staging]) b.destroy()
+  const y = new Float32Array(await computeOnce(device, arithmetic, { source: new Uint32Array(x.buffer), bytes: x.byteLength, groups: count / 64 }))
+  let exactDivision = true, exactRoot = true, contracts = false, flushes = false
+  for (let i = 0; i < 4 * count; i += 4) {
+    exactDivision &&= y[i] === Math.fround(x[i]! / x[i + 1]!)
+    exactRoot &&= y[i + 1] === Math.fround(Math.sqrt(Math.abs(x[i]!)))
+    contracts ||= y[i + 2] !== 0
+    flushes ||= y[i + 3] !== x[i + 3]
   }
+  return { exactDivision, exactRoot, contracts, flushes }
+}
+
+const pairs = `
+@group(0) @binding(0) var<storage, read> x: array<u32>;
+@group(0) @binding(1) var<storage, read_write> y: array<vec2<f32>>;
+@compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3<u32>) { y[id.x] = unpack2x16float(x[id.x]); }`
+
+/** WGSL lets a driver take small halves for zero. */
+async function probeHalves(device: GPUDevice): Promise<boolean> {
+  const source = Uint16Array.from({ length: 1 << 16 }, (_, i) => i)
+  const y = new Float32Array(await computeOnce(device, pairs, { source, bytes: 4 * source.length, groups: source.length / 128 }))
+  return y.every((v, i) => Object.is(v, f16Value(i)))
+}
+
+export async function probeNumbers(device: GPUDevice): Promise<Numbers> {
+  const [numbers, exactHalves] = await Promise.all([probeArithmetic(device), probeHalves(device)])
+  return { ...numbers, exactHalves }
 }

@@ -7,6 +7,8 @@ export interface EmittedPass {
   readonly bindings: readonly Binding[]
   readonly readsArguments: boolean
   readonly units: number
+  /** What the code was put together from. */
+  readonly text: ModuleText
 }
 export interface Emitted {
   readonly passes: readonly EmittedPass[]
@@ -16,12 +18,39 @@ export interface Emitted {
   readonly firstPacked: number
 }
 
+/** The parts of a module's text. */
+export interface ModuleText {
+  readonly extensions: readonly string[]
+  /** Buffers of group 0, by their bindings. */
+  readonly storage: readonly { readonly name: string; readonly type: string; readonly writes: boolean }[]
+  /** Rows of arguments, four words each, that are there; 0 where none is read. */
+  readonly argumentRows: number
+  readonly functions: string
+  readonly entry: Entry
+}
+
+/** The function that a dispatch runs: `body` sees its unit and thread, and what is declared before it. */
+export interface Entry { readonly units: number; readonly threads: readonly [x: number, y: number, z: number]; readonly subgroups: boolean; readonly declarations: string; readonly body: string }
+
 /** Workgroups along the first dimension of a folded grid: what every adapter takes. */
 export const gridWidth = 65535
 
+export const entryPoint = ({ units, threads: [x, y = 1, z = 1] }: Pick<Pass, "units" | "threads">, body: string, { subgroups = false, declarations = "" } = {}): Entry =>
+  ({ units, threads: [x, y, z], subgroups, declarations, body })
+
+/** The lines of a module before its functions. */
+export function headText({ extensions, storage, argumentRows }: Pick<ModuleText, "extensions" | "storage" | "argumentRows">): string[] {
+  return [
+    ...extensions.map((e) => `enable ${e};`),
+    // What a subgroup has in common, the analysis takes for different: it knows workgroups only.
+    ...(extensions.includes("chromium_experimental_subgroup_matrix") ? ["diagnostic(off, chromium.subgroup_matrix_uniformity);"] : []),
+    ...storage.map(({ name, type, writes }, i) => `@group(0) @binding(${i}) var<storage, ${writes ? "read_write" : "read"}> ${name}: array<${type}>;`),
+    ...(argumentRows > 0 ? [`@group(1) @binding(0) var<uniform> arguments: array<vec4<u32>, ${argumentRows}>;`] : []),
+  ]
+}
+
 /** The entry point around a body that sees its unit and thread. */
-export function entryPoint({ units, threads }: Pick<Pass, "units" | "threads">, body: string, { subgroups = false, declarations = "" } = {}): string {
-  const [x, y = 1, z = 1] = threads
+export function entryText({ units, threads: [x, y, z], subgroups, declarations, body }: Entry): string {
   const inputs = [
     "@builtin(workgroup_id) group: vec3<u32>", "@builtin(local_invocation_id) local: vec3<u32>", "@builtin(local_invocation_index) index: u32",
     ...(subgroups ? ["@builtin(subgroup_invocation_id) lane_: u32", "@builtin(subgroup_size) subgroup_size_: u32"] : []),
@@ -35,3 +64,5 @@ let thread = i32(index);
 ${units > gridWidth ? `if (unit >= ${units}) { return; }\n` : ""}${subgroups ? "let lane = i32(lane_);\nlet subgroupSize = i32(subgroup_size_);\n" : ""}${body}
 }`
 }
+
+export const moduleText = (text: ModuleText): string => [...headText(text), text.functions, entryText(text.entry)].filter((t) => t !== "").join("\n")

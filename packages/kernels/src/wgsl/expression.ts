@@ -80,10 +80,17 @@ export class Statements {
     const bits = 8 * bytes
     const shift = place.op === "const" ? `${place.value * bits}u` : `(u32(${this.value(place)}) * ${bits}u)`
     if (dtype === "bf16") return `bitcast<f32>(${place.op === "const" ? (place.value === 0 ? `${word} << 16u` : `${word} & 0xffff0000u`) : `(${word} >> ${shift}) << 16u`})`
+    if (dtype === "f16" && this.module.features.numbers.exactHalves)
+      return place.op === "const" ? `${this.once(`${word} halves`, () => `unpack2x16float(${word})`)}.${"xy"[place.value]!}` : `unpack2x16float(${word} >> ${shift}).x`
     if (dtype === "i8" || dtype === "i16") return `extractBits(bitcast<i32>(${word}), ${shift}, ${bits}u)`
     const part = `extractBits(${word}, ${shift}, ${bits}u)`
-    if (dtype === "f16") return `${this.module.math("fromF16")}(${part})`
+    if (dtype === "f16") return fromHalf(this.module, part)
     return dtype === "bool" ? `(${part} != 0u)` : part
+  }
+  private once(key: string, text: () => string): string {
+    let known = this.words.get(key)
+    if (known === undefined) this.words.set(key, (known = this.declare(text())))
+    return known
   }
   /** A word of a parameter as u32; neighbours that begin at a multiple of four are read together where the module reads so. */
   word(parameter: number, at: Expr): string {
@@ -91,19 +98,18 @@ export class Statements {
     const place = expr.and(at, expr.int(3)), quad = expr.shr(at, expr.int(2))
     const fixed = place.op === "const" && at.low >= 0
     if (fixed) module.noteQuad(parameter, quad, place.value)
-    const once = (key: string, text: () => string): string => {
-      let known = this.words.get(key)
-      if (known === undefined) this.words.set(key, (known = this.declare(text())))
-      return known
-    }
-    if (!module.isWide(parameter)) return once(`${parameter} ${at.id}`, () => module.read(parameter, this.value(at)))
-    if (fixed) return `${once(`${parameter} quad ${quad.id}`, () => module.readQuad(parameter, this.value(quad)))}[${place.value}]`
-    return once(`${parameter} ${at.id}`, () => `${module.readQuad(parameter, this.value(quad))}[${this.value(place)}]`)
+    if (!module.isWide(parameter)) return this.once(`${parameter} ${at.id}`, () => module.read(parameter, this.value(at)))
+    if (fixed) return `${this.once(`${parameter} quad ${quad.id}`, () => module.readQuad(parameter, this.value(quad)))}[${place.value}]`
+    return this.once(`${parameter} ${at.id}`, () => `${module.readQuad(parameter, this.value(quad))}[${this.value(place)}]`)
   }
 }
 
 /** 32 bits as a scalar. */
 export const asScalar = (type: Scalar, word: string): string => (type === "u32" ? word : `bitcast<${typeName(type)}>(${word})`)
+
+/** The value of an f16 whose bits are the low ones of a u32, the others being zero. */
+export const fromHalf = (module: ModuleWriter, bits: string): string =>
+  module.features.numbers.exactHalves ? `unpack2x16float(${bits}).x` : `${module.math("fromF16")}(${bits})`
 
 /** A value as the bits in which a dtype stores it, in the low end of a u32. */
 export function asBits(module: ModuleWriter, dtype: DType, value: string): string {

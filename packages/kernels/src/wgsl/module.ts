@@ -1,6 +1,7 @@
 // One WGSL module: what a pass binds, and the functions it calls, gathered while its text is written.
 import type { Kernel, Scalar } from "@thimble/core"
 import { asScalar } from "./expression.ts"
+import { moduleText, type EmittedPass, type Entry } from "./emitted.ts"
 import { calledAs, mathFunctions, mathText, type MathName } from "./numbers.ts"
 import type { Features } from "./template/holes.ts"
 
@@ -127,10 +128,10 @@ export class ModuleWriter {
   }
 
   /** The bindings of group 0, in order, and the text of the module. */
-  finish(text: string): { readonly code: string; readonly bindings: readonly Binding[]; readonly readsArguments: boolean } {
-    const bindings: Binding[] = [], declared: string[] = []
+  finish(entry: Entry): Pick<EmittedPass, "code" | "bindings" | "readsArguments" | "text"> {
+    const bindings: Binding[] = [], storage: { name: string; type: string; writes: boolean }[] = []
     const declare = (binding: Binding, name: string, type: string): void => {
-      declared.push(`@group(0) @binding(${bindings.length}) var<storage, ${binding.writes ? "read_write" : "read"}> ${name}: array<${type}>;`)
+      storage.push({ name, type, writes: binding.writes })
       bindings.push(binding)
     }
     let packs = false
@@ -143,23 +144,23 @@ export class ModuleWriter {
     const library = mathText(this.mathNames)
     const readsArguments = this.readsArguments || library.includes("arguments[")
     const rows = Math.ceil((scalarAt + this.kernel.scalars.length + this.kernel.parameters.length - this.firstPacked) / 4)
-    if (readsArguments) declared.push(`@group(1) @binding(0) var<uniform> arguments: array<vec4<u32>, ${rows}>;`)
-    // What a subgroup has in common, the analysis takes for different: it knows workgroups only.
-    const silenced = this.extensions.has("chromium_experimental_subgroup_matrix") ? ["diagnostic(off, chromium.subgroup_matrix_uniformity);"] : []
-    const code = [...[...this.extensions].map((e) => `enable ${e};`), ...silenced, ...declared, library, ...[...this.functions.values()].map((f) => f.text), text].filter((t) => t !== "").join("\n")
-    return { code, bindings, readsArguments }
+    const text = {
+      extensions: [...this.extensions], storage, argumentRows: readsArguments ? rows : 0, entry,
+      functions: [library, ...[...this.functions.values()].map((f) => f.text)].filter((t) => t !== "").join("\n"),
+    }
+    return { code: moduleText(text), bindings, readsArguments, text }
   }
 }
 
 /** Writes a module, again if the first attempt found that memory is better declared otherwise. */
-export function writeModule(kernel: Kernel, features: Features, scratches: number, write: (module: ModuleWriter) => string): ReturnType<ModuleWriter["finish"]> {
+export function writeModule(kernel: Kernel, features: Features, scratches: number, write: (module: ModuleWriter) => Entry): ReturnType<ModuleWriter["finish"]> {
   const found: Findings = { wide: new Set(), parts: false }
   for (;;) {
     const before = `${[...found.wide]} ${found.parts}`
     const module = new ModuleWriter(kernel, features, found, scratches)
-    const text = write(module)
+    const entry = write(module)
     if (found.parts) found.wide.delete(0)
-    if (`${[...found.wide]} ${found.parts}` === before) return module.finish(text)
+    if (`${[...found.wide]} ${found.parts}` === before) return module.finish(entry)
   }
 }
 

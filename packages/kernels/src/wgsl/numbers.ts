@@ -23,6 +23,10 @@ export const mathFunctions = {
   isNan: { text: "fn isNan(x: f32) -> bool { return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u; }" },
   /** Integers in the order of the floats they stand for, -0 before 0. */
   order: { text: "fn order(x: f32) -> i32 { let i = bitcast<i32>(x); return i ^ ((i >> 31u) & 0x7fffffff); }" },
+  /** The float of a place in that order. */
+  placed: { text: "fn placed(i: i32) -> f32 { return bitcast<f32>(i ^ ((i >> 31u) & 0x7fffffff)); }" },
+  /** As `order`, with NaN above all. */
+  rank: { needs: ["order", "isNan"], text: "fn rank(x: f32) -> i32 { return select(order(x), 0x7fffffff, isNan(x)); }" },
   min: {
     needs: ["isNan", "order"],
     text: `fn minOf(a: f32, b: f32) -> f32 { return select(select(b, a, order(a) < order(b) || isNan(a)), b, isNan(b) && !isNan(a)); }`,

@@ -1,8 +1,7 @@
 // How each letter of the scalar alphabet is spelled in WGSL: one row per letter.
 import { fail, type Expr, type ExprOp } from "@thimble/core"
-import type { Statements } from "./expression.ts"
+import { fromHalf, typeName, type Statements } from "./expression.ts"
 import type { MathName } from "./numbers.ts"
-import { typeName } from "./expression.ts"
 
 type Spell = (w: Statements, e: Expr) => string
 
@@ -15,10 +14,15 @@ const infix = (op: string): Spell => (w, e) => {
   return `(${a} ${op} ${b})`
 }
 /**
- * f32 arithmetic as it is written: optimizers turn x·0, x + 0 and 0/x into what they are only if x is finite and not -0, and
- * a division by a constant into a product. They do not see constants that are made at run time.
+ * f32 arithmetic as it is written: optimizers turn x·0, x + 0, 0/x, x - x and x/x into what they are only if x is finite and
+ * not -0 or 0, and a division by a constant into a product. They do not see constants that are made at run time, nor that
+ * two values are one of which one is.
  */
 const arithmetic = (op: "+" | "-" | "*" | "/"): Spell => (w, e) => {
+  if ((op === "-" || op === "/") && e.src[0] === e.src[1]) {
+    const x = w.variable(e.src[0]!)
+    return `(${x} ${op} ${w.module.math("rounded")}(${x}))`
+  }
   const hidden = (s: Expr, i: number): boolean => s.op === "const" && (s.value === 0 || (op === "/" && i === 1 && !Number.isInteger(Math.log2(Math.abs(s.value)))))
   const [a, b] = e.src.map((s, i) => (hidden(s, i) ? w.hidden(s) : e.src.every((x) => x.op === "const") ? w.variable(s) : w.value(s)))
   return `(${a} ${op} ${b})`
@@ -72,7 +76,7 @@ const cast: Spell = (w, e) => {
 const store: Spell = (w, e) => {
   const value = w.variable(e.src[0]!)
   switch (e.dtype) {
-    case "f16": return `${w.module.math("fromF16")}(${w.module.math("toF16")}(${value}))`
+    case "f16": return fromHalf(w.module, `${w.module.math("toF16")}(${value})`)
     case "bf16": return `bitcast<f32>(${w.module.math("toBf16")}(${value}) << 16u)`
     case "i8": case "i16": return `extractBits(${value}, 0u, ${e.dtype === "i8" ? 8 : 16}u)`
     case "u8": case "u16": return `(${value} & ${e.dtype === "u8" ? "0xffu" : "0xffffu"})`

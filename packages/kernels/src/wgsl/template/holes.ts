@@ -31,6 +31,8 @@ export interface Numbers {
   readonly exactRoot: boolean
   /** Results and operands below the normal numbers count as zero. */
   readonly flushes: boolean
+  /** `unpack2x16float` gives what every f16 stands for, those below the normal ones included. */
+  readonly exactHalves: boolean
 }
 
 /** How many neighbours along an axis are read or written at once. */

@@ -4,6 +4,7 @@ import type { Features, PassHoles } from "./holes.ts"
 /** How two values are joined, as text, and by a subgroup at once. */
 export interface Joining { readonly of: (a: string, b: string) => string; readonly builtin: string }
 export const sums: Joining = { of: (a, b) => `${a} + ${b}`, builtin: "subgroupAdd" }
+export const products: Joining = { of: (a, b) => `${a} * ${b}`, builtin: "subgroupMul" }
 export const largest: Joining = { of: (a, b) => `max(${a}, ${b})`, builtin: "subgroupMax" }
 
 export interface Joined { readonly declarations: string; readonly text: string }
@@ -17,8 +18,14 @@ export function fixedSubgroup({ subgroup }: Features, threads: number): number |
  * Joins variables over each `group` neighbouring threads of a workgroup of `threads`; afterwards all of them have the
  * results. The groups must divide the workgroup, all threads get here, and a name is used once in a kernel.
  */
-export function joinAcross(pass: PassHoles, features: Features, { variables, group, threads, how = sums, name = "joined", type = "f32" }:
+export function joinAcross(pass: Pick<PassHoles, "enable">, features: Features, { variables, group, threads, how = sums, name = "joined", type = "f32" }:
   { readonly variables: readonly string[]; readonly group: number; readonly threads: number; readonly how?: Joining; readonly name?: string; readonly type?: string }): Joined {
+  const whole = fixedSubgroup(features, threads)
+  // Part of a subgroup: its threads swap values.
+  if (whole !== undefined && group < whole && Number.isInteger(Math.log2(group)) && whole % group === 0) {
+    pass.enable("subgroups")
+    return { declarations: "", text: Array.from({ length: Math.log2(group) }, (_, s) => variables.map((v) => `${v} = ${how.of(v, `subgroupShuffleXor(${v}, ${1 << s}u)`)};`).join(" ")).join("\n") }
+  }
   const own = fixedSubgroup(features, Math.min(group, threads)), size = own ?? 1
   if (own !== undefined) pass.enable("subgroups")
   const within = own === undefined ? "" : variables.map((v) => `${v} = ${how.builtin}(${v});`).join("\n")

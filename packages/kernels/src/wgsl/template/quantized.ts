@@ -9,15 +9,19 @@ import type { Features, Holes, Lanes, Pass, PassHoles, PassText, Template } from
 const block = 32
 /** Threads that round a block in a pass of its own, four neighbours each. */
 const perBlock = 8
-const threads = 128
-/** Groups of threads from which a large adapter is busy. */
+/** Threads of a workgroup; on large adapters, where all that share rounded activations wait less for them. */
+const fewThreads = 128, largeThreads = 1024
+/** Groups of threads from which a small adapter is busy. */
 const manyGroups = 1024
+/** Columns from which a row of W is worth two subgroups of a large adapter. */
+const longRow = 8192
 
 interface Sizes { readonly m: number; readonly k: number; readonly n: number; readonly group: number; readonly low: number; readonly high: number }
 
 interface Plan {
   readonly sizes: Sizes
   readonly features: Features
+  readonly threads: number
   /** Rows of W that a group takes, threads of a group, rows that a workgroup takes. */
   readonly rows: number
   readonly group: number
@@ -33,18 +37,20 @@ interface Plan {
 export const quantizedMatmul: Template = {
   accepts: (dims, features) => {
     const { m, k, group, low, high } = dims as unknown as Sizes
-    return features.packedDot && features.threads >= threads && m <= 8 && k % block === 0 && (group % block === 0 || group === block / 2) && low >= -128 && high <= 127
+    return features.packedDot && features.threads >= fewThreads && m <= 8 && k % block === 0 && (group % block === 0 || group === block / 2) && low >= -128 && high <= 127
   },
   passes({ dims, operands, features }: Holes) {
     const sizes = dims as unknown as Sizes, { m, k, n } = sizes
-    const rows = m <= 2 && n >= 4 * manyGroups ? 4 : n >= 2 * manyGroups ? 2 : 1
-    const least = fixedSubgroup(features, threads) ?? 32
-    const group = n < manyGroups / 4 && k >= block * threads ? threads : Math.min(threads, Math.max(least, 16))
+    // A large adapter reads the faster, the more of its threads ask for memory.
+    const subgroup = fixedSubgroup(features, largeThreads), large = features.threads >= largeThreads && subgroup === 32 && n >= manyGroups
+    const loads = operands.x!.body.op === "load", threads = large && loads ? largeThreads : fewThreads, rows = large ? (loads && m <= 2 ? 2 : 1) : m <= 2 && n >= 4 * manyGroups ? 4 : n >= 2 * manyGroups ? 2 : 1
+    const least = fixedSubgroup(features, fewThreads) ?? 32
+    const group = large ? (k >= longRow ? 64 : 32) : n < manyGroups / 4 && k >= block * threads ? threads : Math.min(threads, Math.max(least, 16))
     const perUnit = (threads / group) * rows, has = (name: string): boolean => operands[name] !== undefined
-    const plan: Plan = { sizes, features, rows, group, perUnit, blocks: k / block, pieces: sizes.group < block ? 2 : 1, sums: has("zero") || has("min"), has }
-    const held = operands.x!.body.op === "load" && sharedBytes(plan) <= features.sharedBytes
+    const plan: Plan = { sizes, features, threads, rows, group, perUnit, blocks: k / block, pieces: sizes.group < block ? 2 : 1, sums: has("zero") || has("min"), has }
+    const held = loads && sharedBytes(plan) <= features.sharedBytes
     const product: Pass = { units: Math.ceil(n / perUnit), threads: [threads], write: (pass) => writeProduct(pass, plan, held ? inWorkgroup(pass, plan) : inScratch(pass, plan)) }
-    return held ? [product] : [{ units: Math.ceil((m * plan.blocks * perBlock) / threads), threads: [threads], write: (pass) => writeRounding(pass, plan) }, product]
+    return held ? [product] : [{ units: Math.ceil((m * plan.blocks * perBlock) / fewThreads), threads: [fewThreads], write: (pass) => writeRounding(pass, plan) }, product]
   },
 }
 
@@ -54,17 +60,27 @@ const each = <T>(count: number, of: (i: number) => T): T[] => Array.from({ lengt
 interface Rounded { readonly codes: string; readonly steps: string; readonly totals: string; readonly declarations: string; readonly before: string }
 
 /** Workgroup memory for rounded activations, with room for joining sums. */
-const sharedBytes = ({ sizes: { m, k }, blocks, pieces, sums, rows }: Plan): number => m * k + m * blocks * 4 * (1 + (sums ? pieces : 0)) + threads * 4 * m * rows
+const sharedBytes = ({ sizes: { m, k }, blocks, pieces, sums, rows, threads }: Plan): number => m * k + m * blocks * 4 * (1 + (sums ? pieces : 0)) + threads * 4 * m * rows
 
 const divider = (pass: PassHoles, { numbers }: Features) => (a: string, b: string): string => (numbers.exactDivision ? `${a} / ${b}` : `${pass.math("div")}(${a}, ${b})`)
 /** 127/amax, and 0 where amax is 0. */
 const rateOf = (divide: (a: string, b: string) => string): string => `select(${divide("127f", "select(amax, 1f, amax == 0f)")}, 0f, amax == 0f)`
 
-function inWorkgroup(pass: PassHoles, { sizes: { m }, features, blocks, pieces, sums }: Plan): Rounded {
+function inWorkgroup(pass: PassHoles, plan: Plan): Rounded {
+  const { sizes: { m }, features, threads, blocks, pieces, sums } = plan
+  const declarations = [`var<workgroup> codes: array<vec4<u32>, ${2 * m * blocks}>;`, `var<workgroup> steps: array<f32, ${m * blocks}>;`, ...(sums ? [`var<workgroup> totals: array<f32, ${m * blocks * pieces}>;`] : [])]
+  const swaps = fixedSubgroup(features, threads) !== undefined && fixedSubgroup(features, threads)! >= perBlock
+  const rounded = { codes: "codes", steps: "steps", totals: "totals" }
+  if (swaps) {
+    // Threads swap words, so that four are written at once.
+    const store = `let others = vec3<u32>(${[1, 2, 3].map((i) => `subgroupShuffleDown(word, ${i}u)`).join(", ")});
+if (at < ${m * blocks * perBlock} && e % 4 == 0) { codes[(row * 2 + e / 4) * ${blocks} + b] = vec4<u32>(word, others); }`
+    const { text } = sharedRounding(pass, plan, { ...rounded, store, threads })
+    return { ...rounded, declarations: declarations.join("\n"), before: `\nfor (var begun = 0; begun < ${m * blocks * perBlock}; begun += ${threads}) {\nlet at = begun + thread;\n${text}\n}\nworkgroupBarrier();` }
+  }
   const x = pass.read("x", 4, 1), divide = divider(pass, features), words = 8 / pieces
   return {
-    codes: "codes", steps: "steps", totals: "totals",
-    declarations: [`var<workgroup> codes: array<vec4<u32>, ${2 * m * blocks}>;`, `var<workgroup> steps: array<f32, ${m * blocks}>;`, ...(sums ? [`var<workgroup> totals: array<f32, ${m * blocks * pieces}>;`] : [])].join("\n"),
+    ...rounded, declarations: declarations.join("\n"),
     before: `
 for (var item = thread; item < ${m * blocks}; item += ${threads}) {
 let row = item / ${blocks};
@@ -82,22 +98,19 @@ workgroupBarrier();`,
   }
 }
 
-const inScratch = (pass: PassHoles, { sizes: { m }, blocks, pieces, sums }: Plan): Rounded =>
-  ({ codes: pass.scratch("codes", "vec4<u32>", 2 * m * blocks), steps: pass.scratch("steps", "f32", m * blocks), totals: sums ? pass.scratch("totals", "f32", m * blocks * pieces) : "", declarations: "", before: "" })
+interface Places { readonly steps: string; readonly totals: string; /** Stores `word`, the four codes of thread `e`. */ readonly store: string; readonly threads: number }
 
-function writeRounding(pass: PassHoles, { sizes: { m }, features, blocks, pieces, sums }: Plan): PassText {
+/** Eight neighbouring threads round a block, `at` being the number of a thread among all of them. */
+function sharedRounding(pass: PassHoles, { sizes: { m }, features, blocks, pieces, sums }: Plan, { steps, totals, store, threads }: Places): { declarations: string; text: string } {
   const x = pass.read("x", 4, 1), divide = divider(pass, features), count = m * blocks, own = perBlock / pieces
-  const codes = pass.scratch("codes", "u32", 8 * count), steps = pass.scratch("steps", "f32", count)
   const most = joinAcross(pass, features, { variables: ["amax"], group: perBlock, threads, how: largest, name: "most" })
   const total = sums ? joinAcross(pass, features, { variables: ["total"], group: own, threads, name: "sums" }) : undefined
   return {
     declarations: [most.declarations, total?.declarations ?? ""].join("\n"),
-    body: `
-let at = unit * ${threads / perBlock} + thread / ${perBlock};
-let item = min(at, ${count - 1});
+    text: `let item = min(at / ${perBlock}, ${count - 1});
 let row = item / ${blocks};
 let b = item % ${blocks};
-let e = thread % ${perBlock};
+let e = at % ${perBlock};
 let x = ${x}(row, b * ${perBlock} + e);
 let size = abs(x);
 var amax = max(max(size.x, size.y), max(size.z, size.w));
@@ -105,15 +118,27 @@ ${most.text}
 let rate = ${rateOf(divide)};
 let r = vec4<i32>(round(x * rate));
 ${total === undefined ? "" : `var total = f32(r.x + r.y + r.z + r.w);\n${total.text}`}
-if (at < ${count}) {
-${codes}[((row * 2 + e / 4) * ${blocks} + b) * 4 + e % 4] = pack4xI8(r);
+let word = pack4xI8(r);
+${store}
+if (at < ${count * perBlock}) {
 if (e == 0) { ${steps}[item] = ${divide("amax", "127f")}; }
-${total === undefined ? "" : `if (e % ${own} == 0) { ${pass.scratch("totals", "f32", count * pieces)}[item * ${pieces} + e / ${own}] = total; }`}
+${total === undefined ? "" : `if (e % ${own} == 0) { ${totals}[item * ${pieces} + e / ${own}] = total; }`}
 }`,
   }
 }
 
-function writeProduct(pass: PassHoles, { sizes: { m, k, n, group: scaled }, features, rows, group, perUnit, blocks, pieces, sums: needsSums, has }: Plan, rounded: Rounded): PassText {
+const inScratch = (pass: PassHoles, { sizes: { m }, blocks, pieces, sums }: Plan): Rounded =>
+  ({ codes: pass.scratch("codes", "vec4<u32>", 2 * m * blocks), steps: pass.scratch("steps", "f32", m * blocks), totals: sums ? pass.scratch("totals", "f32", m * blocks * pieces) : "", declarations: "", before: "" })
+
+function writeRounding(pass: PassHoles, plan: Plan): PassText {
+  const { sizes: { m }, blocks, pieces, sums } = plan
+  const codes = pass.scratch("codes", "u32", 8 * m * blocks), steps = pass.scratch("steps", "f32", m * blocks), totals = sums ? pass.scratch("totals", "f32", m * blocks * pieces) : ""
+  const store = `if (at < ${m * blocks * perBlock}) { ${codes}[((row * 2 + e / 4) * ${blocks} + b) * 4 + e % 4] = word; }`
+  const { declarations, text } = sharedRounding(pass, plan, { steps, totals, store, threads: fewThreads })
+  return { declarations, body: `let at = unit * ${fewThreads} + thread;\n${text}` }
+}
+
+function writeProduct(pass: PassHoles, { sizes: { m, k, n, group: scaled }, features, threads, rows, group, perUnit, blocks, pieces, sums: needsSums, has }: Plan, rounded: Rounded): PassText {
   const code = pass.packed("code"), scale = pass.read("scale")
   const zero = has("zero") ? pass.read("zero") : undefined, least = has("min") ? pass.read("min") : undefined
   const words = 8 / pieces
