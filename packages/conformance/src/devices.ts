@@ -6,48 +6,56 @@ import type { DeviceRow } from "./abilities.ts"
 export { argumentsFor, casesFor, cornersFor, recordedFor, sharedBy, type DeviceRow } from "./abilities.ts"
 
 /** Tests run in Node, or on a page. */
-type Place = "Node" | "pages"
+export type Place = "Node" | "pages"
 const onPage = typeof document === "object"
 const here: Place = onPage ? "pages" : "Node"
 
-/** A device, and what of the suite it is tried with. */
+/**
+ * What of the suite a device is tried with: `ops` one by one, and formulas of special values; `kernels` are those, gradients, formats of
+ * weights and the demo model; everything is also random numbers, and recorded values of ops and optimizers.
+ */
+export type Part = "everything" | "kernels" | "ops"
+/** A device, and where it is tried with what. */
 export interface TestedDevice extends DeviceRow {
-  readonly places: readonly Place[]
-  /** Ops are compared one by one only: it shares most code with another device. */
-  readonly opsOnly?: boolean
+  readonly tried: Readonly<Partial<Record<Place, Part>>>
 }
 
-const both: readonly Place[] = ["Node", "pages"]
+const everywhere = { Node: "everything", pages: "everything" } as const
 /** For shaders that a driver without a GPU compiles, and for what shares its sources with another device. */
 const few = { share: 0.1, corners: 1, recorded: 1 } as const
+/** A GPU that is reached by shaders. */
+const shader = { f64: false, subnormals: false } as const
 const tiny = "results below the normal numbers may be zero"
-/** A GPU that is reached by shaders: no f64, and nothing below the normal numbers. */
-const shaders = { f64: false, subnormals: false, skips: { "mul.6": tiny, "div.6": tiny, "atan2.1": tiny } } as const
 
 /** Every device that is tested anywhere. */
 export const table: readonly TestedDevice[] = [
-  { name: "reference", places: both, open: () => referenceDevice() },
-  { name: "wasm", places: both, open: () => open("wasm", { threads: 2 }) },
+  { name: "reference", tried: everywhere, open: () => referenceDevice() },
+  { name: "wasm", tried: everywhere, open: () => open("wasm", { threads: 2 }) },
   // One thread shares its memory with nobody.
-  { name: "wasm, one thread, no revectorizer", places: both, open: () => open("wasm", { threads: 1, revectorize: false }) },
-  { name: "gpujs", places: both, open: () => open("gpujs", { mode: "webasm" }), f64: false, ...(onPage && few) },
-  { name: "gpujs, as JavaScript", places: both, open: () => open("gpujs", { mode: "cpu" }), f64: false, ...few },
-  { name: "webgpu", places: both, open: () => open("webgpu"), ...shaders, ...(onPage ? few : { share: 0.3 }) },
-  { name: "gpujs, WebGL2", places: ["pages"], open: () => open("gpujs", { mode: "webgl2" }), ...shaders, ...few },
-  { name: "gpujs, WebGPU", places: ["pages"], open: () => open("gpujs", { mode: "webgpu" }), ...shaders, ...few },
-  { name: "wasm, one thread, revectorizer", places: ["Node"], opsOnly: true, open: () => open("wasm", { threads: 1, revectorize: true }) },
-  { name: "wasm, one thread, no relaxed SIMD", places: both, opsOnly: true, open: () => wasmDevice({ threads: 1, features: { relaxed: false, wide: false }, maximumPages: 65536 }) },
+  { name: "wasm, one thread, no revectorizer", tried: everywhere, open: () => open("wasm", { threads: 1, revectorize: false }) },
+  { name: "gpujs", tried: everywhere, open: () => open("gpujs", { mode: "webasm" }), f64: false, ...(onPage && few) },
+  { name: "gpujs, as JavaScript", tried: everywhere, open: () => open("gpujs", { mode: "cpu" }), f64: false, ...few },
+  { name: "webgpu", tried: { Node: "everything", pages: "kernels" }, open: () => open("webgpu"), ...shader, skips: { "mul.6": tiny, "div.6": tiny, "atan2.1": tiny }, ...(onPage ? few : { share: 0.3 }) },
+  { name: "gpujs, WebGL2", tried: { pages: "kernels" }, open: () => open("gpujs", { mode: "webgl2" }), ...shader, ...few },
+  { name: "gpujs, WebGPU", tried: { pages: "kernels" }, open: () => open("gpujs", { mode: "webgpu" }), ...shader, ...few },
+  { name: "wasm, one thread, revectorizer", tried: { Node: "ops" }, open: () => open("wasm", { threads: 1, revectorize: true }) },
+  { name: "wasm, one thread, no relaxed SIMD", tried: { Node: "ops", pages: "ops" }, open: () => wasmDevice({ threads: 1, features: { relaxed: false, wide: false }, maximumPages: 65536 }) },
 ]
 
 /** Where there is no WebGPU the tests say so, and why; unattended runs must have it. */
-async function isHere({ name, places }: TestedDevice): Promise<boolean> {
-  if (!places.includes(here)) return false
+async function isHere({ name, tried }: TestedDevice): Promise<boolean> {
+  if (tried[here] === undefined) return false
   if (name !== "webgpu" || process.env.CI !== undefined) return true
   const webgpu = (await found()).find((d) => d.name === "webgpu")!
   if (!webgpu.available) console.warn(`Not tested on webgpu: ${webgpu.reason}`)
   return webgpu.available
 }
 const tested = (await Promise.all(table.map(async (row) => ((await isHere(row)) ? [row] : [])))).flat()
+const triedWith = (...parts: readonly Part[]): readonly TestedDevice[] => tested.filter(({ tried }) => parts.includes(tried[here]!))
 
-export const devices: readonly TestedDevice[] = tested.filter((row) => row.opsOnly !== true)
-export const variants: readonly TestedDevice[] = tested.filter((row) => row.opsOnly === true)
+/** Devices that are tried with everything here, the reference device first. */
+export const devices = triedWith("everything")
+/** Those whose kernels are tried in all ways. */
+export const kernelDevices = triedWith("everything", "kernels")
+/** All there are: ops one by one. */
+export const opDevices = triedWith("everything", "kernels", "ops")

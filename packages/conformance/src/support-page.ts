@@ -1,11 +1,8 @@
-import type { DeviceRow } from "./abilities.ts"
+import type { TestedDevice } from "./devices.ts"
 import { rows, type OpName } from "./table/index.ts"
 
 /** What the page says of a device. */
-export interface Column extends Pick<DeviceRow, "name" | "f64" | "subnormals" | "skips" | "unsupported"> {
-  readonly places: readonly string[]
-  readonly opsOnly?: boolean
-}
+export type Column = Pick<TestedDevice, "name" | "tried" | "f64" | "subnormals" | "skips" | "unsupported">
 
 const line = (list: readonly string[]): string => `| ${list.join(" | ")} |`
 const table = (heads: readonly string[], cells: readonly (readonly string[])[]): string[] => [line(heads), line(heads.map(() => "---")), ...cells.map(line)]
@@ -41,10 +38,11 @@ export function supportPage(devices: readonly Column[]): string {
     "The tests fail where this page says anything else than those, where an op differs on a device from the reference device,",
     "and where a device has what the page says it lacks.", "",
     "## Devices", "",
-    "*Everything* is: each op of the table, its gradients, fused formulas of special values, random numbers, recorded values of ops,",
-    "optimizers and ggml's formats, and the demo model's greedy text and gradients. Where kernels take long to make, as shaders for a GPU that",
-    "is not there and gpu.js on pages do, each op and format gets few cases.", "",
-    ...table(["device", "tested in", "with", "lacks"], devices.map((d) => [`\`${d.name}\``, d.places.join(", "), d.opsOnly === true ? "ops and formulas" : "everything", lacksOf(d).join("; ") || "nothing"])), "",
+    "What a device is tried with: its *ops* one by one, and fused formulas of special values; its *kernels*, that is also gradients, the",
+    "formats of weights and the demo model, its greedy text and gradients; *everything*, which is also random numbers, and recorded",
+    "values of ops and optimizers. Where kernels take long to make, as shaders for a GPU that is not there and gpu.js on pages do,",
+    "each op and format gets few cases.", "",
+    ...table(["device", "in Node", "on pages", "lacks"], devices.map((d) => [`\`${d.name}\``, d.tried.Node ?? "", d.tried.pages ?? "", lacksOf(d).join("; ") || "nothing"])), "",
     "## Ops", "",
     "*Agreement* is how near a device must come to the reference device: the same bits, units in the last place of each element, or",
     "a share of the largest element. *Gradient* says how often it can be differentiated, as checked against differences; `twice`",

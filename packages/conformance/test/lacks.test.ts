@@ -1,10 +1,10 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { add, referenceDevice, tensor, useDevice, type Device } from "@thimble/core"
-import { devices } from "../src/devices.ts"
+import { kernelDevices } from "../src/devices.ts"
 import { rows } from "../src/table/index.ts"
 
 // What a device is said to lack, it lacks: a skip that is not needed fails. Subnormal numbers are a matter of the driver, which may have them.
-describe.each(devices)("what $name is said to lack", ({ open, f64 = true, unsupported = {} }) => {
+describe.each(kernelDevices)("what $name is said to lack", ({ open, f64 = true, unsupported = {} }) => {
   let device: Device
   beforeAll(async () => void useDevice((device = await open())))
   afterAll(async () => {

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { currentDevice, quantizedWeight, tensor, uploadParts, useDevice, type Device } from "@thimble/core"
-import { devices, recordedFor } from "../../conformance/src/devices.ts"
+import { kernelDevices, recordedFor } from "../../conformance/src/devices.ts"
 import { openGolden } from "../../conformance/src/golden.ts"
 import { ggml, type BlockFormat, type GgmlName } from "../src/index.ts"
 
@@ -41,7 +41,7 @@ describe("encoding gives ggml's bytes", () => {
     })
 })
 
-describe.each(devices)("on $name", (entry) => {
+describe.each(kernelDevices)("on $name", (entry) => {
   const outer = currentDevice()
   let device: Device
   beforeAll(async () => void useDevice((device = await entry.open())))

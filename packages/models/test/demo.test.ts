@@ -1,6 +1,6 @@
 import { compile, crossEntropy, denseWeight, realize, referenceDevice, tensor, tensorsOf, useDevice, valueAndGrad, type Device, type Tensor } from "@thimble/core"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
-import { devices } from "../../conformance/src/devices.ts"
+import { kernelDevices } from "../../conformance/src/devices.ts"
 import { loadModel, type Model } from "../src/index.ts"
 
 // The model that the project ships, on every device: in Node from the disk, on a page from the page's server.
@@ -40,14 +40,14 @@ function distance(got: Float32Array, want: Float32Array): number {
 }
 /** The same step on the wasm device, which all others are compared with. */
 async function onWasm(): Promise<Step> {
-  const device = await devices.find((d) => d.name === "wasm")!.open()
+  const device = await kernelDevices.find((d) => d.name === "wasm")!.open()
   const step = await trainingStep(device)
   await device.close()
   return step
 }
 let wasms: Promise<Step> | undefined
 
-describe.each(devices)("the demo model on $name", ({ name, open }) => {
+describe.each(kernelDevices)("the demo model on $name", ({ name, open }) => {
   let device: Device
   beforeAll(async () => void (device = await open()))
   afterAll(async () => {
