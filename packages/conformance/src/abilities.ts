@@ -14,6 +14,8 @@ export interface DeviceRow {
   readonly share?: number
   /** How many of an op's given cases it is tried with; all unless given. */
   readonly corners?: number
+  /** How many recorded values of a kind, of one op say, it is tried with; all unless given. */
+  readonly recorded?: number
   /** Golden op or case → why this device does not run it. */
   readonly skips?: Readonly<Record<string, string>>
   /** Op of the table → why this device does not run it. */
@@ -28,5 +30,14 @@ export const argumentsFor = <A>(entry: Abilities, args: A): A => without(lacks(e
 export const sharedBy = (entry: Abilities, op: string): string => `${op} ${JSON.stringify([lacks(entry), entry.share, entry.corners])}`
 /** How many random cases a device is tried with where others are with `few`. */
 export const casesFor = ({ share = 1 }: Abilities, few: number): number => Math.max(2, Math.round(few * share))
+/** Which recorded cases a device is tried with: the first few of each kind. */
+export function recordedFor<C>({ recorded = Infinity }: Pick<DeviceRow, "recorded">, cases: readonly C[], kindOf: (c: C) => string): readonly C[] {
+  const seen = new Map<string, number>()
+  return cases.filter((c) => {
+    const kind = kindOf(c), n = (seen.get(kind) ?? 0) + 1
+    seen.set(kind, n)
+    return n <= recorded
+  })
+}
 /** Which of an op's given cases a device is tried with. */
 export const cornersFor = (entry: Abilities, given: readonly unknown[] = []): readonly unknown[] => given.slice(0, entry.corners).map((args) => argumentsFor(entry, args))

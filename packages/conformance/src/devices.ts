@@ -4,40 +4,60 @@ import { wasmDevice } from "../../kernels/src/wasm/device.ts"
 import { webgpuDevice } from "../../kernels/src/webgpu/device.ts"
 import type { DeviceRow } from "./abilities.ts"
 
-export { argumentsFor, casesFor, cornersFor, sharedBy, type DeviceRow } from "./abilities.ts"
+export { argumentsFor, casesFor, cornersFor, recordedFor, sharedBy, type DeviceRow } from "./abilities.ts"
 
-/** Where there is no WebGPU the tests say so, and why; unattended runs must have it. */
-async function webgpuRows(): Promise<DeviceRow[]> {
-  const webgpu = (await found()).find((d) => d.name === "webgpu")!
-  if (!webgpu.available && process.env.CI === undefined) {
-    console.warn(`Not tested on webgpu: ${webgpu.reason}`)
-    return []
-  }
-  // A driver that runs on the CPU compiles slowly.
-  const tiny = "results below the normal numbers may be zero"
-  return [{ name: "webgpu", open: () => open("webgpu"), f64: false, subnormals: false, share: 0.3, skips: { "mul.6": tiny, "div.6": tiny, "atan2.1": tiny } }]
+/** Tests run in Node, or on a page. */
+export type Place = "Node" | "pages"
+const onPage = typeof document === "object"
+const here: Place = onPage ? "pages" : "Node"
+
+/**
+ * What of the suite a device is tried with: `ops` one by one, and formulas of special values; `kernels` are those, gradients, formats of
+ * weights and the demo model; everything is also random numbers, and recorded values of ops and optimizers.
+ */
+export type Part = "everything" | "kernels" | "ops"
+/** A device, and where it is tried with what. */
+export interface TestedDevice extends DeviceRow {
+  readonly tried: Readonly<Partial<Record<Place, Part>>>
 }
 
-/** Tests run in Node, or on a page: there with few cases, for shaders that a driver without a GPU compiles. */
-const onPage = typeof document === "object"
-const few = { share: 0.1, corners: 1 } as const
-const webgpu = await webgpuRows()
+const everywhere = { Node: "everything", pages: "everything" } as const
+/** For shaders that a driver without a GPU compiles, and for what shares its sources with another device. */
+const few = { share: 0.1, corners: 1, recorded: 1 } as const
+/** A GPU that is reached by shaders. */
+const shader = { f64: false, subnormals: false } as const
+const tiny = "results below the normal numbers may be zero"
 
-export const devices: readonly DeviceRow[] = [
-  { name: "reference", open: () => referenceDevice() },
-  { name: "wasm", open: () => open("wasm", { threads: 2 }) },
+/** Every device that is tested anywhere. */
+export const table: readonly TestedDevice[] = [
+  { name: "reference", tried: everywhere, open: () => referenceDevice() },
+  { name: "wasm", tried: everywhere, open: () => open("wasm", { threads: 2 }) },
   // One thread shares its memory with nobody.
-  { name: "wasm, one thread, no revectorizer", open: () => open("wasm", { threads: 1, revectorize: false }) },
-  { name: "gpujs", open: () => open("gpujs", { mode: "webasm" }), f64: false, ...(onPage && few) },
-  ...(onPage ? [] : webgpu),
+  { name: "wasm, one thread, no revectorizer", tried: everywhere, open: () => open("wasm", { threads: 1, revectorize: false }) },
+  { name: "gpujs", tried: everywhere, open: () => open("gpujs", { mode: "webasm" }), f64: false, ...(onPage && few) },
+  { name: "gpujs, as JavaScript", tried: everywhere, open: () => open("gpujs", { mode: "cpu" }), f64: false, ...few },
+  { name: "webgpu", tried: { Node: "everything", pages: "kernels" }, open: () => open("webgpu"), ...shader, skips: { "mul.6": tiny, "div.6": tiny, "atan2.1": tiny }, ...(onPage ? few : { share: 0.3 }) },
+  { name: "gpujs, WebGL2", tried: { pages: "kernels" }, open: () => open("gpujs", { mode: "webgl2" }), ...shader, ...few },
+  { name: "gpujs, WebGPU", tried: { pages: "kernels" }, open: () => open("gpujs", { mode: "webgpu" }), ...shader, ...few },
+  { name: "wasm, one thread, revectorizer", tried: { Node: "ops" }, open: () => open("wasm", { threads: 1, revectorize: true }) },
+  { name: "wasm, one thread, no relaxed SIMD", tried: { Node: "ops", pages: "ops" }, open: () => wasmDevice({ threads: 1, features: { relaxed: false, wide: false }, maximumPages: 65536 }) },
+  { name: "webgpu, memory in windows", tried: { Node: "ops" }, open: () => webgpuDevice({ features: { bindingBytes: 256 } }), ...shader, ...few },
 ]
-/** On these, ops are compared one by one only: they share most code with a device above. */
-export const variants: readonly DeviceRow[] = [
-  { name: "wasm, one thread, no relaxed SIMD", open: () => wasmDevice({ threads: 1, features: { relaxed: false, wide: false }, maximumPages: 65536 }) },
-  { name: "gpujs, as JavaScript", open: () => open("gpujs", { mode: "cpu" }), f64: false, ...(onPage && few) },
-  ...(onPage ? [
-    ...webgpu.map((row) => ({ ...row, ...few })),
-    { name: "gpujs, WebGL2", open: () => open("gpujs", { mode: "webgl2" }), f64: false, subnormals: false, ...few },
-    { name: "gpujs, WebGPU", open: () => open("gpujs", { mode: "webgpu" }), f64: false, subnormals: false, ...few },
-  ] : webgpu.map((row): DeviceRow => ({ ...row, ...few, name: "webgpu, memory in windows", open: () => webgpuDevice({ features: { bindingBytes: 256 } }) }))),
-]
+
+/** Where there is no WebGPU the tests say so, and why; unattended runs must have it. */
+async function isHere({ name, tried }: TestedDevice): Promise<boolean> {
+  if (tried[here] === undefined) return false
+  if (!name.startsWith("webgpu") || process.env.CI !== undefined) return true
+  const webgpu = (await found()).find((d) => d.name === "webgpu")!
+  if (!webgpu.available) console.warn(`Not tested on webgpu: ${webgpu.reason}`)
+  return webgpu.available
+}
+const tested = (await Promise.all(table.map(async (row) => ((await isHere(row)) ? [row] : [])))).flat()
+const triedWith = (...parts: readonly Part[]): readonly TestedDevice[] => tested.filter(({ tried }) => parts.includes(tried[here]!))
+
+/** Devices that are tried with everything here, the reference device first. */
+export const devices = triedWith("everything")
+/** Those whose kernels are tried in all ways. */
+export const kernelDevices = triedWith("everything", "kernels")
+/** All there are: ops one by one. */
+export const opDevices = triedWith("everything", "kernels", "ops")

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { referenceDevice, type Device } from "@thimble/core"
 import * as ops from "../../core/src/ops/index.ts"
-import { argumentsFor, casesFor, cornersFor, devices, sharedBy, variants } from "../src/devices.ts"
+import { argumentsFor, casesFor, cornersFor, opDevices, sharedBy } from "../src/devices.ts"
 import { difference, evaluate, magnitudeOf, outputsOf, type Result } from "../src/measure.ts"
 import { holds } from "../src/runs.ts"
 import { rows } from "../src/table/index.ts"
@@ -15,7 +15,7 @@ const reference = referenceDevice()
 /** What the reference device gives for all cases of a row; the same cases for every device. */
 const expected = new Map<string, Promise<Result[][]>>()
 
-describe.each([...devices, ...variants])("ops on $name are those of the reference device", (entry) => {
+describe.each(opDevices)("ops on $name are those of the reference device", (entry) => {
   const { open, unsupported = {} } = entry
   let device: Device
   beforeAll(async () => void (device = await open()))

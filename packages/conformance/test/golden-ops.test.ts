@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { currentDevice, ThimbleError, useDevice, zeros, type Device } from "@thimble/core"
-import { devices } from "../src/devices.ts"
+import { devices, recordedFor } from "../src/devices.ts"
 import { openGolden } from "../src/golden.ts"
 import { call, runCase, type Inputs, type OpsManifest } from "../src/golden/case.ts"
 import { runCasts } from "../src/golden/cast.ts"
@@ -22,7 +22,8 @@ describe("the table", () => {
   })
 })
 
-describe.each(devices)("golden ops on $name", ({ open, skips: own = {} }) => {
+describe.each(devices)("golden ops on $name", (entry) => {
+  const { open, skips: own = {} } = entry
   const outer = currentDevice()
   let device: Device
   beforeAll(async () => void useDevice((device = await open())))
@@ -33,7 +34,7 @@ describe.each(devices)("golden ops on $name", ({ open, skips: own = {} }) => {
 
   test("cast", async () => expect(await runCasts()).toEqual([]))
 
-  for (const c of cases) {
+  for (const c of recordedFor(entry, cases, ({ op }) => op)) {
     const row = rows[c.op]
     const reason = skips[c.op] ?? own[c.op] ?? own[c.id]
     if (row === undefined || reason !== undefined) test.skip(`${c.id}: ${reason ?? "no row"}`, () => {})

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, test } from "vitest"
 import { referenceDevice, type Device, type Tensor } from "@thimble/core"
-import { argumentsFor, casesFor, devices, sharedBy } from "../src/devices.ts"
+import { argumentsFor, casesFor, kernelDevices, sharedBy } from "../src/devices.ts"
 import { difference, evaluate, magnitudeOf, probe, stride, type Result } from "../src/measure.ts"
 import { holds } from "../src/runs.ts"
 import { rows } from "../src/table/index.ts"
@@ -31,7 +31,7 @@ describe.each([1, 2] as const)("derivative %i is the slope, in f64", (order) => 
 })
 
 const expected = new Map<string, Promise<Result[][]>>()
-describe.each(devices.slice(1))("gradients on $name are those of the reference device", (entry) => {
+describe.each(kernelDevices.slice(1))("gradients on $name are those of the reference device", (entry) => {
   const { open, unsupported = {} } = entry
   let device: Device
   beforeAll(async () => void (device = await open()))

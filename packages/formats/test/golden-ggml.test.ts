@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { currentDevice, quantizedWeight, tensor, uploadParts, useDevice, type Device } from "@thimble/core"
-import { devices } from "../../conformance/src/devices.ts"
+import { kernelDevices, recordedFor } from "../../conformance/src/devices.ts"
 import { openGolden } from "../../conformance/src/golden.ts"
 import { ggml, type BlockFormat, type GgmlName } from "../src/index.ts"
 
@@ -41,16 +41,16 @@ describe("encoding gives ggml's bytes", () => {
     })
 })
 
-describe.each(devices)("on $name", ({ open }) => {
+describe.each(kernelDevices)("on $name", (entry) => {
   const outer = currentDevice()
   let device: Device
-  beforeAll(async () => void useDevice((device = await open())))
+  beforeAll(async () => void useDevice((device = await entry.open())))
   afterAll(async () => {
     useDevice(outer)
     await device.close()
   })
 
-  for (const c of set.manifest.cases)
+  for (const c of recordedFor(entry, set.manifest.cases, ({ type }) => type))
     test(`${name(c)}: decoded as a matrix, by rows and within a product, bit for bit`, async () => {
       const weight = weightOf(ggml[c.type], c), want = words(set.array(c.dequantized) as Float32Array), rows = c.rows.length
       expect(words(await weight.dense().data() as Float32Array)).toEqual(want)

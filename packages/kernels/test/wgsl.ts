@@ -4,7 +4,6 @@ import { random, referenceDevice, useDevice, withDevice, type Device, type Tenso
 import { devices } from "../src/index.ts"
 import type { AdapterOptions } from "../src/webgpu/instance.ts"
 import { webgpuDevice, type WebgpuDevice } from "../src/webgpu/device.ts"
-import type { AdapterOptions } from "../src/webgpu/instance.ts"
 
 export type Data = Float32Array
 export const reference = referenceDevice()

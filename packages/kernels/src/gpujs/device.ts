@@ -1,19 +1,17 @@
-import { bf16Value, bytesOf, dtypes, encode, evaluator, f16Value, fail, showKernel, sizeOf, ThimbleError, type Buffer, type Call, type Device, type DType, type Evaluate, type Executable, type Kernel } from "@thimble/core"
-import { emitKernel, isWide, type Argument, type EmitOptions, type Source } from "./emit.ts"
+import { evaluator, fail, showKernel, sizeOf, ThimbleError, type Call, type Device, type Evaluate, type Executable, type Kernel } from "@thimble/core"
+import { emitKernel, exactPositions, isWide, type Argument, type EmitOptions, type Source } from "./emit.ts"
 import { inNode } from "../wasm/node.ts"
 import { specials } from "./functions.ts"
-import { startLibrary, type Gpu, type GpuKernel, type GpujsMode, type Result } from "./library.ts"
+import { startLibrary, type Gpu, type GpuKernel, type GpujsMode, type Handle } from "./library.ts"
+import { Memories, newMemory, placesOf, type Memory } from "./memory.ts"
+import { isResident, Residents, residentType } from "./resident.ts"
 
 /** Every kernel of gpu.js has memory of its own for its arguments, so only the latest are kept; a page has room for some 100 memories of WebAssembly. */
 const keptKernels = (mode: GpujsMode): number => (mode === "webasm" && !inNode ? 48 : 256)
 
-interface Memory extends Buffer {
-  data: Uint8Array<ArrayBuffer>
-  /** What gpu.js is given for `data` read as a type; until it is written. */
-  readonly numbers: Map<DType, Float32Array>
-  /** Why what should have been computed into it was not. */
-  fault: ThimbleError | undefined
-}
+/** Tensors that a kernel of a GPU may read: WebGPU promises 8 buffers, of which the result and the special numbers are two. */
+const mostArrays = 6
+
 interface Ready extends Executable {
   readonly key: string
   readonly source: Source
@@ -21,13 +19,18 @@ interface Ready extends Executable {
   readonly into?: Evaluate
 }
 
-export interface GpujsSetup { readonly mode?: GpujsMode }
+export interface GpujsSetup {
+  readonly mode?: GpujsMode
+  /** How many kernels gpu.js holds at a time. */
+  readonly kept?: number
+}
 
-/** Opens the gpu.js device: kernels are JavaScript that gpu.js translates; memory is the host's. */
-export async function gpujsDevice({ mode: wanted }: GpujsSetup = {}): Promise<Device> {
+/** Opens the gpu.js device: kernels are JavaScript that gpu.js translates; memory is the host's, and on a GPU what kernels read and wrote. */
+export async function gpujsDevice({ mode: wanted, kept }: GpujsSetup = {}): Promise<Device> {
   const { gpu, mode } = await startLibrary(wanted)
   const sources = new Map<string, Ready>()
-  const kernels = new KernelCache(gpu, mode)
+  const kernels = new KernelCache(gpu, mode, kept ?? keptKernels(mode))
+  const residents = isResident(mode) ? new Residents(gpu, mode) : undefined, memories = new Memories(residents)
   let used = 0, closed = false
   /** Programs run one after another, each when those before it are through. */
   let tail: Promise<void> | undefined
@@ -41,6 +44,7 @@ export async function gpujsDevice({ mode: wanted }: GpujsSetup = {}): Promise<De
     if (closed) fail("device", op, "the gpujs device was closed, and its tensors with it", "open it again")
   }
 
+  const bring = (memory: Memory): Promise<void> => memories.toHost(memory).catch((e: unknown) => void (memory.fault ??= failureOf(gpu, e, "a read")))
   const runCall = async ({ executable, buffers, scalars }: Call): Promise<void> => {
     const { kernel, key, source, into } = executable as Ready
     const out = buffers[0] as Memory
@@ -50,12 +54,15 @@ export async function gpujsDevice({ mode: wanted }: GpujsSetup = {}): Promise<De
       if (fault) throw fault
       const size = sizeOf(kernel.shape)
       if (size === 0) return
-      const args = source.arguments.map((a) => argumentOf(a, kernel, buffers as readonly Memory[], scalars))
-      const result = await kernels.get(key, source, size)(...args)
-      store(out, kernel.dtype, size, result, into && placesOf(into, kernel, buffers as readonly Memory[], scalars))
+      const args: (number | Float32Array | Handle)[] = []
+      for (const a of source.arguments) args.push(await argumentOf(a, kernel, buffers as readonly Memory[], scalars, memories))
+      // What counts places reads integers on the host.
+      if (into) for (const b of buffers) await memories.toHost(b as Memory)
+      const result = await kernels.get(key, source, size, into === undefined)(...args)
+      await memories.take(out, kernel.dtype, size, result, into && placesOf(into, kernel, buffers as readonly Memory[], scalars))
       out.fault = undefined
     } catch (e) {
-      out.fault = e instanceof ThimbleError ? e : new ThimbleError("internal", "run", `gpu.js failed (${e instanceof Error ? e.message.split("\n")[0] : String(e)})`, key.slice(0, 2000))
+      out.fault = e instanceof ThimbleError ? e : failureOf(gpu, e, key)
     }
   }
 
@@ -66,27 +73,29 @@ export async function gpujsDevice({ mode: wanted }: GpujsSetup = {}): Promise<De
     alloc(bytes): Memory {
       refuseClosed("alloc")
       used += bytes
-      return { bytes, data: new Uint8Array(bytes), numbers: new Map(), fault: undefined }
+      return newMemory(bytes)
     },
     free(buffer) {
       used -= buffer.bytes
+      // What was handed over before still reads it.
+      if (residents !== undefined && !closed) later(() => memories.changed(buffer as Memory))
     },
     write(buffer, data, at = 0) {
       refuseClosed("write")
       const memory = buffer as Memory
-      const put = (bytes: Uint8Array): void => {
-        memory.data.set(bytes, at)
-        memory.numbers.clear()
-        memory.fault = undefined
-      }
-      if (tail === undefined) return put(data)
+      if (tail === undefined && memory.ahead === undefined) return memories.put(memory, data, at)
       const copy = data.slice()
-      later(() => put(copy))
+      later(async () => {
+        if (copy.byteLength < memory.bytes) await bring(memory)
+        memories.put(memory, copy, at)
+      })
     },
     async read(buffer, bytes = buffer.bytes, into) {
       refuseClosed("read")
+      const memory = buffer as Memory
+      if (residents !== undefined) later(() => bring(memory))
       await tail
-      const { data, fault } = buffer as Memory
+      const { data, fault } = memory
       if (fault) throw fault
       if (into === undefined) return data.slice(0, bytes)
       into.set(data.subarray(0, bytes))
@@ -97,7 +106,7 @@ export async function gpujsDevice({ mode: wanted }: GpujsSetup = {}): Promise<De
       return all.map((kernel): Ready => {
         const key = showKernel(kernel)
         let known = sources.get(key)
-        if (known === undefined) sources.set(key, (known = { kernel, key, ...(kernel.kind === "map" && kernel.into && { into: evaluator(kernel.into) }), source: sourceOf(kernel, { exactFunctions: mode === "webasm" || mode === "cpu" }) }))
+        if (known === undefined) sources.set(key, (known = { kernel, key, ...(kernel.kind === "map" && kernel.into && { into: evaluator(kernel.into) }), source: sourceOf(kernel, mode === "webasm" || mode === "cpu" ? { exactFunctions: true, arrays: Infinity } : { exactFunctions: false, arrays: mostArrays }) }))
         return known
       })
     },
@@ -114,6 +123,7 @@ export async function gpujsDevice({ mode: wanted }: GpujsSetup = {}): Promise<De
       await tail
       sources.clear()
       kernels.clear()
+      residents?.clear()
       await gpu.destroy()
     },
   }
@@ -129,22 +139,29 @@ function sourceOf(kernel: Kernel, options: EmitOptions): Source {
 class KernelCache {
   private readonly gpu: Gpu
   private readonly mode: GpujsMode
+  private readonly most: number
   private readonly held = new Map<string, GpuKernel>()
 
-  constructor(gpu: Gpu, mode: GpujsMode) {
+  constructor(gpu: Gpu, mode: GpujsMode, most: number) {
     this.gpu = gpu
     this.mode = mode
+    this.most = most
   }
-  get(key: string, { source, parameters, arguments: list }: Source, size: number): GpuKernel {
+  /** `inOrder`: results are a tensor from its beginning, and so may stay on the GPU. */
+  get(key: string, { source, parameters, arguments: list, result }: Source, size: number, inOrder: boolean): GpuKernel {
+    const given = { elements: isResident(this.mode) ? residentType(this.mode) : "Array", packed: "Array", specials: "Array", scalar: "Float", offset: "Float" } as const
+
     const kernel = this.held.get(key) ?? this.gpu.createKernel(source, {
-      output: [size], dynamicArguments: true, precision: "single", fixIntegerDivisionAccuracy: false,
-      argumentTypes: Object.fromEntries(parameters.map((p, i) => [p, list[i]!.kind === "scalar" ? "Float" : "Array"])),
+      output: [size], dynamicArguments: true, precision: "single", tactic: "precision", fixIntegerDivisionAccuracy: false,
+      argumentTypes: Object.fromEntries(parameters.map((p, i) => [p, given[list[i]!.kind]])),
+      // gpu.js takes no pairs that are on a GPU.
+      ...(isResident(this.mode) && inOrder && result === "number" && { pipeline: true, immutable: true }),
       // WebGL reads results without blocking then. WebAssembly would start threads for every kernel.
       asyncMode: this.mode === "webgl2" || this.mode === "webgpu",
     })
     this.held.delete(key)
     this.held.set(key, kernel)
-    if (this.held.size > keptKernels(this.mode)) {
+    if (this.held.size > this.most) {
       const [oldest, dropped] = this.held.entries().next().value!
       this.held.delete(oldest)
       dropped.destroy()
@@ -157,49 +174,35 @@ class KernelCache {
 }
 
 /** A value of a kernel's parameter list, as gpu.js takes it. */
-function argumentOf(argument: Argument, kernel: Kernel, buffers: readonly Memory[], scalars: readonly number[]): number | Float32Array {
+async function argumentOf(argument: Argument, kernel: Kernel, buffers: readonly Memory[], scalars: readonly number[], memories: Memories): Promise<number | Float32Array | Handle> {
   if (argument.kind === "specials") return new Float32Array(specials)
-  if (argument.kind === "elements") return numbersOf(buffers[argument.parameter]!, kernel.parameters[argument.parameter]!)
+  if (argument.kind === "elements") return memories.operand(buffers[argument.parameter]!, kernel.parameters[argument.parameter]!)
+  if (argument.kind === "packed" || argument.kind === "offset") {
+    const parts: Float32Array[] = []
+    for (const p of argument.parameters) parts.push(await memories.numbers(buffers[p]!, kernel.parameters[p]!))
+    const length = parts.reduce((n, part) => n + part.length, 0)
+    return argument.kind === "offset" ? length : joined(parts, length)
+  }
   const value = scalars[argument.slot]!
   return argument.part === "value" ? value : argument.part === "low" ? value & 0xffff : (value >>> 16)
 }
 
-/** What is stored, as f32 numbers: 16-bit floats by value, 32-bit integers as two halves. */
-function numbersOf(memory: Memory, dtype: DType): Float32Array {
-  const known = memory.numbers.get(dtype)
-  if (known) return known
-  const { buffer } = memory.data
-  const whole = buffer.byteLength - (buffer.byteLength % bytesOf(dtype))
-  const elements = new dtypes[dtype].array(buffer, 0, whole / bytesOf(dtype))
-  const made = dtype === "f32" ? (elements as Float32Array)
-    : dtype === "f16" ? Float32Array.from(elements, f16Value)
-    : dtype === "bf16" ? Float32Array.from(elements, bf16Value)
-    : dtype === "i32" || dtype === "u32" ? Float32Array.from(new Uint16Array(buffer, 0, whole / 2))
-    : Float32Array.from(elements)
-  // gpu.js takes no empty arrays.
-  const numbers = made.length === 0 ? new Float32Array(1) : made
-  memory.numbers.set(dtype, numbers)
-  return numbers
+function joined(parts: readonly Float32Array[], length: number): Float32Array {
+  // Positions are f32 numbers.
+  if (length > exactPositions) fail("memory", "gpujs", `a kernel reads ${parts.length + mostArrays - 1} tensors, of which ${parts.length} are ${length} numbers together, more than ${exactPositions}`, "compute in smaller pieces")
+  const all = new Float32Array(length)
+  let at = 0
+  for (const part of parts) {
+    all.set(part, at)
+    at += part.length
+  }
+  return all
 }
 
-/** Memory is the host's, and so is the counting of places. */
-function placesOf(into: Evaluate, { shape, parameters }: Kernel, buffers: readonly Memory[], scalars: readonly number[]): Int32Array {
-  const elements = buffers.map(({ data: { buffer } }, i) => new dtypes[parameters[i]!].array(buffer, 0, Math.floor(buffer.byteLength / bytesOf(parameters[i]!))))
-  const coords = new Int32Array(shape.length)
-  return new Int32Array(sizeOf(shape)).map(() => {
-    const place = into(coords, elements, scalars, 0)
-    for (let a = shape.length - 1; a >= 0 && ++coords[a]! === shape[a]!; a--) coords[a] = 0
-    return place
-  })
-}
-
-/** Stores what a kernel of gpu.js gave: in order, or at these places. */
-function store(memory: Memory, dtype: DType, size: number, result: Result, places?: Int32Array): void {
-  const out = new dtypes[dtype].array(memory.data.buffer, 0, Math.floor(memory.bytes / bytesOf(dtype)))
-  if (dtype === "i32" || dtype === "u32") {
-    const pairs = result as readonly ArrayLike<number>[]
-    for (let i = 0; i < size; i++) out[places?.[i] ?? i] = pairs[i]![1]! * 65536 + pairs[i]![0]!
-  } else if (dtype === "f32" && places === undefined) out.set(result as Float32Array)
-  else for (let i = 0; i < size; i++) out[places?.[i] ?? i] = encode(dtype, (result as Float32Array)[i]!)
-  memory.numbers.clear()
+/** An error of gpu.js. It may have lost the GPU, which it calls many things: shaders of a lost context do not compile, say. */
+function failureOf({ context }: Gpu, e: unknown, what: string): ThimbleError {
+  const message = e instanceof Error ? e.message.split("\n")[0]! : String(e)
+  return context?.isContextLost?.() === true || /device was lost/i.test(message)
+    ? new ThimbleError("device", "run", `gpu.js lost its GPU (${message}) while running ${what.slice(0, 2000)}`, "open the device again; its tensors are gone")
+    : new ThimbleError("internal", "run", `gpu.js failed (${message})`, what.slice(0, 2000))
 }

@@ -8,6 +8,9 @@ export type Argument =
   | { readonly kind: "elements"; readonly parameter: number }
   | { readonly kind: "scalar"; readonly slot: number; readonly part: "value" | "low" | "high" }
   | { readonly kind: "specials" }
+  /** Several parameters, one after the other, where a mode takes fewer arrays; and how many numbers those before one are. */
+  | { readonly kind: "packed"; readonly parameters: readonly number[] }
+  | { readonly kind: "offset"; readonly parameters: readonly number[] }
 
 export interface Source {
   readonly source: string
@@ -18,11 +21,13 @@ export interface Source {
 }
 
 /** Elements that gpu.js can index in f32, where an element is a number or two halves. */
-const exactPositions = 2 ** 23
+export const exactPositions = 2 ** 23
 
 export interface EmitOptions {
   /** Whether the mode's `Math` is JavaScript's; on GPUs it is not. */
   readonly exactFunctions: boolean
+  /** How many tensors a kernel may read apart. */
+  readonly arrays: number
 }
 
 export function emitKernel(kernel: MapKernel | ReduceKernel, options: EmitOptions): Source {
@@ -34,7 +39,8 @@ export function emitKernel(kernel: MapKernel | ReduceKernel, options: EmitOption
       if (e.op === "index" && e.value < rank) return expr.rem(expr.div(flat, expr.int(strides[e.value]!)), expr.int(kernel.shape[e.value]!))
       return e.op === "erf" ? erf(e.src[0]!) : undefined
     })
-    const emitter = new Emitter(kernel, rank, options)
+    const read = [...new Set(flatten(roots).flatMap((e) => (e.op === "load" ? [e.value] : [])))]
+    const emitter = new Emitter(kernel, rank, options, read.length > options.arrays ? read.slice(options.arrays - 1) : [])
     if (kernel.kind === "map") return emitter.finish(roots[0]!)
     return emitter.finish(roots[1]!, { body: roots[0]!, kernel })
   })
@@ -55,6 +61,8 @@ class Emitter {
   private readonly kernel: Kernel
   private readonly rank: number
   private readonly options: EmitOptions
+  /** Parameters that are read as one array. */
+  private readonly packed: readonly number[]
   /** Statements by how many loops they are in; the last are those after the loops. */
   private readonly lines: string[][]
   private readonly depths = new Map<Expr, number>()
@@ -65,8 +73,9 @@ class Emitter {
   private names = 0
   private readonly after: number
 
-  constructor(kernel: MapKernel | ReduceKernel, rank: number, options: EmitOptions) {
+  constructor(kernel: MapKernel | ReduceKernel, rank: number, options: EmitOptions, packed: readonly number[]) {
     this.kernel = kernel
+    this.packed = packed
     this.options = options
     this.rank = rank
     this.after = kernel.kind === "reduce" ? kernel.over.length + 1 : 0
@@ -167,16 +176,18 @@ class Emitter {
   }
 
   private load(e: Expr): Atom {
-    const p = this.take(`p${e.value}`, { kind: "elements", parameter: e.value }), at = e.src[0]!, position = this.values.get(at)!
+    const at = e.src[0]!, position = this.values.get(at)!, before = this.packed.indexOf(e.value)
+    const p = before < 0 ? this.take(`p${e.value}`, { kind: "elements", parameter: e.value }) : this.take("packed", { kind: "packed", parameters: this.packed })
+    const offset = before <= 0 ? "" : `${this.take(`o${e.value}`, { kind: "offset", parameters: this.packed.slice(0, before) })} + `
     const inWords = e.dtype === "i32" || e.dtype === "u32"
     // Positions that f32 cannot hold are put together from whole numbers, which gpu.js has in indices.
     if (at.op === "const") {
-      if (!inWords) return this.bind(`${p}[${at.value}]`)
-      return { low: this.bind(`${p}[${2 * at.value}]`), high: this.bind(`${p}[${2 * at.value + 1}]`) }
+      if (!inWords) return this.bind(`${p}[${offset}${at.value}]`)
+      return { low: this.bind(`${p}[${offset}${2 * at.value}]`), high: this.bind(`${p}[${offset}${2 * at.value + 1}]`) }
     }
     const whole = isWords(position) ? `(${position.high} | 0) * 65536 + (${position.low} | 0)` : at.high < exactPositions ? position : `(${position} | 0)`
-    if (!inWords) return this.bind(`${p}[${whole}]`)
-    return { low: this.bind(`${p}[2 * (${whole})]`), high: this.bind(`${p}[2 * (${whole}) + 1]`) }
+    if (!inWords) return this.bind(`${p}[${offset}${whole}]`)
+    return { low: this.bind(`${p}[${offset}2 * (${whole})]`), high: this.bind(`${p}[${offset}2 * (${whole}) + 1]`) }
   }
 
   private computed(e: Expr, form: Form): Atom {

@@ -3,24 +3,41 @@ import { functions } from "./functions.ts"
 
 /** The part of gpu.js that is used here; it comes from the optional package of that name. */
 export interface GpuKernel {
-  (...args: readonly (number | Float32Array)[]): Result | Promise<Result>
+  (...args: readonly (number | Float32Array | Handle)[]): Result | Handle | Promise<Result | Handle>
+  /** The kernel that is run is built at the first call, and is another one then. */
+  setOutput(output: readonly number[]): void
   destroy(removeCanvas?: boolean): void
 }
 /** An element is a number, or an array of two. */
 export type Result = Float32Array | readonly ArrayLike<number>[]
+/** What a kernel gives whose numbers stay on the GPU: a texture of WebGL, or a buffer of WebGPU. */
+export interface Handle {
+  delete(): void
+  readonly texture?: WebGLTexture & { readonly _refs: number }
+  readonly context: Pick<WebGL2RenderingContext, "deleteTexture"> | object
+}
 export interface KernelSettings {
   readonly output: readonly number[]
-  readonly argumentTypes: Readonly<Record<string, "Array" | "Float">>
+  readonly argumentTypes: Readonly<Record<string, "Array" | "ArrayTexture(1)" | "Float">>
   readonly dynamicArguments: boolean
+  readonly dynamicOutput?: boolean
+  /** Gives a handle. */
+  readonly pipeline?: boolean
+  /** Every call gives a handle of its own. */
+  readonly immutable?: boolean
   readonly precision: "single"
   /** False: divisions are what the mode divides. */
   readonly fixIntegerDivisionAccuracy: false
   readonly asyncMode: boolean
+  /** Unless told, gpu.js declares small results `lowp`, which on phones is less than f32, and a kernel cannot give larger ones later. */
+  readonly tactic: "precision"
 }
 export interface Gpu {
   createKernel(source: string, settings: KernelSettings): GpuKernel
   addFunction(source: string, settings: { readonly argumentTypes: Readonly<Record<string, string>>; readonly returnType: string }): Gpu
   destroy(): Promise<void>
+  /** In mode webgl2, once there is a kernel. */
+  readonly context: WebGL2RenderingContext | null
 }
 interface GpuClass {
   new (settings: { readonly mode: GpujsMode }): Gpu

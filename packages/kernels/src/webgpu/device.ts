@@ -40,9 +40,15 @@ export async function webgpuDevice(options: AdapterOptions = {}): Promise<Webgpu
   } catch (e) {
     return fail("device", "open", `the adapter ${adapterName(adapter)} gives no device (${firstLine(e)})`)
   }
-  const numbers = options.features?.numbers ?? (await probeNumbers(gpu))
-  const told = { ...featuresOf(gpu, adapter.info, instance.wgslLanguageFeatures ?? [], numbers), ...options.features }
-  const features = !hasMatrices(told) || (await matricesWork(gpu)) ? told : { ...told, matrices: [] }
+  let features: Features
+  try {
+    const numbers = options.features?.numbers ?? (await probeNumbers(gpu))
+    const told = { ...featuresOf(gpu, adapter.info, instance.wgslLanguageFeatures ?? [], numbers), ...options.features }
+    features = !hasMatrices(told) || (await matricesWork(gpu)) ? told : { ...told, matrices: [] }
+  } catch (e) {
+    gpu.destroy()
+    return fail("device", "open", `the adapter ${adapterName(adapter)} does not compute (${firstLine(e)})`)
+  }
   const own = new Opened(gpu, adapterName(adapter), features, options.merges ?? !isSoftware(adapter))
   return {
     name: "webgpu", adapter: own.adapter, features, gpu, limits: own.limits, queued: true,
@@ -148,6 +154,7 @@ class Opened {
       await Promise.all(this.scopes)
       this.throwFailure(memory)
       const problem = await mapped
+      if (problem !== undefined) await this.hearing()
       this.refuse("read")
       this.throwFailure(staging)
       if (problem !== undefined) throw new ThimbleError("internal", "read", firstLine(problem))
@@ -168,8 +175,9 @@ class Opened {
         ready.catch(() => this.cache.delete(key))
       }
       return ready
-    })).catch((e: unknown) => {
+    })).catch(async (e: unknown) => {
       // A device that is gone compiles nothing.
+      await this.hearing()
       this.refuse("prepare")
       throw e
     })
@@ -191,7 +199,7 @@ class Opened {
     for (const m of temporary) this.pool.give(m)
   }
   used(): number {
-    return this.closed ? 0 : this.pool.used
+    return this.closed || this.lost !== undefined ? 0 : this.pool.used
   }
   counts(): ReturnType<WebgpuDevice["counts"]> {
     return { pipelines: this.pipelines.count, merged: this.dispatches.merged, bindGroups: this.groups.made, buffers: this.buffers }
@@ -214,6 +222,10 @@ class Opened {
       this.fault = undefined
       throw fault
     }
+  }
+  /** What fails because the device is lost may be told before the loss is. */
+  private async hearing(): Promise<void> {
+    await Promise.race([this.gpu.lost, new Promise((done) => setTimeout(done, 50))])
   }
   private throwFailure(memory: Memory): void {
     const failure = failureOf(memory)
