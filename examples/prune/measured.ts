@@ -2,7 +2,7 @@ import { adamW, denseWeight, realize, tensorsOf } from "@thimble/core"
 import { convert, masked, plan, prepare, prune, type Calibration } from "@thimble/compress"
 import { distill, fit, forwardKL, labels, windows } from "@thimble/distill"
 import { evaluate, klDivergence, type Model } from "@thimble/models"
-import { processorTime, timed } from "../distill/timed.ts"
+import { timed } from "../distill/timed.ts"
 import type { Row } from "./rows.ts"
 import { smallest, storedIn } from "./stored.ts"
 
@@ -64,7 +64,7 @@ async function decoded(model: Model): Promise<Model> {
 async function recovered(left: Model, by: "labels" | "original", seed: number, { model: teacher, text, begin, seconds, signal }: Bench): Promise<{ readonly model: Model; readonly steps: number }> {
   const student = await prepare(left, { default: masked(), rules: [["embed_tokens", "keep"]] })
   const how = { data: windows(text, { batch: 4, length: 128, begin, seed }), optimizer: adamW({ rate: 3e-4, weightDecay: 0 }), clip: 1 }
-  const { model, steps } = await timed({ seconds, rate: 3e-4, clock: processorTime, signal }, (time) =>
+  const { model, steps } = await timed({ seconds, rate: 3e-4, signal }, (time) =>
     by === "labels" ? fit({ model: student, loss: labels(), ...how, ...time }) : distill({ teacher, student, loss: forwardKL(), ...how, ...time }))
   const made = await convert(model), small = await storedIn(made, "bf16")
   return { model: small, steps }

@@ -1,5 +1,5 @@
 import type { Json } from "@thimble/models"
-import type { BlockShape } from "../format/listed.ts"
+import type { BlockShape } from "@thimble/formats"
 import type { MatrixShape } from "../quantizer.ts"
 
 /** Which weights of a matrix may go, and how many do. */

@@ -1,6 +1,6 @@
 import { fail, showShape } from "@thimble/core"
 import type { Json } from "@thimble/models"
-import type { BlockShape } from "../format/listed.ts"
+import type { BlockShape } from "@thimble/formats"
 import type { MatrixShape } from "../quantizer.ts"
 import type { SparsityPattern } from "./pattern.ts"
 import { least } from "./sparsity.ts"
