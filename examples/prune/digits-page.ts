@@ -41,7 +41,7 @@ MNIST, ${whole(images.training)} images to learn from and ${whole(images.test)} 
 |---|---:|
 | ${ticket.layers.join("-")}, all weights | ${shown(ticket.whole)} |
 | … ${100 * ticket.left} % of them, a lottery ticket of ${ticket.rounds} rounds, from its first weights | ${shown(ticket.pruned)} |
-| … as many of each layer, first weights drawn anew | ${shown(ticket.random)} |
+| … in the same places, from first weights drawn anew | ${shown(ticket.random)} |
 | convolutions with batch norm, ${whole(channels.parameters[0])} parameters | ${shown(channels.whole)} |
 | … without ${100 * channels.share} % of the channels of each, ${whole(channels.parameters[1])} parameters, as cut | ${shown(channels.cut)} |
 | … and tuned | ${shown(channels.tuned)} |
