@@ -55,7 +55,7 @@ matrices in the store that takes the least (with a store of its own where a row 
 and KL divergence from the original are per token, on the first ${whole(tokens)} tokens of held-out chapters of Moby Dick, in windows of 256.
 Rows that depend on chance are means over ${seeds} seeds: of 32 calibration sequences of 256 tokens out of the training text, of random scores, of the
 order in which training sees text. *± tokens* is the standard error over tokens, *± seeds* the standard deviation over seeds.
-*Tokens/s* are those of decoding with that store on one thread of the CPU, medians in turns with the original, of the first seed. Matrices of 256 × 512 are small: their bf16 values are in
+*Tokens/s* are those of decoding with that store on one thread of the CPU, the fastest of nine texts in turns with the original, of the first seed. Matrices of 256 × 512 are small: their bf16 values are in
 the processor's cache, so fewer bytes are not yet fewer milliseconds; larger ones are in [benchmarks](benchmarks.md).
 Wanda ranks the weights of each row by themselves and SparseGPT those of blocks of 128 columns, as they were published; the others rank a whole matrix.
 Movement is no score of a model that does not train, so it has no row here. Training takes ${seconds} s of processor time with one thread (4 windows of 128 tokens a step).
