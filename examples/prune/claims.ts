@@ -19,6 +19,8 @@ export function claims(rows: readonly PruneRow[]): Claim[] {
   return [
     ...claim("At 50 %, SparseGPT loses about as much as Wanda: neither twice as much as the other", [at("SparseGPT"), at("Wanda")], (s, w) => Math.max(s, w) < 2 * Math.min(s, w)),
     ...claim("At 50 %, both lose far less than magnitude: less than half", [at("SparseGPT"), at("Wanda"), at("magnitude")], (s, w, m) => Math.max(s, w) < m / 2),
+    ...claim("The same with inputs that stand out: both lose less than half of what magnitude loses", ["SparseGPT", "Wanda", "magnitude"].map((s) => named("50 % planted", s)), (s, w, m) => Math.max(s, w) < m / 2),
+    ...claim("Inputs that stand out make no difference to Wanda", [named("50 % planted", "Wanda"), at("Wanda")], (a, b) => Math.abs(a - b) < 0.01 * b),
     ...[0.6, 0.8].flatMap((share) => claim(`At ${100 * share} %, SparseGPT loses less than Wanda, and that less than magnitude`, ["SparseGPT", "Wanda", "magnitude"].map((s) => named(`${100 * share} %`, s)), rising)),
     ...scoreNames.filter((s) => s !== "random").flatMap((score) => claim(`At 50 %, ${score} loses less than chance`, [at(score), at("random")], rising)),
     ...["magnitude", "Wanda", "SparseGPT"].flatMap((score) => claim(`${score}: 50 % loses less than 4:8, and that less than 2:4`, [at(score), named("4:8", score), named("2:4", score)], rising)),

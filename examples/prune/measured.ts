@@ -3,6 +3,7 @@ import { convert, masked, plan, prepare, prune, type Calibration } from "@thimbl
 import { distill, fit, forwardKL, labels, windows } from "@thimble/distill"
 import { evaluate, klDivergence, type Model } from "@thimble/models"
 import { timed } from "../distill/timed.ts"
+import { planted } from "./planted.ts"
 import type { Row } from "./rows.ts"
 import { smallest, storedIn } from "./stored.ts"
 
@@ -38,8 +39,8 @@ export interface Bench {
 
 /** A pruned model, its matrices in bf16. */
 export async function prunedModel(row: Row, seed: number, { model, calibration, signal }: Bench): Promise<Model> {
-  const method = row.method(seed)
-  return method === undefined ? model : (await plan(model, prune({ default: method, sequence: "blocks" })).run(await calibration(seed), { signal }).result).model
+  const method = row.method(seed), from = row.planted === true ? await planted(model) : model
+  return method === undefined ? from : (await plan(from, prune({ default: method, sequence: "blocks" })).run(await calibration(seed), { signal }).result).model
 }
 
 export async function measured(row: Row, seed: number, bench: Bench): Promise<Measured> {

@@ -1,7 +1,7 @@
 import { claims } from "./claims.ts"
 import { digitsSection, type DigitResults } from "./digits-page.ts"
 import type { Measured } from "./measured.ts"
-import { original } from "./rows.ts"
+import { original, rows as known } from "./rows.ts"
 import type { Speed } from "./speeds.ts"
 
 /** A row of the table: one measurement per seed. */
@@ -25,17 +25,18 @@ const whole = (x: number): string => Math.round(x).toLocaleString("en")
 /** Three digits that count. */
 const small = (x: number): string => (x === 0 ? "0" : x >= 0.001 ? x.toPrecision(3) : x.toExponential(1))
 
-function line({ name, runs, speed }: PruneRow, bytes: number): string {
+function line({ group, name, runs, speed }: PruneRow, bytes: number, seeds: number): string {
+  const few = known.find((r) => r.group === group && r.name === name)?.seeded === true && runs.length < seeds ? ` (${runs.length} of ${seeds} seeds)` : ""
   const of = (key: "bytes" | "perplexity" | "divergence" | "error" | "agreement"): number => mean(runs.map((r) => r[key])), stores = [...new Set(runs.map((r) => r.store))].join(" / ")
   const fast = speed === undefined ? ["", ""] : [whole(speed.tokensPerSecond), name === original ? "" : `${(speed.tokensPerSecond / speed.original).toFixed(2)} ×${speed.tokensPerSecond <= speed.original ? ", not faster" : ""}`]
-  return `| ${name} | ${of("perplexity").toFixed(2)} | ${small(of("divergence"))} | ${small(of("error"))} | ${runs.length > 1 ? small(spread(runs.map((r) => r.divergence))) : ""} | ${(100 * of("agreement")).toFixed(1)} % | ${stores} | ${whole(of("bytes"))}${name !== original && of("bytes") >= bytes ? ", no saving" : ""} | ${fast.join(" | ")} |`
+  return `| ${name}${few} | ${of("perplexity").toFixed(2)} | ${small(of("divergence"))} | ${small(of("error"))} | ${runs.length > 1 ? small(spread(runs.map((r) => r.divergence))) : ""} | ${(100 * of("agreement")).toFixed(1)} % | ${stores} | ${whole(of("bytes"))}${name !== original && of("bytes") >= bytes ? ", no saving" : ""} | ${fast.join(" | ")} |`
 }
 
 /** The page that the table makes. */
 export function page({ rows, tokens, seconds, digits }: PruneTable): string {
   const first = rows.find((r) => r.name === original), bytes = first?.runs[0]?.bytes ?? Infinity, found = claims(rows), held = found.filter((c) => c.holds).length, seeds = Math.max(0, ...rows.map((r) => r.runs.length))
   const head = "| | perplexity | KL divergence | ± tokens | ± seeds | same top | smallest store | bytes | tokens/s | against the original |\n|---|---:|---:|---:|---:|---:|---|---:|---:|---:|"
-  const sections = [...new Set(rows.map((r) => r.group))].map((g) => `\n## ${g[0]!.toUpperCase()}${g.slice(1)}\n\n${head}\n${rows.filter((r) => r.group === g && r.runs.length > 0).map((r) => line(r, bytes)).join("\n")}\n`)
+  const sections = [...new Set(rows.map((r) => r.group))].map((g) => `\n## ${g[0]!.toUpperCase()}${g.slice(1)}\n\n${head}\n${rows.filter((r) => r.group === g && r.runs.length > 0).map((r) => line(r, bytes, seeds)).join("\n")}\n`)
   return `---
 title: What pruning costs
 ---
@@ -59,7 +60,9 @@ order in which training sees text. *± tokens* is the standard error over tokens
 the processor's cache, so fewer bytes are not yet fewer milliseconds; larger ones are in [benchmarks](benchmarks.md).
 Wanda ranks the weights of each row by themselves and SparseGPT those of blocks of 128 columns, as they were published; the others rank a whole matrix.
 Movement is no score of a model that does not train, so it has no row here. Training takes ${seconds} s of processor time with one thread (4 windows of 128 tokens a step).
-A small model is hurt more than a large one.
+A small model is hurt more than a large one; and no input of its matrices stands out as some of a large model's do, which magnitudes of
+weights do not see. Where a sixteenth of the inputs is made 32 times as large, and the columns that read them as much smaller, the function is
+the same and magnitude no longer a good score.
 ${sections.join("")}
 ## What should hold, and does it
 

@@ -9,6 +9,8 @@ export interface Row {
   method(seed: number): Method | undefined
   /** What matrices are stored in; what takes the least bytes unless given. */
   readonly store?: Store
+  /** Whether some inputs of matrices are made to stand out first, which leaves the function as it is. */
+  readonly planted?: boolean
   /** How what is left is trained afterwards. */
   readonly recovers?: "labels" | "original"
 }
@@ -51,6 +53,12 @@ const columnRows = [...scores, { name: "activity (1 − APoZ), from 0.1 on", see
   group: "whole columns of a matrix", name: named("20 % columns", name), seeded, method: (seed) => pruned({ score: score(seed), pattern: columns(0.2), store }),
 }))
 
+const standing = { group: "half of a model whose inputs stand out, as a large model's do", planted: true }
+const plantedRows: readonly Row[] = [
+  ...scores.filter((s) => ["magnitude", "Fisher", "Wanda"].includes(s.name)).map(({ name, seeded, score, within }): Row => ({ ...standing, name: named("50 % planted", name), seeded, method: (seed) => pruned({ score: score(seed), pattern: unstructured(0.5, within && { within }), store }) })),
+  { ...standing, name: named("50 % planted", "SparseGPT"), seeded: true, method: () => sparsegpt({ sparsity: 0.5, store }) },
+]
+
 const recovered = (["labels", "original"] as const).map((recovers): Row => ({
   group: "half pruned by magnitude, then trained, zeros kept", name: recovers === "labels" ? "fine-tuned" : "distilled", seeded: true, method: () => pruned({ score: magnitude(), pattern: unstructured(0.5), store }), recovers,
 }))
@@ -65,4 +73,4 @@ const stores: readonly Row[] = ([
 })))
 
 export const original = "nothing"
-export const rows: readonly Row[] = [{ group: "single weights", name: original, seeded: false, method: () => undefined }, ...unstructuredRows, ...patternRows, ...spreadRows, ...columnRows, ...stores, ...recovered]
+export const rows: readonly Row[] = [{ group: "single weights", name: original, seeded: false, method: () => undefined }, ...unstructuredRows, ...patternRows, ...spreadRows, ...columnRows, ...plantedRows, ...stores, ...recovered]
