@@ -5,7 +5,7 @@ import { denseWeight, memory, quantizedWeight, quantizeWeight, realize, tensor, 
 import { encodeSafetensors, ggml, openGguf, openSafetensors, storeCodes, type IntegerCodes, type RawTensor } from "@thimble/formats"
 import { open } from "@thimble/kernels"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
-import { affine, fp, fp4, int, mx, nf4, nvfp4, permutedWeight } from "../../compress/src/index.ts"
+import { affine, bitmask, blocks, csr, fp, fp4, int, keepOf, magnitude, mx, nf4, nOfM, nvfp4, on, permutedWeight, plan, prune, pruned, quantize, rtn, unstructured, type Stage } from "../../compress/src/index.ts"
 import { codesOfWeight, exportModel, loadModel, saveModel, type ExportFormat, type ExportOptions, type Json, type Model } from "../src/index.ts"
 import { smallModel } from "./random-model.ts"
 
@@ -300,5 +300,48 @@ describe("what others write is read", () => {
       own.config_groups.group_0.targets = ["re:model\\.layers\\.\\d+\\.mlp", ...[0, 1].flatMap((i) => ["q", "k", "v", "o"].map((m) => `model.layers.${i}.self_attn.${m}_proj`))]
     })
     expect(await answer(await loadModel(path))).toEqual(await answer(model))
+  })
+})
+
+describe("weights without their zeros, in compressed-tensors", () => {
+  const pairs = pruned({ score: magnitude(), pattern: keepOf(2, 4), store: nOfM(2, 4, { values: "bf16" }) }), some = (store: Parameters<typeof pruned>[0]["store"]) => pruned({ score: magnitude(), pattern: unstructured(0.6), ...(store && { store }) })
+  const made = async (...stages: Stage[]): Promise<Model> => (await plan(await quantized("llama", () => undefined), stages).run().result).model
+  const sparsity = (path: string): Json => settings(path).sparsity_config as Json
+
+  test.each([["2:4, bf16", pairs, "2:4 bf16", "sparse-24-bitmask", "2:4"], ["any, f16", some(bitmask({ values: "f16" })), "bitmask f16", "sparse-bitmask", "unstructured"], ["any, f32", some(bitmask()), "bitmask f32", "sparse-bitmask", "unstructured"]] as const)("%s: a model again, and the same bytes", async (_, method, form, format, structure) => {
+    const { path, again } = await roundTrip(await made(prune({ default: method })), "compressed-tensors")
+    expect(again.weights["model.layers.0.mlp.up_proj"]!.form).toContain(form)
+    expect(settings(path)).toEqual({ quant_method: "compressed-tensors", sparsity_config: expect.objectContaining({ format, sparsity_structure: structure, targets: ["Linear"], ignore: ["lm_head"] }) as unknown })
+    expect(sparsity(path).global_sparsity).toBeCloseTo(structure === "2:4" ? 0.5 : 0.6, 2)
+    expect((await namesIn(path)).filter((n) => n.includes("layers.0.mlp.up_proj")).map((n) => n.replace(/.*up_proj\.(\w+) .*/, "$1")).sort()).toEqual(["bitmask", "compressed", ...(structure === "2:4" ? [] : ["row_offsets"]), "shape"])
+  })
+  test.each([["csr", csr({ values: "bf16" })], ["blocks", blocks([3, 2], { values: "bf16" })]] as const)("%s: is written as bits and values, of the same numbers", async (_, store) => {
+    const model = await made(prune({ default: some(store) })), path = folder(), name = "model.layers.1.self_attn.k_proj"
+    await exportModel(model, path, "compressed-tensors")
+    const again = await loadModel(path)
+    expect(again.weights[name]!.form).toContain("bitmask bf16")
+    expect(await again.weights[name]!.dense().data()).toEqual(await model.weights[name]!.dense().data())
+  })
+  test("some matrices pruned to 2:4, others to any: one layout holds both; others rounded, others plain", async () => {
+    const model = await made(prune({ rules: [on(/gate|up/, pairs), on(/down/, some(bitmask({ values: "bf16" })))] }), quantize({ rules: [on(/self_attn/, rtn(int(8)))] }))
+    const path = folder()
+    await exportModel(model, path, "compressed-tensors")
+    const again = await loadModel(path)
+    expect(sparsity(path)).toMatchObject({ format: "sparse-bitmask", ignore: expect.arrayContaining(["lm_head", "model.layers.0.self_attn.q_proj"]) as unknown })
+    expect(settings(path)).toMatchObject({ format: "pack-quantized", ignore: expect.arrayContaining(["lm_head", "model.layers.0.mlp.up_proj"]) as unknown })
+    for (const name of ["model.layers.0.mlp.up_proj", "model.layers.1.mlp.down_proj", "model.layers.0.self_attn.q_proj"]) expect(await again.weights[name]!.dense().data(), name).toEqual(await model.weights[name]!.dense().data())
+  })
+  test("dialects of integers refuse them, and so do sparse integers theirs", async () => {
+    const model = await made(prune({ default: pairs }))
+    for (const format of ["gptq", "awq", "mlx", "gguf", "bitsandbytes"] as const) expect(await refused(exportModel(model, folder(), format))).toMatch(/sparse bf16.*compressed-tensors could/)
+    expect(await refused(exportModel(await made(prune({ default: pruned({ score: magnitude(), pattern: keepOf(2, 4), store: nOfM(2, 4, { values: "int8" }) }) })), folder(), "compressed-tensors"))).toMatch(/2:4 int8/)
+  })
+  test("a layout that nobody knows is refused", async () => {
+    const path = folder()
+    await exportModel(await made(prune({ default: pairs })), path, "compressed-tensors")
+    const config = JSON.parse(readFileSync(join(path, "config.json"), "utf8")) as { quantization_config: { sparsity_config: Json } }
+    config.quantization_config.sparsity_config = { ...config.quantization_config.sparsity_config, format: "marlin-24" }
+    writeFileSync(join(path, "config.json"), JSON.stringify(config))
+    await expect(loadModel(path)).rejects.toThrow(/marlin-24/)
   })
 })

@@ -1,5 +1,6 @@
 import { fail } from "@thimble/core"
 import { microGroup, type IntegerCodes, type Outline } from "./codes.ts"
+import { isSparse, readSparse, sparsityConfig, writeSparse, type SparseLayout } from "./compressed-sparse.ts"
 import { readCompressed, unfitGroups, writeBytes, writeFloats, writeMicro, writePacked, type WeightScheme } from "./compressed-tensors.ts"
 import type { CompressedLayout, Dialect, MatrixUse, WriterOptions } from "./dialect.ts"
 import { names, type Settings } from "./stored.ts"
@@ -36,6 +37,7 @@ function refuses(o: Outline, { embedding, transposed }: MatrixUse, options: Part
   const layout = layoutOf(o, options)
   if (o.kind === "float") return layout !== "float-quantized" ? `${layout} holds integers` : o.block[0] === 1 && o.block[1] !== Infinity ? "8-bit floats have a scale per matrix, row or block there" : undefined
   if (o.kind === "micro") return options.layout !== undefined && options.layout !== layout ? `${options.layout} holds no 4-bit floats` : undefined
+  if (o.kind === "sparse") return undefined
   if (o.kind !== "integer") return "it holds integers or small floats with scales"
   if (layout.endsWith("fp4-pack-quantized")) return `${layout} holds 4-bit floats`
   if (layout === "float-quantized") return "float-quantized holds 8-bit floats"
@@ -48,18 +50,19 @@ function refuses(o: Outline, { embedding, transposed }: MatrixUse, options: Part
 export const compressedDialect: Dialect = {
   name: "compressed-tensors",
   fields: ["quantization_config"],
-  suffixes: ["weight", "weight_packed", "weight_scale", "weight_shape", "weight_zero_point", "weight_g_idx", "weight_global_scale", "input_global_scale", "input_scale", "input_zero_point", "output_scale", "output_zero_point"],
+  suffixes: ["weight", "weight_packed", "weight_scale", "weight_shape", "weight_zero_point", "weight_g_idx", "weight_global_scale", "input_global_scale", "input_scale", "input_zero_point", "output_scale", "output_zero_point", "compressed", "bitmask", "shape", "row_offsets"],
   // Scales of caches in fewer bits.
   ignored: /\.[qkv]_scale$/,
-  isPacked: (types) => types.weight_packed !== undefined || types.weight === "I8" || types.weight === "F8_E4M3",
+  isPacked: (types) => types.weight_packed !== undefined || (types.compressed !== undefined && types.bitmask !== undefined) || types.weight === "I8" || types.weight === "F8_E4M3",
   reader(said) {
     const format = said.format ?? "dense"
     if (!layouts.includes(String(format))) fail("format", op, `quantization_config: 'format' is ${JSON.stringify(format)}`, `known are ${layouts.join(", ")}`)
     const groups = Object.entries((said.config_groups ?? {}) as Record<string, Settings>).map(([name, group]) => ({ targets: names(op, group, "targets"), scheme: checkScheme(name, group.weights) }))
-    const ignored = names(op, said, "ignore")
+    const ignored = names(op, said, "ignore"), isSparseModule = sparseTargets(said.sparsity_config)
     return {
-      isKept: (module) => ignored.some((target) => isTarget(target, module)),
+      isKept: (module) => !isSparseModule(module) && ignored.some((target) => isTarget(target, module)),
       read(module, tensors, shape) {
+        if (isSparse(tensors)) return readSparse(module, tensors, shape)
         // An entry that names the module goes before one for its class.
         const fit = groups.filter(({ targets }) => targets.some((t) => isTarget(t, module))), own = fit.find(({ targets }) => targets.some((t) => t !== "Linear" && isTarget(t, module))) ?? fit[0]
         if (own === undefined) return fail("format", op, `quantization_config: no target of 'config_groups' is '${module}'`)
@@ -69,25 +72,40 @@ export const compressedDialect: Dialect = {
   },
   refuses,
   writer({ packed, kept }, options) {
+    const sparse = [...packed].flatMap(([module, o]) => (o.kind === "sparse" ? [[module, o.pairs] as const] : [])), layoutOfSparse: SparseLayout = sparse.every(([, pairs]) => pairs) ? "sparse-24-bitmask" : "sparse-bitmask"
+    /** Zeros and elements of sparse modules, as they are written. */
+    const counts = new Map<string, readonly [zeros: number, all: number]>()
     const groups = new Map<string, { readonly layout: CompressedLayout; readonly scheme: WeightScheme; readonly targets: string[] }>()
     for (const [module, o] of packed) {
+      if (o.kind === "sparse") continue
       const layout = layoutOf(o, options), scheme = schemeOf(o), key = JSON.stringify([layout, scheme]), group = groups.get(key) ?? { layout, scheme, targets: [] }
       group.targets.push(module)
       groups.set(key, group)
     }
     const all = [...groups.values()], formats = new Set(all.map((g) => g.layout))
     const layoutOfModule = new Map(all.flatMap(({ layout, targets }) => targets.map((t) => [t, layout])))
+    const quantized: Settings = {
+      format: formats.size > 1 ? "mixed-precision" : (all[0]?.layout ?? "dense"), quantization_status: "compressed", global_compression_ratio: null, kv_cache_scheme: null, ignore: kept,
+      config_groups: Object.fromEntries(all.map(({ layout, scheme, targets }, i) => [`group_${i}`, {
+        targets: all.length === 1 ? ["Linear"] : targets, ...(formats.size > 1 && { format: layout }),
+        weights: { ...scheme, dynamic: false, observer: "minmax", observer_kwargs: {} },
+        // Whole rows of bytes are for products of integers.
+        input_activations: layout === "int-quantized" ? activations : null, output_activations: null,
+      }])),
+    }
     return {
-      settings: {
-        quant_method: op, format: formats.size > 1 ? "mixed-precision" : (all[0]?.layout ?? "dense"), quantization_status: "compressed", global_compression_ratio: null, kv_cache_scheme: null, ignore: kept,
-        config_groups: Object.fromEntries(all.map(({ layout, scheme, targets }, i) => [`group_${i}`, {
-          targets: all.length === 1 ? ["Linear"] : targets, ...(formats.size > 1 && { format: layout }),
-          weights: { ...scheme, dynamic: false, observer: "minmax", observer_kwargs: {} },
-          // Whole rows of bytes are for products of integers.
-          input_activations: layout === "int-quantized" ? activations : null, output_activations: null,
-        }])),
+      // A checkpoint of which nothing is quantized says nothing of that: readers take any word for it.
+      get settings() {
+        if (sparse.length === 0) return { quant_method: op, ...quantized }
+        const [zeros, elements] = [...counts.values()].reduce(([a, b], [c, d]) => [a + c, b + d], [0, 0]), names = new Set(sparse.map(([module]) => module))
+        return { quant_method: op, ...(all.length > 0 && { ...quantized, ignore: [...kept, ...names] }), sparsity_config: sparsityConfig(layoutOfSparse, elements === 0 ? 0 : zeros / elements, [...kept, ...[...packed.keys()].filter((m) => !names.has(m))]) }
       },
       write(module, codes) {
+        if (codes.kind === "sparse") {
+          const written = writeSparse(module, codes.values, layoutOfSparse), all = codes.values.data.length
+          counts.set(module, [all - written.compressed!.data.length, all])
+          return written
+        }
         if (codes.kind === "float") return writeFloats(codes)
         if (codes.kind === "micro") return writeMicro(module, codes)
         if (codes.kind !== "integer") return fail("value", op, `'${module}' is ${codes.kind}, neither integers nor floats`)
@@ -95,6 +113,16 @@ export const compressedDialect: Dialect = {
       },
     }
   },
+}
+
+/** Tells the modules that are stored without their zeros, by a `sparsity_config`. */
+function sparseTargets(said: unknown): (module: string) => boolean {
+  if (said === undefined || said === null) return () => false
+  const own = (typeof said === "object" ? said : fail("format", op, "quantization_config: 'sparsity_config' is no object")) as Settings, format = own.format ?? "dense"
+  if (!["dense", "sparse-bitmask", "sparse-24-bitmask"].includes(String(format))) fail("format", op, `quantization_config: 'format' of 'sparsity_config' is ${JSON.stringify(format)}`, "known are dense, sparse-bitmask, sparse-24-bitmask")
+  // Without targets, all.
+  const ignored = names(op, own, "ignore"), targets = own.targets === undefined || own.targets === null ? ["Linear"] : names(op, own, "targets")
+  return (module) => format !== "dense" && targets.some((t) => isTarget(t, module)) && !ignored.some((t) => isTarget(t, module))
 }
 
 function checkScheme(name: string, weights: unknown): WeightScheme {
