@@ -33,7 +33,7 @@ export { encodeImatrix, encodeOldImatrix, meanSquares, openImatrix, saveImatrix,
 export { packing, type Bits, type Packing } from "./packing.ts"
 export { bitsOf, exponentOf, halfSpacing, inUnits, powerOfTwo, smallBits, smallFloats, smallValues, spelled, type SmallFloat, type SmallFloatRow, type Spelled } from "./small-float.ts"
 export { dialects } from "./dialect/index.ts"
-export type { CompressedLayout, Dialect, DialectName, DialectReader, DialectWriter, MatrixUse, Plan, WriterOptions } from "./dialect/dialect.ts"
+export type { CompressedLayout, Dialect, DialectName, DialectReader, DialectWriter, MatrixUse, Plan, StoredActivations, WriterOptions } from "./dialect/dialect.ts"
 export { groupsOf, outlineOf, showOutline, type BookCodes, type BookName, type Codes, type FloatCodes, type IntegerCodes, type IntegerOutline, type MatrixShape, type MicroCodes, type NestedAbsmax, type Outline, type RowCodes, type SparseCodes, type SparseOutline } from "./dialect/codes.ts"
 export { bitmask, nOfM } from "./sparse/masked.ts"
 export { blockElements, blocks, csr, type BlockShape, type ListedOptions } from "./sparse/listed.ts"
