@@ -14,7 +14,7 @@ const command = defineCommand({
   meta: { name: "distill-table", description: "Measures what every way of distillation gives on the demo model, at equal time." },
   args: {
     model: { type: "string", default: fileURLToPath(new URL("../models/demo", import.meta.url)), description: "Directory, or GGUF file, of the teacher", valueHint: "PATH" },
-    seconds: { type: "string", default: "50", description: "Processor time to train each student", valueHint: "N" },
+    seconds: { type: "string", default: "20", description: "Processor time to train each student", valueHint: "N" },
     seeds: { type: "string", default: "3", description: "Seeds of weights and data", valueHint: "N" },
     batch: { type: "string", default: "4", description: "Windows per step", valueHint: "N" },
     length: { type: "string", default: "128", description: "Tokens of a window", valueHint: "N" },

@@ -12,7 +12,7 @@ export interface NarrowedOptions {
 
 /**
  * A student that starts as the strongest channels of a model's blocks, at the model's own depth: pruning as initialisation (structured pruning and then
- * distillation, as of Minitron: Muralidharan et al., 2024, arXiv:2407.14679, §2). It is a smaller model, which saves and loads like any other; what is not cut is
+ * distillation, as Minitron does it: Muralidharan et al., 2024, arXiv:2407.14679). It is a smaller model, which saves and loads like any other; what is not cut is
  * shared with the model. Scores that look at data, and columns that make up for those that go, are `shrink` of `@thimble/compress`.
  */
 export async function narrowed(model: Model, { hidden, heads, score = channelNorms }: NarrowedOptions): Promise<Model> {

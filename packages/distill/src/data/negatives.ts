@@ -38,7 +38,7 @@ export async function representations(teacher: Model | Network, data: Data, coun
 
 /**
  * Data that brings, with each batch, what the teacher makes of some other examples: negatives for `contrastive`, from a store of all (CRD: Tian et al., 2019,
- * arXiv:1910.10699, §3.1). As the teacher does not change, its stored representations never get old, and are projected anew at each step; the
+ * arXiv:1910.10699). As the teacher does not change, its stored representations never get old, and are projected anew at each step; the
  * authors store projections of both models, and average them over time. Drawn evenly, of any class, and never one of the batch's own.
  */
 export function withNegatives(data: Data, { width, rows }: Representations, { count, seed = 0 }: { readonly count: number; /** Decides which; 0 unless given. */ readonly seed?: number }): Data {
