@@ -22,7 +22,7 @@ const command = defineCommand({
     train: { type: "string", default: "train10k", description: "Name of the files to train on", valueHint: "NAME" },
     test: { type: "string", default: "t10k", description: "Name of the files to test on", valueHint: "NAME" },
     epochs: { type: "string", default: "10", description: "Times that the teacher sees every image, each time warped otherwise", valueHint: "N" },
-    rounds: { type: "string", default: "30", description: "Times that a student does, as it is", valueHint: "N" },
+    rounds: { type: "string", default: "40", description: "Times that a student does, as it is", valueHint: "N" },
     seeds: { type: "string", default: "5", description: "Students of each kind", valueHint: "N" },
     temperature: { type: "string", default: "4", description: "Temperature of soft targets", valueHint: "T" },
     out: { type: "string", default: page, description: "The page on which the results are recorded", valueHint: "FILE" },
