@@ -1,7 +1,7 @@
 import { adamW, batchNorm, compile, conv2d, crossEntropy, grad, mapTree, maxPool2d, random, realize, relu, tensor, tensorsOf, type Tensor } from "@thimble/core"
 import { coupledMagnitudes, keepCoupled, traceCouplings } from "@thimble/compress"
 import { examples, network } from "@thimble/distill"
-import { accuracy, places, side, type Digits } from "./digits.ts"
+import { places, score, side, type Digits } from "./digits.ts"
 
 type Named = Readonly<Record<string, Tensor>>
 /** What learns, and the running statistics of norms. */
@@ -80,7 +80,7 @@ export interface ChannelResult {
   readonly after: Convolutions
 }
 export async function channels({ test, share, tuning, ...how }: ChannelOptions): Promise<ChannelResult> {
-  const right = async (m: Convolutions): Promise<number> => accuracy(network({ parameters: m, dimensions: { classes: 10 }, forward: (p, x) => forward(p, x, false).logits }), m, test)
+  const right = async (m: Convolutions): Promise<number> => (await score(network({ parameters: m, dimensions: { classes: 10 }, forward: (p, x) => forward(p, x, false).logits }), m, test)).percent
   const before = await learned(await fresh(how.seed), how), cut = await narrower(before, share), after = await learned(cut, { ...how, epochs: tuning, rate: how.rate / 2 })
   return { whole: await right(before), cut: await right(cut), tuned: await right(after), before, after }
 }

@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises"
 import { join } from "node:path"
 import { gunzipSync } from "node:zlib"
-import { compile, tensor, type Tensor } from "@thimble/core"
+import { argmax, castTo, compile, crossEntropy, eq, sum, tensor, type Tensor } from "@thimble/core"
 import type { Network } from "@thimble/distill"
 
 /** Images of 28 × 28 in 0 … 1, and their digits. */
@@ -16,15 +16,26 @@ export async function digits(folder: string, name: string): Promise<Digits> {
   return { images: Float32Array.from(pixels, (v) => v / 255), labels }
 }
 
-/** Percent of right answers. */
-export async function accuracy<P>({ see }: Network<P>, parameters: P, { images, labels }: Digits): Promise<number> {
-  const run = compile((p: unknown, x: Tensor) => see(p as P, x, { wanted: ["logits"] }).logits!.argmax({ axis: -1 })), size = 500
-  let right = 0
+/** Percent of right answers, and the cross entropy with the right ones, in nats. */
+export interface Scored { readonly percent: number; readonly loss: number }
+
+/** What a network makes of digits that it did not learn from. */
+export async function score<P>({ see }: Network<P>, parameters: P, { images, labels }: Digits): Promise<Scored> {
+  const run = compile((p: unknown, x: Tensor, right: Tensor) => {
+    const { logits } = see(p as P, x, { wanted: ["logits"] })
+    return { right: sum(castTo(eq(argmax(logits!, { axis: -1 }), right), "f32")), loss: crossEntropy(logits!, right, { reduction: "sum" }) }
+  })
+  const size = 500, total = { right: 0, loss: 0 }
   for (let i = 0; i < labels.length; i += size) {
-    using x = tensor(images.slice(i * places, (i + size) * places), { shape: [Math.min(size, labels.length - i), places] })
-    using found = await run(parameters as never, x) as Tensor
-    ;(await found.data()).forEach((v, j) => (right += Number(v) === labels[i + j]! ? 1 : 0))
+    const digits = Int32Array.from(labels.subarray(i, i + size))
+    using x = tensor(images.slice(i * places, (i + size) * places), { shape: [digits.length, places] })
+    using right = tensor(digits)
+    const found = await run(parameters as never, x, right)
+    total.right += Number(await found.right.item())
+    total.loss += Number(await found.loss.item())
+    found.right.dispose()
+    found.loss.dispose()
   }
   run.dispose()
-  return (100 * right) / labels.length
+  return { percent: (100 * total.right) / labels.length, loss: total.loss / labels.length }
 }

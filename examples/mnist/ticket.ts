@@ -1,7 +1,7 @@
 import { adamW, denseWeight, random, realize, relu, type Tensor, type Weight } from "@thimble/core"
 import { lotteryTicket, maskModel } from "@thimble/compress"
 import { examples, fit, labels, network, type Network } from "@thimble/distill"
-import { accuracy, places, type Digits } from "./digits.ts"
+import { places, score, type Digits } from "./digits.ts"
 
 /** Linear layers, as what prunes matrices sees them. */
 interface Linears {
@@ -56,7 +56,7 @@ export async function ticket({ training, test, seed, epochs, left, rounds }: Tic
     }).finish()
     return linears(model.weights, model.vectors)
   }
-  const right = async (m: Linears): Promise<number> => accuracy(asNetwork(m), { weights: m.weights, vectors: m.vectors }, test)
+  const right = async (m: Linears): Promise<number> => (await score(asNetwork(m), { weights: m.weights, vectors: m.vectors }, test)).percent
   const start = await fresh(seed), whole = await right(await train(maskModel(start, {})))
   const { model, masks } = await lotteryTicket(start, { left, rounds, train })
   return { whole, pruned: await right(await train(model)), random: await right(await train(maskModel(await fresh(seed + 1000), masks))) }
