@@ -24,7 +24,8 @@ export class ArgumentRows {
    * shares the row of zeros at 0.
    */
   add(parts: readonly Arguments[], rows: readonly number[] = noRows): number {
-    if (parts.length === 1 && parts[0]!.values.length + parts[0]!.places.length === 0) return 0
+    // As many zeros as the first row has serve all who ask for nothing else.
+    if (rows.at(-1)! + 1 < alignment / 16 && parts.every((p) => p.values.length + p.places.length === 0)) return 0
     // Layers are mostly called with the same arguments, and then share a row.
     let key = ""
     for (let p = 0; p < parts.length; p++) key += `${rows[p]!} ${parts[p]!.values.join()} ${parts[p]!.types.join()} ${parts[p]!.places.join()};`

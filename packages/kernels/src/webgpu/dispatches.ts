@@ -25,8 +25,8 @@ export interface Dispatch {
 /** Calls whose dispatches are handed over together: those up to `calls`. */
 export interface Batch { readonly calls: number; readonly dispatches: readonly Dispatch[] }
 
-/** Calls that are handed over together, at first and later: some 0.2 ms of planning and encoding, against some 30 µs that handing over takes. */
-const firstCalls = 8, laterCalls = 64
+/** Calls that are handed over together, at first and later: some 0.5 ms of planning and encoding, against some 50 µs that handing over takes. */
+const firstCalls = 8, laterCalls = 96
 /** Runs after which a program is taken to run on. */
 const manyRuns = 3
 
