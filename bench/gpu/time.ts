@@ -15,7 +15,7 @@ export const median = (values: readonly number[]): number => values.toSorted((a,
  * milliseconds together, waited for at their end; the median of several samples.
  */
 export const timed = ({ device, tiny }: Context, work: () => Promise<void>, options: Protocol = {}): Promise<number> =>
-  timedUntil(() => device.gpu.queue.onSubmittedWorkDone(), work, { tiny, ...options })
+  timedUntil(async () => { await device.settled(); await device.gpu.queue.onSubmittedWorkDone() }, work, { tiny, ...options })
 
 interface Protocol { readonly target?: number; readonly samples?: number; readonly tiny?: boolean }
 
@@ -29,6 +29,8 @@ export async function timedUntil(wait: () => Promise<unknown>, work: () => Promi
   }
   await sample(1)
   if (tiny) return sample(1)
+  // So often that what is compiled for programs that run on is there.
+  await sample(4)
   const calls = Math.max(1, Math.min(1000, Math.round(target / (await sample(2)))))
   const times: number[] = []
   for (let i = 0; i < samples; i++) times.push(await sample(calls))

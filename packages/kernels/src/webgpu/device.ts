@@ -27,6 +27,8 @@ export interface WebgpuDevice extends Device {
   readonly features: Features
   /** The device below, for what Thimble does not do. */
   readonly gpu: GPUDevice
+  /** When kernels that are being compiled for programs that run on are ready. */
+  settled(): Promise<void>
   /** Counts of what was made, not of what was used again. */
   counts(): { readonly pipelines: number; readonly bindGroups: number; readonly buffers: number; /** Dispatches of several kernels that do not depend on each other. */ readonly merged: number }
 }
@@ -61,6 +63,7 @@ export async function webgpuDevice(options: AdapterOptions = {}): Promise<Webgpu
     run: (calls, program) => own.run(calls, program),
     used: () => own.used(),
     counts: () => own.counts(),
+    settled: () => own.settled(),
     close: () => own.close(),
   }
 }
@@ -203,6 +206,9 @@ class Opened {
   }
   counts(): ReturnType<WebgpuDevice["counts"]> {
     return { pipelines: this.pipelines.count, merged: this.dispatches.merged, bindGroups: this.groups.made, buffers: this.buffers }
+  }
+  settled(): Promise<void> {
+    return this.dispatches.settled()
   }
   async close(): Promise<void> {
     if (this.closed) return

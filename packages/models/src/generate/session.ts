@@ -19,7 +19,7 @@ function capture(model: Generator) {
     best: compile((layers: readonly LayerCache[], ids: Tensor, begin: Tensor | undefined, position: Tensor) => {
       const { logits, cache } = model.step(ids, { layers, ...(begin && { begin }) }, { position })
       // Rows of the head that no token has are padding.
-      const rows = logits.reshape([ids.shape[0]!, model.config.vocabulary]).slice([0, 0], [ids.shape[0]!, tokens])
+      const rows = logits.reshape([ids.shape[0]!, model.config.vocabulary]).slice([0, ids.shape[0]!], [0, tokens])
       return { ids: argmax(rows, { axis: 1 }).reshape(ids.shape), layers: cache.layers }
     }, { donate: [0] }),
     first: compile((layers: readonly LayerCache[], ids: Tensor, begin: Tensor | undefined, count: Tensor) => step(layers, ids, begin, count, 0), { donate: [0] }),
