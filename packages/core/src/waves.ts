@@ -2,8 +2,8 @@
 // them at once. Steps are only moved forward a little, so that values do not live much longer than they did.
 import type { Step, Value } from "./program.ts"
 
-/** Waves that a step may be brought forward at most. */
-const reach = 8
+/** Waves that a step may be brought forward at most, and the bytes of a value from which it is not: making it takes longer than starting to. */
+const reach = 8, largeBytes = 2 ** 18
 
 /** The steps in waves: `waves[i]` is the number of the wave of `steps[i]`. No step reads or overwrites what another one of its wave writes. */
 export function inWaves(steps: readonly Step[], values: readonly Value[]): { steps: Step[]; waves: number[] } {
@@ -17,7 +17,8 @@ export function inWaves(steps: readonly Step[], values: readonly Value[]): { ste
   let last = -1, closed = 0
   const placed = steps.map((step): number => {
     const [out, ...sources] = step.values.map(memoryOf) as [number, ...number[]]
-    let wave = Math.max(closed, last - reach, readable.get(out) ?? 0, writable.get(out) ?? 0)
+    const made = values[step.values[0]!]!, far = (made.kind === "temporary" || made.kind === "output") && made.bytes >= largeBytes ? 0 : reach
+    let wave = Math.max(closed, last - far, readable.get(out) ?? 0, writable.get(out) ?? 0)
     for (const s of sources) wave = Math.max(wave, readable.get(s) ?? 0)
     // Routines run on the host, between kernels.
     if (step.kind === "routine") wave = closed = last + 1
