@@ -8,11 +8,15 @@ import { attention, decoding, training } from "./gpu/models.ts"
 import type { Context, GpuDevice, Part } from "./gpu/part.ts"
 import { products, rows } from "./gpu/products.ts"
 import { demo } from "./gpu/demo.ts"
+import { peers } from "./gpu/peers/part.ts"
+import { participantOf, serve } from "./gpu/peers/process.ts"
 import { profile } from "./gpu/profile.ts"
 import { torch } from "./gpu/torch.ts"
 
-const parts: Record<string, Part> = { torch, ceilings, rows, products, decoding, attention, training, conformance, demo, profile }
+const parts: Record<string, Part> = { torch, ceilings, rows, products, decoding, attention, training, conformance, demo, profile, peers }
 const chosen = process.env.PARTS?.split(",") ?? Object.keys(parts)
+const participant = participantOf(chosen[0] ?? "")
+if (participant !== undefined) await serve(participant)
 const totalSeconds = Number(process.env.SECONDS ?? 460)
 const begin = performance.now(), elapsed = (): number => performance.now() - begin
 

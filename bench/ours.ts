@@ -1,13 +1,19 @@
-import { cat, compile, grad, quantizedWeight, tensor, uploadParts, type Tensor } from "@thimble/core"
+import { cat, compile, grad, quantizedWeight, realize, tensor, uploadParts, type Tensor } from "@thimble/core"
 import { int } from "@thimble/compress"
 import { open } from "@thimble/kernels"
 import { prepareFrom, type Abilities, type Peer, type Ready } from "./peer.ts"
 import { adam, type TransformerDims, type TransformerLayer } from "./work.ts"
 
-const abilities: Abilities = {
-  matmul({ dims: { m, k, n }, inputs }) {
+/** What Thimble can do, on the device that was opened last. */
+export const abilities: Abilities = {
+  async matmul({ dims: { m, k, n, half }, inputs }) {
     const { a, b } = inputs()
-    return ready((a, b) => a.matmul(b), array(a, m, k), array(b, k, n))
+    return ready((a, b) => a.matmul(b), ...(await stored(half, array(a, m, k), array(b, k, n))))
+  },
+  async attention({ dims: { heads, size, queries, keys, half }, inputs }) {
+    const { q, k, v } = inputs(), causal = queries > 1
+    const shaped = [array(q, 1, heads, queries, size), array(k, 1, heads, keys, size), array(v, 1, heads, keys, size)]
+    return ready((q, k, v) => q.attention(k, v, { causal }), ...(await stored(half, ...shaped)))
   },
   matvec({ dims: { rows, columns }, inputs }) {
     const { x, w } = inputs()
@@ -146,6 +152,15 @@ function block(state: Tensor, layer: Layer, mask: Tensor, { tokens, width, heads
 const array = (data: Float32Array, ...shape: number[]): Tensor =>
   tensor(data, { shape: shape.length > 0 ? shape : [data.length] })
 
+/** The same numbers as 16-bit floats, where those are asked for. */
+async function stored(half: boolean, ...tensors: Tensor[]): Promise<Tensor[]> {
+  if (!half) return tensors
+  const narrow = tensors.map((t) => t.cast("f16"))
+  await realize(...narrow)
+  for (const t of tensors) t.dispose()
+  return narrow
+}
+
 function ready(compute: (...inputs: Tensor[]) => Tensor, ...inputs: Tensor[]): Ready {
   const compiled = compile<Tensor[], Tensor>(compute)
   return running(() => compiled(...inputs))
@@ -158,7 +173,7 @@ function running(compute: () => Promise<Tensor>): Ready {
       y?.dispose()
       y = await compute()
     },
-    result: async () => (await y!.data()) as Float32Array,
+    result: async () => (await y!.cast("f32").data()) as Float32Array,
     close: async () => y?.dispose(),
   }
 }

@@ -48,6 +48,17 @@ export function rmsNormRow(row: Numbers, scale: Numbers, epsilon: number): Float
   return Float64Array.from(row, (value, i) => (value / Math.sqrt(square + epsilon)) * scale[i])
 }
 
+/** softmax(query·keysᵀ/√size)·values for one query. */
+export function attend(query: Numbers, keys: Numbers, values: Numbers): Float64Array {
+  const size = query.length
+  const scores = Float64Array.from(rows(keys, size), (key) => key.reduce((total, value, i) => total + value * query[i], 0) / Math.sqrt(size))
+  const out = new Float64Array(size)
+  softmaxRow(scores).forEach((weight, key) => {
+    for (let i = 0; i < size; i++) out[i] += weight * values[key * size + i]
+  })
+  return out
+}
+
 /** All parameters after `steps` steps on one batch. */
 export function train(dims: TrainDims, x: Numbers, targets: Numbers, initial: Numbers[], steps: number): Float64Array {
   const params = initial.map((values) => Float64Array.from(values))

@@ -2,8 +2,8 @@ import type { Unit } from "./row.ts"
 
 /** What each kind of work is given. Matrices are row-major. */
 export interface Jobs {
-  /** a[m,k] · b[k,n] */
-  matmul: { dims: { m: number; k: number; n: number }; inputs: { a: Float32Array; b: Float32Array } }
+  /** a[m,k] · b[k,n]; stored as 16-bit floats where `half` says so, and the inputs are such numbers then. */
+  matmul: { dims: { m: number; k: number; n: number; half: boolean }; inputs: { a: Float32Array; b: Float32Array } }
   /** x[columns] · w[rows,columns]ᵀ */
   matvec: { dims: Matrix; inputs: { x: Float32Array; w: Float32Array } }
   /** The same with w = (code − 8) · scale, one scale per `group` neighbours of a row; activations may be rounded to int8. */
@@ -18,6 +18,8 @@ export interface Jobs {
   sum: { dims: Matrix & { axis: 0 | 1 }; inputs: { x: Float32Array } }
   /** Written out: a view does not count. */
   transpose: { dims: Matrix; inputs: { x: Float32Array } }
+  /** softmax(q·kᵀ/√size)·v for q [heads, queries, size] and k, v [heads, keys, size]; of many queries, each sees the keys up to its own. */
+  attention: { dims: AttentionDims; inputs: { q: Float32Array; k: Float32Array; v: Float32Array } }
   /** One step on one batch: relu between layers, mean softmax cross-entropy. The result is all parameters, in order. */
   train: { dims: TrainDims; inputs: { x: Float32Array; targets: Float32Array; params: Float32Array[] } }
   /** Pre-norm blocks with causal attention and a gelu (tanh) network; from activations to activations. */
@@ -27,6 +29,15 @@ export interface Jobs {
 export interface Matrix {
   rows: number
   columns: number
+}
+
+export interface AttentionDims {
+  heads: number
+  size: number
+  /** One, which sees all keys, or as many as keys. */
+  queries: number
+  keys: number
+  half: boolean
 }
 
 export interface TrainDims {

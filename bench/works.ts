@@ -1,10 +1,12 @@
 import { generator, uniform } from "./random.ts"
 import * as reference from "./reference.ts"
-import type { Expected, TrainDims, TransformerLayer, Work, WorkOf } from "./work.ts"
+import type { AttentionDims, Expected, TrainDims, TransformerLayer, Work, WorkOf } from "./work.ts"
 
 const million = 1024 * 1024
 const side = 4096
-const square = { rows: side, columns: side }
+const extent = (rows: number, columns: number): string => (rows === columns ? `${rows}²` : `${rows}×${columns}`)
+const halves = (values: Float32Array, half: boolean): Float32Array => (half ? new Float32Array(new Float16Array(values)) : values)
+const millions = (size: number): string => (size < million ? String(size) : `${size / million}M`)
 /** What works measured in ms have in common. */
 const timed = { unit: "ms", amount: 1, runs: 1 } as const
 const gigabytes = (values: number): number => (values * 4) / 1e9
@@ -28,79 +30,81 @@ export const works: readonly Work[] = [
   transformer(),
 ]
 
-function matmul(n: number): WorkOf<"matmul"> {
-  const inputs = () => ({ a: uniform(1, n * n), b: uniform(2, n * n) })
+export function matmul(n: number, half = false): WorkOf<"matmul"> {
+  const inputs = () => ({ a: halves(uniform(1, n * n), half), b: halves(uniform(2, n * n), half) })
   return {
-    name: `matmul ${n}`,
+    name: `matmul ${half ? "f16 " : ""}${n}`,
     op: "matmul",
-    dims: { m: n, k: n, n },
+    dims: { m: n, k: n, n, half },
     unit: "GFLOP/s",
     amount: (2 * n ** 3) / 1e9,
     runs: 1,
-    tolerance: 1e-4,
+    // Sums kept in 16 bits are off by some hundredths of the result; that is said, not forbidden.
+    tolerance: half ? 0.2 : 1e-4,
     inputs,
     expected() {
       const { a, b } = inputs()
-      return cells(n * n, (index) => {
+      const cell = (index: number): number => {
         const [row, column] = [Math.floor(index / n), index % n]
         let total = 0
         for (let k = 0; k < n; k++) total += a[row * n + k] * b[k * n + column]
         return total
-      })
+      }
+      return cells(n * n, cell, Math.min(1 << 14, (1 << 25) / n))
     },
   }
 }
 
-function matvec(): WorkOf<"matvec"> {
-  const inputs = () => ({ x: uniform(3, side), w: uniform(4, side * side) })
+export function matvec(rows = side, columns = side): WorkOf<"matvec"> {
+  const inputs = () => ({ x: uniform(3, columns), w: uniform(4, rows * columns) })
   return {
-    name: `matvec ${side}²`,
+    name: `matvec ${extent(rows, columns)}`,
     op: "matvec",
-    dims: square,
+    dims: { rows, columns },
     ...timed,
     tolerance: 1e-4,
     inputs,
     expected() {
       const { x, w } = inputs()
       return whole(
-        Float64Array.from(reference.rows(w, side), (row) => row.reduce((total, value, i) => total + value * x[i], 0)),
+        Float64Array.from(reference.rows(w, columns), (row) => row.reduce((total, value, i) => total + value * x[i], 0)),
       )
     },
   }
 }
 
-function q4(): WorkOf<"q4"> {
+export function q4(rows = side, columns = side): WorkOf<"q4"> {
   const group = 32
   const inputs = () => {
     const next = generator(6)
     return {
-      x: uniform(5, side),
-      codes: Uint8Array.from({ length: side * side }, () => next() >>> 28),
+      x: uniform(5, columns),
+      codes: new Uint8Array(rows * columns).map(() => next() >>> 28),
       // 11 significant bits, so that scales kept as f16 are the same numbers
-      scales: Float32Array.from({ length: (side * side) / group }, () => (1024 + (next() >>> 22)) / 2 ** 17),
+      scales: Float32Array.from({ length: (rows * columns) / group }, () => (1024 + (next() >>> 22)) / 2 ** 17),
     }
   }
   return {
-    name: `q4 matvec ${side}²`,
+    name: `q4 matvec ${extent(rows, columns)}`,
     op: "q4",
-    dims: { ...square, group },
+    dims: { rows, columns, group },
     ...timed,
     tolerance: 5e-2,
     inputs,
     expected() {
       const { x, codes, scales } = inputs()
-      const out = new Float64Array(side)
-      codes.forEach((code, i) => (out[Math.floor(i / side)] += x[i % side] * (code - 8) * scales[Math.floor(i / group)]))
+      const out = new Float64Array(rows)
+      codes.forEach((code, i) => (out[Math.floor(i / columns)] += x[i % columns] * (code - 8) * scales[Math.floor(i / group)]))
       return whole(out)
     },
   }
 }
 
-function gelu(): WorkOf<"gelu"> {
-  const dims = { size: 4 * million, scale: 0.75, shift: 0.125 }
+export function gelu(size = 4 * million): WorkOf<"gelu"> {
+  const dims = { size, scale: 0.75, shift: 0.125 }
   const inputs = () => ({ x: uniform(7, dims.size, -4, 4) })
   return {
-    name: "gelu(x·a+b) 4M",
+    name: `gelu(x·a+b) ${millions(size)}`,
     op: "gelu",
     dims,
     ...timed,
@@ -113,12 +117,12 @@ function gelu(): WorkOf<"gelu"> {
   }
 }
 
-function exp(): WorkOf<"exp"> {
-  const inputs = () => ({ x: uniform(8, 4 * million, -4, 4) })
+export function exp(size = 4 * million): WorkOf<"exp"> {
+  const inputs = () => ({ x: uniform(8, size, -4, 4) })
   return {
-    name: "exp 4M",
+    name: `exp ${millions(size)}`,
     op: "exp",
-    dims: { size: 4 * million },
+    dims: { size },
     ...timed,
     tolerance: 1e-5,
     inputs,
@@ -129,49 +133,49 @@ function exp(): WorkOf<"exp"> {
   }
 }
 
-function softmax(): WorkOf<"softmax"> {
-  const inputs = () => ({ x: uniform(9, side * side, -4, 4) })
+export function softmax(rows = side, columns = side): WorkOf<"softmax"> {
+  const inputs = () => ({ x: uniform(9, rows * columns, -4, 4) })
   return {
-    name: `softmax ${side}²`,
+    name: `softmax ${extent(rows, columns)}`,
     op: "softmax",
-    dims: square,
+    dims: { rows, columns },
     ...timed,
     tolerance: 1e-4,
     inputs,
-    expected: () => lines(inputs().x, reference.softmaxRow),
+    expected: () => lines(inputs().x, columns, reference.softmaxRow),
   }
 }
 
-function layerNorm(): WorkOf<"layerNorm"> {
+export function layerNorm(rows = side, columns = side): WorkOf<"layerNorm"> {
   const epsilon = 1e-5
-  const inputs = () => ({ x: uniform(10, side * side, -1, 3), scale: uniform(11, side, 0.5, 1.5), shift: uniform(12, side) })
+  const inputs = () => ({ x: uniform(10, rows * columns, -1, 3), scale: uniform(11, columns, 0.5, 1.5), shift: uniform(12, columns) })
   return {
-    name: `layer norm ${side}²`,
+    name: `layer norm ${extent(rows, columns)}`,
     op: "layerNorm",
-    dims: { ...square, epsilon },
+    dims: { rows, columns, epsilon },
     ...timed,
     tolerance: 1e-4,
     inputs,
     expected() {
       const { x, scale, shift } = inputs()
-      return lines(x, (row) => reference.layerNormRow(row, scale, shift, epsilon))
+      return lines(x, columns, (row) => reference.layerNormRow(row, scale, shift, epsilon))
     },
   }
 }
 
-function rmsNorm(): WorkOf<"rmsNorm"> {
+export function rmsNorm(rows = side, columns = side): WorkOf<"rmsNorm"> {
   const epsilon = 1e-5
-  const inputs = () => ({ x: uniform(13, side * side, -1, 3), scale: uniform(14, side, 0.5, 1.5) })
+  const inputs = () => ({ x: uniform(13, rows * columns, -1, 3), scale: uniform(14, columns, 0.5, 1.5) })
   return {
-    name: `rms norm ${side}²`,
+    name: `rms norm ${extent(rows, columns)}`,
     op: "rmsNorm",
-    dims: { ...square, epsilon },
+    dims: { rows, columns, epsilon },
     ...timed,
     tolerance: 1e-4,
     inputs,
     expected() {
       const { x, scale } = inputs()
-      return lines(x, (row) => reference.rmsNormRow(row, scale, epsilon))
+      return lines(x, columns, (row) => reference.rmsNormRow(row, scale, epsilon))
     },
   }
 }
@@ -181,7 +185,7 @@ function sum(axis: 0 | 1): WorkOf<"sum"> {
   return {
     name: `sum ${side}² axis ${axis}`,
     op: "sum",
-    dims: { ...square, axis },
+    dims: { rows: side, columns: side, axis },
     unit: "GB/s",
     amount: gigabytes(side * side),
     runs: 1,
@@ -200,7 +204,7 @@ function transpose(): WorkOf<"transpose"> {
   return {
     name: `transpose ${side}²`,
     op: "transpose",
-    dims: square,
+    dims: { rows: side, columns: side },
     unit: "GB/s",
     amount: 2 * gigabytes(side * side),
     runs: 1,
@@ -213,22 +217,47 @@ function transpose(): WorkOf<"transpose"> {
   }
 }
 
-function train(optimizer: TrainDims["optimizer"], rate: number): WorkOf<"train"> {
-  const dims: TrainDims = { batch: 128, sizes: [784, 512, 512, 10], optimizer, rate }
+export function attention(dims: AttentionDims): WorkOf<"attention"> {
+  const { heads, size, queries, keys, half } = dims
+  const inputs = () => ({
+    q: halves(uniform(24, heads * queries * size), half),
+    k: halves(uniform(25, heads * keys * size), half),
+    v: halves(uniform(26, heads * keys * size), half),
+  })
+  return {
+    name: `attention ${half ? "f16 " : ""}${heads}×${size}, ${queries} queries, ${keys} keys`,
+    op: "attention",
+    dims,
+    ...timed,
+    tolerance: half ? 5e-2 : 1e-4,
+    inputs,
+    expected() {
+      const { q, k, v } = inputs()
+      // Whole answers to some queries, from the first of the first head to the last of the last.
+      return lines(q, size, (query, row) => {
+        const head = Math.floor(row / queries) * keys * size, seen = queries === 1 ? keys : (row % queries) + 1
+        return reference.attend(query, k.subarray(head, head + seen * size), v.subarray(head, head + seen * size))
+      })
+    },
+  }
+}
+
+export function train(optimizer: TrainDims["optimizer"], rate: number, shape = { batch: 128, sizes: [784, 512, 512, 10] }): WorkOf<"train"> {
+  const dims: TrainDims = { ...shape, optimizer, rate }, { batch, sizes } = shape, classes = sizes.at(-1)!
   const runs = 3
   const inputs = () => {
     const next = generator(18)
-    const targets = new Float32Array(dims.batch * 10)
-    for (let row = 0; row < dims.batch; row++) targets[row * 10 + (next() % 10)] = 1
-    const params = dims.sizes.slice(1).flatMap((outputs, layer) => {
-      const fanIn = dims.sizes[layer]
+    const targets = new Float32Array(batch * classes)
+    for (let row = 0; row < batch; row++) targets[row * classes + (next() % classes)] = 1
+    const params = sizes.slice(1).flatMap((outputs, layer) => {
+      const fanIn = sizes[layer]
       const bound = Math.sqrt(6 / fanIn)
       return [uniform(19 + layer, fanIn * outputs, -bound, bound), new Float32Array(outputs)]
     })
-    return { x: uniform(17, dims.batch * 784, 0, 1), targets, params }
+    return { x: uniform(17, batch * sizes[0], 0, 1), targets, params }
   }
   return {
-    name: `MLP 784-512-512-10 ${optimizer} step, batch 128`,
+    name: `MLP ${sizes.join("-")} ${optimizer} step, batch ${batch}`,
     op: "train",
     dims,
     ...timed,
@@ -289,22 +318,18 @@ const whole = (values: Float64Array): Expected => ({
 })
 
 /** Single elements in every part of a result; the step is odd, so that no row or column of a tile is always missed. */
-function cells(size: number, value: (index: number) => number): Expected {
-  const at = Uint32Array.from({ length: 1 << 14 }, (_, i) => (i * 2654435761) % size)
+function cells(size: number, value: (index: number) => number, count = 1 << 14): Expected {
+  const at = Uint32Array.from({ length: count }, (_, i) => (i * 2654435761) % size)
   const values = Float64Array.from(at, value)
   return { size, at, values, scale: rootMeanSquare(values) }
 }
 
 /** Some whole rows, from the first to the last. */
-function lines(x: Float32Array, value: (row: Float32Array) => Float64Array): Expected {
-  const count = 64
-  const at = Uint32Array.from(
-    { length: count * side },
-    (_, i) => Math.round((Math.floor(i / side) * (side - 1)) / (count - 1)) * side + (i % side),
-  )
-  const values = reference.concatenated(
-    Array.from({ length: count }, (_, i) => value(x.subarray(at[i * side], at[i * side] + side))),
-  )
+function lines(x: Float32Array, columns: number, value: (row: Float32Array, index: number) => Float64Array): Expected {
+  const count = 64, last = x.length / columns - 1
+  const rows = Array.from({ length: count }, (_, i) => Math.round((i * last) / (count - 1)))
+  const at = Uint32Array.from({ length: count * columns }, (_, i) => rows[Math.floor(i / columns)] * columns + (i % columns))
+  const values = reference.concatenated(rows.map((row) => value(x.subarray(row * columns, (row + 1) * columns), row)))
   return { size: x.length, at, values, scale: rootMeanSquare(values) }
 }
 

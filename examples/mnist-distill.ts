@@ -1,57 +1,19 @@
 // A convolutional network learns handwritten digits, and teaches a plain one a tenth its size.
-import { readFile } from "node:fs/promises"
+import { mkdtemp, rm } from "node:fs/promises"
+import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { gunzipSync } from "node:zlib"
-import { adamW, compile, conv2d, gelu, linear, maxPool2d, random, realize, tensor, tensorsOf, type Tensor } from "@thimble/core"
-import { distill, examples, fit, labels, network, softTargets, type Network, type Run } from "@thimble/distill"
+import { adamW, tensorsOf } from "@thimble/core"
+import { cachedTeacher, distill, examples, fit, labels, repeat, softTargets, storeAnswers, topK, type Network, type Run } from "@thimble/distill"
 import { open } from "@thimble/kernels"
 import { defineCommand, runMain } from "citty"
 import { number } from "./demo/number.ts"
+import { page, printChecks, record } from "./distill/record.ts"
+import { digits, places, score, type Scored } from "./mnist/digits.ts"
+import { convolutional, plain, type Layers } from "./mnist/networks.ts"
+import { digitChecks, digitPage, type DigitResults } from "./mnist/page.ts"
+import { warped } from "./mnist/warped.ts"
 
-type Layers = Readonly<Record<string, Tensor>>
-interface Digits { readonly images: Float32Array; readonly labels: Uint8Array }
-
-/** Images 28 × 28 in 0 … 1, and their digits, from IDX files (gzip). */
-async function digits(folder: string, name: string): Promise<Digits> {
-  const read = async (kind: string, header: number): Promise<Uint8Array> => gunzipSync(await readFile(join(folder, `${name}-${kind}-ubyte.gz`))).subarray(header)
-  const [pixels, labels] = [await read("images-idx3", 16), await read("labels-idx1", 8)]
-  return { images: Float32Array.from(pixels, (v) => v / 255), labels }
-}
-
-async function layers(shapes: Readonly<Record<string, readonly number[]>>, seed: number): Promise<Layers> {
-  const key = random.key(seed)
-  const made = Object.fromEntries(Object.entries(shapes).map(([name, shape], i) => [name, random.normal(random.foldIn(key, i), shape, { std: shape.length === 1 ? 0 : Math.sqrt(2 / (shape.slice(1).reduce((a, b) => a * b))) })]))
-  await realize(...Object.values(made))
-  return made
-}
-/** Two convolutions of 5 × 5, each halved in size, and two linear layers. */
-const convolutional = async (seed: number): Promise<Network<Layers>> => network({
-  parameters: await layers({ c1: [16, 1, 5, 5], b1: [16], c2: [32, 16, 5, 5], b2: [32], w3: [128, 512], b3: [128], w4: [10, 128], b4: [10] }, seed), dimensions: { classes: 10 },
-  forward(p, x) {
-    const a = maxPool2d(gelu(conv2d(x.reshape([x.shape[0]!, 1, 28, 28]), p.c1!, p.b1!)), 2).values, b = maxPool2d(gelu(conv2d(a, p.c2!, p.b2!)), 2).values
-    return linear(gelu(linear(b.reshape([b.shape[0]!, 512]), p.w3!, p.b3!)), p.w4!, p.b4!)
-  },
-})
-/** One hidden layer of 10: a tenth of the teacher's 80,202 parameters. */
-const plain = async (seed: number): Promise<Network<Layers>> => network({
-  parameters: await layers({ w1: [10, 784], b1: [10], w2: [10, 10], b2: [10] }, seed), dimensions: { classes: 10 },
-  forward: (p, x) => linear(gelu(linear(x, p.w1!, p.b1!)), p.w2!, p.b2!),
-})
-
-/** Percent of right answers. */
-async function accuracy({ see }: Network<Layers>, parameters: Layers, { images, labels }: Digits): Promise<number> {
-  const run = compile((p: Layers, x: Tensor) => see(p, x, { wanted: ["logits"] }).logits!.argmax({ axis: -1 })), size = 500
-  let right = 0
-  for (let i = 0; i < labels.length; i += size) {
-    using x = tensor(images.slice(i * 784, (i + size) * 784), { shape: [Math.min(size, labels.length - i), 784] })
-    using found = await run(parameters, x) as Tensor
-    ;(await found.data()).forEach((v, j) => (right += Number(v) === labels[i + j]! ? 1 : 0))
-  }
-  run.dispose()
-  return (100 * right) / labels.length
-}
-const mean = (x: readonly number[]): number => x.reduce((a, b) => a + b, 0) / x.length
-const shown = (x: readonly number[]): string => `${mean(x).toFixed(2)} ± ${(x.length > 1 ? Math.sqrt(x.reduce((n, v) => n + (v - mean(x)) ** 2, 0) / (x.length - 1) / x.length) : 0).toFixed(2)} %`
+const sizeOf = (n: Network<Layers>): number => tensorsOf(n.parameters).reduce((a, t) => a + t.size, 0)
 
 const command = defineCommand({
   meta: { name: "mnist-distill", description: "Distils a convolutional network that reads digits into a plain one a tenth its size." },
@@ -59,41 +21,49 @@ const command = defineCommand({
     data: { type: "string", required: true, description: "Folder of the IDX files: NAME-images-idx3-ubyte.gz and NAME-labels-idx1-ubyte.gz", valueHint: "PATH" },
     train: { type: "string", default: "train10k", description: "Name of the files to train on", valueHint: "NAME" },
     test: { type: "string", default: "t10k", description: "Name of the files to test on", valueHint: "NAME" },
-    epochs: { type: "string", default: "10", description: "Times that the teacher sees every image", valueHint: "N" },
-    rounds: { type: "string", default: "30", description: "Times that a student does", valueHint: "N" },
+    epochs: { type: "string", default: "10", description: "Times that the teacher sees every image, each time warped otherwise", valueHint: "N" },
+    rounds: { type: "string", default: "40", description: "Times that a student does, as it is", valueHint: "N" },
     seeds: { type: "string", default: "5", description: "Students of each kind", valueHint: "N" },
     temperature: { type: "string", default: "4", description: "Temperature of soft targets", valueHint: "T" },
+    out: { type: "string", default: page, description: "The page on which the results are recorded", valueHint: "FILE" },
     device: { type: "string", default: "wasm", description: "Where to compute" },
   },
   async run({ args }) {
     const count = (name: "epochs" | "rounds" | "seeds"): number => number(name, args[name], 1)!
-    const device = await open(args.device), [training, test] = [await digits(args.data, args.train), await digits(args.data, args.test)]
-    const batch = 64, perRound = Math.floor(training.labels.length / batch), temperature = Number(args.temperature)
-    const learning = (rounds: number, rate: number, seed: number) => {
-      const steps = rounds * perRound
-      return { data: examples({ inputs: training.images, shape: [784], labels: training.labels }, { batch, seed }), optimizer: adamW({ rate, weightDecay: 0.01 }), steps, rate: (step: number) => rate * 0.5 * (1 + Math.cos((Math.PI * step) / steps)) }
-    }
-    const done = async (start: Network<Layers>, run: Run<Layers>): Promise<readonly [number, Network<Layers>]> => {
+    const [epochs, rounds, seeds, temperature] = [count("epochs"), count("rounds"), count("seeds"), Number(args.temperature)]
+    const device = await open(args.device, { threads: 1 }), [training, test] = [await digits(args.data, args.train), await digits(args.data, args.test)]
+    const batch = 50, perRound = Math.floor(training.labels.length / batch), folder = await mkdtemp(join(tmpdir(), "thimble-digits-"))
+    const images = (seed: number) => examples({ inputs: training.images, shape: [places], labels: training.labels }, { batch, seed })
+    const learning = (times: number, rate: number) => ({ optimizer: adamW({ rate, weightDecay: 0.01 }), steps: times * perRound, rate: (step: number) => rate * 0.5 * (1 + Math.cos((Math.PI * step) / (times * perRound))) })
+    const done = async (start: Network<Layers>, run: Run<Layers>): Promise<{ readonly scored: Scored; readonly network: Network<Layers> }> => {
       const { model } = await run.finish()
-      return [await accuracy(start, model, test), { ...start, parameters: model }]
+      return { scored: await score(start, model, test), network: { ...start, parameters: model } }
     }
-    const first = await convolutional(0), [reached, teacher] = await done(first, fit({ model: first, loss: labels(), ...learning(count("epochs"), 0.002, 0) }))
-    const size = (n: Network<Layers>): number => tensorsOf(n.parameters).reduce((a, t) => a + t.size, 0)
-    console.log(`teacher, ${size(teacher).toLocaleString("en")} parameters: ${reached.toFixed(2)} %`)
-    const found: Record<string, number[]> = { "labels only": [], "distilled": [], "born again of labels": [], "born again of that": [] }
-    for (let seed = 0; seed < count("seeds"); seed++) {
-      const start = async (n: number): Promise<Network<Layers>> => plain(100 * n + seed), how = learning(count("rounds"), 0.005, seed), loss = softTargets({ temperature, hard: 0.1 })
-      const alone = await start(1), [byLabels, parent] = await done(alone, fit({ model: alone, loss: labels(), ...how }))
-      const taught = await start(1), [byTeacher] = await done(taught, distill({ teacher, student: taught, loss, ...how }))
-      const again = await start(2), [second, child] = await done(again, distill({ teacher: parent, student: again, loss: softTargets({ temperature: 1, hard: 0.5 }), ...how }))
-      const last = await start(3), [third] = await done(last, distill({ teacher: child, student: last, loss: softTargets({ temperature: 1, hard: 0.5 }), ...how }))
-      Object.values(found).forEach((list, i) => list.push([byLabels, byTeacher, second, third][i]!))
-      if (seed === 0) console.log(`student, ${size(alone).toLocaleString("en")} parameters`)
+    /** A student of the teacher's stored answers to every image. */
+    const taught = async (teacher: Network<Layers>, student: Network<Layers>, seed: number, how: { readonly temperature: number; readonly hard?: number }) => {
+      const data = repeat(images(seed), perRound)
+      // Awaited here: the answers are closed when this is left.
+      await storeAnswers(teacher, { folder, data, batches: perRound, top: 10 })
+      await using answers = await cachedTeacher(folder, { of: teacher })
+      return await done(student, distill({ teacher: answers, student, loss: softTargets({ ...how, restrict: topK(10) }), data, ...learning(rounds, 0.003) }))
     }
-    for (const [name, values] of Object.entries(found)) console.log(`${name}: ${shown(values)}`)
-    const gains = found.distilled!.map((v, i) => v - found["labels only"]![i]!)
-    console.log(`distillation gains ${shown(gains).replace(" %", "")} points over labels, a generation ${shown(found["born again of labels"]!.map((v, i) => v - found["labels only"]![i]!)).replace(" %", "")}`)
-    await device.close()
+    try {
+      const first = await convolutional(0), teacher = await done(first, fit({ model: first, loss: labels(), data: warped(images(0), { seed: 0 }), ...learning(epochs, 0.002) }))
+      const hidden = Math.floor((sizeOf(first) / 10 - 10) / (places + 11)), start = (n: number): Promise<Network<Layers>> => plain(hidden, n)
+      let results: DigitResults = { images: training.labels.length, tested: test.labels.length, epochs, rounds, temperature, hidden, teacher: { size: sizeOf(first), percent: teacher.scored.percent }, student: sizeOf(await start(0)), labels: [], taught: [], bornAgain: [] }
+      console.log(`teacher, ${results.teacher.size.toLocaleString("en")} parameters: ${teacher.scored.percent.toFixed(2)} %`)
+      for (let seed = 0; seed < seeds; seed++) {
+        const begin = await start(seed), alone = await done(begin, fit({ model: begin, loss: labels(), data: repeat(images(seed), perRound), ...learning(rounds, 0.003) }))
+        const student = await taught(teacher.network, begin, seed, { temperature }), child = await taught(alone.network, await start(1000 + seed), seed, { temperature: 1, hard: 0.5 })
+        results = { ...results, labels: [...results.labels, alone.scored], taught: [...results.taught, student.scored], bornAgain: [...results.bornAgain, child.scored] }
+        console.log(`seed ${seed}: labels ${alone.scored.percent.toFixed(2)} %, taught ${student.scored.percent.toFixed(2)} %, born again ${child.scored.percent.toFixed(2)} %`)
+        await record(args.out, "digits", results, digitPage(results))
+      }
+      printChecks(digitChecks(results))
+    } finally {
+      await rm(folder, { recursive: true })
+      await device.close()
+    }
   },
 })
 

@@ -22,9 +22,10 @@ const command = defineCommand({
     only: { type: "string", description: "Only rows whose name or group has this in it", valueHint: "TEXT" },
     out: { type: "string", default: fileURLToPath(new URL("../docs/quantization.md", import.meta.url)), description: "The page, whose rows are kept where they are not measured again", valueHint: "FILE" },
     device: { type: "string", default: "wasm", description: "Where to compute" },
+    threads: { type: "string", description: "Threads of the CPU; as many as it has processors", valueHint: "N" },
   },
   async run({ args }) {
-    const device = await open(args.device), control = new AbortController()
+    const threads = number("threads", args.threads, 1), device = await open(args.device, { ...(threads !== undefined && { threads }) }), control = new AbortController()
     process.once("SIGINT", () => control.abort())
     const model = await loadModel(args.model), texts = await prose(), { tokenizer } = model
     if (tokenizer?.eos === undefined) throw new RangeError("the model has no tokenizer, or no token that ends texts")

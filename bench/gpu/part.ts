@@ -5,6 +5,7 @@ export interface GpuDevice extends Device {
   readonly adapter: string
   readonly features: object
   readonly gpu: GPUDevice
+  settled(): Promise<void>
 }
 
 /** What was measured of the adapter itself, to compare with. */

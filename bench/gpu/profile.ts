@@ -94,7 +94,7 @@ export const profile: Part = {
     const start = tiny ? 16 : 512, before = tiny ? 6 : 60
     for (let i = 0; i < before; i++) {
       await token(start + i)
-      if (i === 5) await new Promise((go) => setTimeout(go, 1500))
+      if (i === 5) await device.settled()
     }
     const { sent, submitted } = await record(device, () => token(start + before))
     const kernels = Map.groupBy(sent, (s) => s.pipeline)

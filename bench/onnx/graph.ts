@@ -1,7 +1,8 @@
 import { fileURLToPath } from "node:url"
 import protobuf from "protobufjs"
 
-export type Data = Float32Array | Uint8Array | BigInt64Array
+/** 16-bit floats are handed over as their bits. */
+export type Data = Float32Array | Uint8Array | Uint16Array | BigInt64Array
 export type Attributes = Record<string, Attribute>
 /** A plain number is an integer attribute. */
 type Attribute = number | string | readonly number[] | { float: number }
@@ -9,7 +10,7 @@ type Attribute = number | string | readonly number[] | { float: number }
 const schema = protobuf.loadSync(fileURLToPath(new URL("onnx.proto", import.meta.url)))
 const ModelProto = schema.lookupType("onnx.ModelProto")
 
-const elementTypes = { Float32Array: 1, Uint8Array: 2, BigInt64Array: 7 }
+const elementTypes = { Float32Array: 1, Uint8Array: 2, BigInt64Array: 7, Uint16Array: 10 }
 const elementType = (data: Data): number => elementTypes[data.constructor.name as keyof typeof elementTypes]
 
 /** Writes an ONNX model node by node; values are named by the strings it hands out. */
@@ -20,13 +21,13 @@ export class Graph {
   readonly #output: object[] = []
   #names = 0
 
-  input(name: string, dims: readonly number[]): string {
-    this.#input.push(valueInfo(name, dims))
+  input(name: string, dims: readonly number[], half = false): string {
+    this.#input.push(valueInfo(name, dims, half))
     return name
   }
 
-  output(name: string, dims: readonly number[]): void {
-    this.#output.push(valueInfo(name, dims))
+  output(name: string, dims: readonly number[], half = false): void {
+    this.#output.push(valueInfo(name, dims, half))
   }
 
   constant(data: Data, dims: readonly number[] = [data.length]): string {
@@ -90,9 +91,9 @@ export class Graph {
   }
 }
 
-const valueInfo = (name: string, dims: readonly number[]): object => ({
+const valueInfo = (name: string, dims: readonly number[], half: boolean): object => ({
   name,
-  type: { tensorType: { elemType: 1, shape: { dim: dims.map((dimValue) => ({ dimValue })) } } },
+  type: { tensorType: { elemType: half ? elementTypes.Uint16Array : elementTypes.Float32Array, shape: { dim: dims.map((dimValue) => ({ dimValue })) } } },
 })
 
 function attributeValue(value: Attribute): object {

@@ -1,4 +1,5 @@
 import { Graph } from "./graph.ts"
+import { exchanged } from "../layout.ts"
 import type { Op, TransformerDims, Work, WorkOf } from "../work.ts"
 
 /** A model of one output, `y`, with what to feed it. Weights are constants of the model, data are inputs. */
@@ -6,6 +7,10 @@ export interface Model {
   bytes: Uint8Array
   feeds: Record<string, { data: Float32Array; dims: readonly number[] }>
   output: readonly number[]
+  /** Feeds and output are 16-bit floats. */
+  half: boolean
+  /** Where the output lies otherwise than the work says: what the work says. */
+  result?(output: Float32Array): Float32Array
 }
 
 const microsoft = "com.microsoft"
@@ -13,11 +18,18 @@ const microsoft = "com.microsoft"
 type Builders = { readonly [O in Op]?: (work: WorkOf<O>) => Model }
 
 const builders: Builders = {
-  matmul({ dims: { m, k, n }, inputs }) {
+  matmul({ dims: { m, k, n, half }, inputs }) {
     const { a, b } = inputs()
-    return model({ a: { data: a, dims: [m, k] }, b: { data: b, dims: [k, n] } }, [m, n], (graph) =>
-      graph.node("MatMul", ["a", "b"], {}, y),
-    )
+    const body = (graph: Graph): string => graph.node("MatMul", ["a", "b"], {}, y)
+    return model({ a: { data: a, dims: [m, k] }, b: { data: b, dims: [k, n] } }, [m, n], body, half)
+  },
+  attention({ dims: { heads, size, queries, keys, half }, inputs }) {
+    const data = inputs()
+    const feed = (x: Float32Array, tokens: number): Model["feeds"][string] => ({ data: exchanged(x, heads, tokens, size), dims: [1, tokens, heads * size] })
+    const feeds = { q: feed(data.q, queries), k: feed(data.k, keys), v: feed(data.v, keys) }
+    const attributes = { num_heads: heads, unidirectional: queries > 1 ? 1 : 0 }
+    const body = (graph: Graph): string => graph.node("MultiHeadAttention", ["q", "k", "v"], attributes, { domain: microsoft, ...y })
+    return { ...model(feeds, [1, queries, heads * size], body, half), result: (output) => exchanged(output, queries, heads, size) }
   },
   matvec({ dims: { rows, columns }, inputs }) {
     const { x, w } = inputs()
@@ -119,12 +131,12 @@ export function modelOf(work: Work): Model | undefined {
 
 const y = { output: "y" }
 
-function model(feeds: Model["feeds"], output: readonly number[], body: (graph: Graph) => void): Model {
+function model(feeds: Model["feeds"], output: readonly number[], body: (graph: Graph) => void, half = false): Model {
   const graph = new Graph()
-  for (const [name, { dims }] of Object.entries(feeds)) graph.input(name, dims)
+  for (const [name, { dims }] of Object.entries(feeds)) graph.input(name, dims, half)
   body(graph)
-  graph.output("y", output)
-  return { bytes: graph.bytes(20), feeds, output }
+  graph.output("y", output, half)
+  return { bytes: graph.bytes(20), feeds, output, half }
 }
 
 /** onnxruntime's own fused operator; the same attention in plain nodes takes equally long. */

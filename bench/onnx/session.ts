@@ -19,7 +19,7 @@ export async function prepareSession(
   options: SessionOptions,
 ): Promise<Ready | Absent> {
   const model = modelOf(work)
-  if (!model) return { absent: `has no ${work.op}` }
+  if (!model || model.half) return { absent: `has no ${work.op}` }
   const session = await InferenceSession.create(model.bytes, { graphOptimizationLevel: "all", ...options.session })
   const feeds = Object.fromEntries(
     Object.entries(model.feeds).map(([name, { data, dims }]) => [name, new Tensor("float32", data, dims)]),
@@ -33,7 +33,10 @@ export async function prepareSession(
       const results = y && options.reuseOutput ? await session.run(feeds, { y }) : await session.run(feeds)
       y = results.y
     },
-    result: async () => (await y!.getData()) as Float32Array,
+    async result() {
+      const output = (await y!.getData()) as Float32Array
+      return model.result?.(output) ?? output
+    },
     close: () => session.release(),
   }
 }

@@ -1,6 +1,7 @@
 // jax-js consumes its arguments: `.ref` keeps a value for another use.
 import { blockUntilReady, jit, nn, numpy as np, valueAndGrad } from "@jax-js/jax"
 import type { Abilities, Ready } from "../peer.ts"
+import { exchanged } from "../layout.ts"
 import { adam, type TransformerDims, type TransformerLayer } from "../work.ts"
 
 type Array = np.Array
@@ -9,9 +10,17 @@ const array = (data: Float32Array, ...shape: number[]): Array =>
   np.array(data as Float32Array<ArrayBuffer>).reshape(shape.length > 0 ? shape : [data.length])
 
 export const abilities: Abilities = {
-  matmul({ dims: { m, k, n }, inputs }) {
+  matmul({ dims: { m, k, n, half }, inputs }) {
     const { a, b } = inputs()
-    return ready((a, b) => np.matmul(a, b), array(a, m, k), array(b, k, n))
+    return ready((a, b) => np.matmul(a, b), stored(half, array(a, m, k)), stored(half, array(b, k, n)))
+  },
+  attention({ dims: { heads, size, queries, keys, half }, inputs }) {
+    const { q, k, v } = inputs()
+    const [left, middle, right] = ([[q, queries], [k, keys], [v, keys]] as const).map(([data, tokens]) =>
+      stored(half, array(exchanged(data, heads, tokens, size), tokens, heads, size)),
+    )
+    const attend = ready((q, k, v) => nn.dotProductAttention(q, k, v, { isCausal: queries > 1 }), left, middle, right)
+    return { ...attend, result: async () => exchanged(await attend.result(), queries, heads, size) }
   },
   matvec({ dims: { rows, columns }, inputs }) {
     const { x, w } = inputs()
@@ -98,15 +107,18 @@ export const abilities: Abilities = {
       second: params.map((value) => np.zeros(value.shape)),
     }
     let step = 0
+    const begun: Begun[] = []
     return {
       async run() {
         step++
+        await settle(begun)
         if (optimizer === "sgd") state.params = sgd(state.params, x.ref, targets.ref)
         else state = adamStep(state, x.ref, targets.ref, np.array(1 - adam.beta1 ** step), np.array(1 - adam.beta2 ** step))
-        await blockUntilReady(state)
+        await begin(begun, state.params)
       },
       result: async () =>
         (await np.concatenate(state.params.map((value) => value.ref.reshape([-1]))).data()) as Float32Array,
+      wait: () => all(begun),
       close: async () => {},
     }
   },
@@ -149,16 +161,51 @@ function block(state: Array, layer: Layer, { tokens, width, heads, epsilon }: Tr
 const layerNorm = (x: Array, scale: Array, shift: Array, epsilon: number): Array =>
   nn.standardize(x, -1, { epsilon }).mul(scale).add(shift)
 
+const stored = (half: boolean, x: Array): Array => (half ? x.astype(np.float16) : x)
+
+/** How many runs may be under way before another: none on a CPU. A run starts only when somebody waits for its result. */
+export const underWay = { most: 0 }
+
+interface Begun {
+  values: Array[]
+  done: Promise<unknown>
+}
+
+/** Makes room for one more run. */
+async function settle(begun: Begun[]): Promise<void> {
+  while (begun.length > underWay.most) {
+    const { values, done } = begun.shift()!
+    await done
+    for (const value of values) value.dispose()
+  }
+}
+
+/** Starts what computes `values`, and waits for it where nothing may be under way. */
+async function begin(begun: Begun[], values: Array[]): Promise<void> {
+  const held = values.map((value) => value.ref)
+  const done = blockUntilReady(held)
+  done.catch(() => {}) // whoever waits for it hears of it
+  begun.push({ values: held, done })
+  if (underWay.most === 0) await done
+}
+
+const all = async (begun: readonly Begun[]): Promise<void> => void (await Promise.all(begun.map(({ done }) => done)))
+
 function ready(compute: (...inputs: Array[]) => Array, ...inputs: Array[]): Ready {
   const compiled = jit(compute)
-  let y: Array | undefined
+  const begun: Begun[] = []
   return {
     async run() {
-      y?.dispose()
-      y = compiled(...inputs.map((input) => input.ref))
-      await blockUntilReady(y)
+      await settle(begun)
+      const y = compiled(...inputs.map((input) => input.ref))
+      await begin(begun, [y])
+      y.dispose()
     },
-    result: async () => (await y!.ref.data()) as Float32Array,
-    close: async () => y?.dispose(),
+    wait: () => all(begun),
+    result: async () => (await begun.at(-1)!.values[0].ref.astype(np.float32).data()) as Float32Array,
+    async close() {
+      await all(begun)
+      for (const { values } of begun) for (const value of values) value.dispose()
+    },
   }
 }

@@ -11,7 +11,7 @@ const interpreter = process.env.PYTHON ?? "python3"
 export const peer: Peer = {
   name: "pytorch",
   async prepare(work, threads) {
-    if (work.op === "q4") return { absent: "has no q4" }
+    if (work.op === "q4" || work.op === "attention" || (work.op === "matmul" && work.dims.half)) return { absent: `has no ${work.op} here` }
     const importable = await promisify(execFile)(interpreter, ["-c", "import torch, numpy"]).then(
       () => true,
       () => false,
@@ -52,6 +52,7 @@ interface Named {
 function tensorsOf(work: Work): Named[] {
   switch (work.op) {
     case "q4":
+    case "attention":
       return []
     case "matmul": {
       const { m, k, n } = work.dims

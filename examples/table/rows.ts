@@ -1,6 +1,6 @@
-import { tensor } from "@thimble/core"
+import { tensor, tensorsOf } from "@thimble/core"
 import {
-  affine, allocate, awq, binary, codebook, fp, fp4, ggml, ggmlMix, gptq, hqq, int, int8Activations, learned, mse, mx, nf4, nvfp4, plan, quantize, rotated, rtn, sensitivities, sequencesOf, smooth, ternary,
+  adaround, affine, allocate, awq, binary, codebook, fp, fp4, ggml, ggmlMix, gptq, hqq, int, int8Activations, learned, mse, mx, nf4, nvfp4, plan, quantize, rotated, rtn, sensitivities, sequencesOf, smooth, ternary,
   type Bits, type Calibration, type GgmlMix, type IntOptions, type Method, type QuantizedFormat, type Recipe,
 } from "@thimble/compress"
 import type { Model } from "@thimble/models"
@@ -50,14 +50,22 @@ const methodsAt = (bits: 2 | 3 | 4): Row[] => {
   return [
     row("nearest", false, rtn(f)), row("nearest, ends searched", false, rtn(searched)), row("nearest, ends searched, importance", true, rtn({ format: searched, importance: "inputs" })),
     row("HQQ", false, hqq({ bits, group })), row("SmoothQuant, nearest", true, smooth({ method: rtn(f) })), row("AWQ", true, awq({ format: f })),
-    row("GPTQ", true, gptq({ format: f })), row("GPTQ, by activity, ends searched", true, gptq({ format: searched, order: "activity" })), row("learned rounding", true, learned({ format: searched })),
+    row("GPTQ", true, gptq({ format: f })), row("GPTQ, by activity, ends searched", true, gptq({ format: searched, order: "activity" })), row("learned rounding", true, learned({ format: searched })), row("AdaRound", true, adaround({ format: searched })),
     turned("rotated, nearest", rtn(searched)), turned("rotated, GPTQ", gptq({ format: searched, order: "activity" })),
     // Nobody trains for four bits, where rounding costs little.
     ...(bits === 4 ? [] : [{
       group: at, name: named(bits, "trained"), seeded: true,
-      async make({ model, text, seed, signal }: Bench) {
+      async make(bench: Bench) {
+        const { model, text, seed, signal } = bench
         using ids = tensor(text, { dtype: "i32" })
-        return await trained(model, ids, { format: int(bits, { group, range: "asymmetric" }), rules: [["embed_tokens", "keep"]], steps: 800, batch: 4, length: 128, rate: bits === 2 ? 1e-3 : 3e-4, seed, signal })
+        // Groups of neighbours, so that steps of groups that were solved for are steps that train.
+        const from = await run(bench, quantize({ default: gptq({ format: searched, order: "activity", grids: "static" }) }))
+        try {
+          return await trained(model, ids, { format: int(bits, { group, range: "asymmetric" }), from, rules: [["embed_tokens", "keep"]], steps: 600, batch: 4, length: 128, rate: bits === 2 ? 6e-4 : 3e-4, seed, signal })
+        } finally {
+          const own = new Set(tensorsOf(model))
+          for (const t of tensorsOf(from)) if (!own.has(t)) t.dispose()
+        }
       },
     }]),
   ]

@@ -4,6 +4,8 @@ import type { Model } from "@thimble/models"
 
 export interface TrainedOptions {
   readonly format: IntegerFormat
+  /** What it starts from, where that is not the model itself: matrices that are stored in the format start with their codes and steps. */
+  readonly from?: Model
   readonly rules?: PrepareOptions["rules"]
   readonly steps: number
   readonly batch: number
@@ -16,8 +18,8 @@ export interface TrainedOptions {
 }
 
 /** The model as its own student: steps and matrices train, while it computes with what is stored of them, towards its own logits. */
-export async function trained(teacher: Model, text: Tensor, { format, rules = [], steps, batch, length, rate, seed, signal, onStep }: TrainedOptions): Promise<Model> {
-  let model = await prepare(teacher, { default: lsq(format), rules })
+export async function trained(teacher: Model, text: Tensor, { format, from = teacher, rules = [], steps, batch, length, rate, seed, signal, onStep }: TrainedOptions): Promise<Model> {
+  let model = await prepare(from, { default: lsq(format), rules })
   const optimizer = adamW({ rate, weightDecay: 0 })
   const step = compile((m: Model, state: ReturnType<typeof optimizer.init>, teacher: Model, text: Tensor, key: Tensor, at: Tensor, rate: Tensor) => {
     const ids = take(text, random.randint(random.foldIn(key, at), [batch, 1], { high: text.size - length }).add(arange(length)))

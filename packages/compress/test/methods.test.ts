@@ -7,7 +7,7 @@ import type { Model } from "@thimble/models"
 import { beforeAll, describe, expect, test } from "vitest"
 import { open } from "../../kernels/src/index.ts"
 import { smallModel } from "../../models/test/random-model.ts"
-import { affine, awq, biasCorrected, collectImatrix, formatNamed, ggml, ggmlMix, gptq, hqq, importancesOf, int, int8Activations, learned, llmInt8, mse, nf4, on, parseRecipe, plan, quantize, rotated, rtn, sequencesOf, smooth, type Method } from "../src/index.ts"
+import { adaround, affine, awq, biasCorrected, collectImatrix, formatNamed, ggml, ggmlMix, gptq, hqq, importancesOf, int, int8Activations, learned, llmInt8, mse, nf4, on, parseRecipe, plan, quantize, rotated, rtn, sequencesOf, smooth, type Method } from "../src/index.ts"
 
 beforeAll(async () => void (await open("wasm", { threads: 1 })))
 
@@ -27,6 +27,7 @@ describe("on the same format", () => {
     const nearest = await outputError(plainly)
     expect(await outputError(gptq({ format }))).toBeLessThan(0.8 * nearest)
     expect(await outputError(learned({ format, steps: 60 }))).toBeLessThan(0.8 * nearest)
+    expect(await outputError(adaround({ format, steps: 200 }))).toBeLessThan(0.8 * nearest)
   })
   test("no fallback goes unreported: inputs that never come are dead columns", async () => {
     const zero = smallModel("llama"), path = "model.layers.0.input_layernorm.weight", norm = (await zero.vectors[path]!.data()) as Float32Array
@@ -50,7 +51,7 @@ test("factors that nothing can take are reported, matrix by matrix", async () =>
 describe("recipes", () => {
   const format = int(4, { group: 8 })
   const all: readonly Method[] = [
-    rtn(format), rtn({ format: ggml.Q8_0, importance: "inputs" }), gptq({ format, order: "activity", grids: "static", damping: 0.05 }), hqq({ bits: 3, group: 8, scales: "bf16" }), learned({ format, steps: 3 }),
+    rtn(format), rtn({ format: ggml.Q8_0, importance: "inputs" }), gptq({ format, order: "activity", grids: "static", damping: 0.05 }), hqq({ bits: 3, group: 8, scales: "bf16" }), learned({ format, steps: 3 }), adaround({ format, steps: 3, rate: 0.2, regularizer: 1 }),
     biasCorrected(rtn(nf4({ group: 8 }))), int8Activations({ method: smooth({ method: rtn(int(8)), alpha: 0.3 }), scale: "tensor", ends: mse() }), int8Activations({ method: rtn(int(8)), scale: "token" }), llmInt8({ threshold: 4 }),
   ]
   test.each(all.map((m) => [m.name, m] as const))("%s is the same after it was written down", (_name, method) => {

@@ -3,7 +3,7 @@ import { beforeAll, describe, expect, test } from "vitest"
 import { open } from "../../kernels/src/index.ts"
 import type { Model } from "../../models/src/index.ts"
 import { smallModel } from "../../models/test/random-model.ts"
-import { affine, convert, int, isFake, lsq, nf4, prepare, masked, ternary, tuned, type PrepareOptions } from "../src/index.ts"
+import { affine, convert, gptq, int, isFake, lsq, nf4, plan, prepare, masked, quantize, rtn, sequencesOf, ternary, tuned, type PrepareOptions } from "../src/index.ts"
 
 beforeAll(async () => {
   await open("wasm", { threads: 1 })
@@ -79,6 +79,24 @@ test("activations of int8 are rounded while training, too", async () => {
   a.forEach((v, i) => expect(v).toBeCloseTo(b[i]!, 4))
   const { grads } = valueAndGrad(loss)(model, text(0))
   for (const g of tensorsOf(grads)) expect((await g.data()).every(Number.isFinite)).toBe(true)
+})
+
+test.each([int(2, { group: 8, range: "asymmetric" }), int(3, { group: 8 })].map((f) => [f.name, f] as const))("%s: learned steps of what is stored already start with its codes and steps, and stored again it is the same", async (_, format) => {
+  const teacher = smallModel("llama"), data = await sequencesOf([Array.from({ length: 16 }, (_, i) => (i * 7) % 40), Array.from({ length: 16 }, (_, i) => (i * 11 + 3) % 40)])
+  for (const method of [rtn(format), gptq({ format, order: "activity", grids: "static" })]) {
+    const { model } = await plan(teacher, quantize({ default: method })).run(data).result, paths = model.blocks().flatMap((b) => b.linears)
+    const prepared = await prepare(model, { default: lsq(format), rules: [["embed_tokens", "keep"], ["lm_head", "keep"]] }), again = await convert(prepared)
+    for (const path of paths) {
+      const want = model.weights[path]!.parts(), own = again.weights[path]!.parts()
+      expect(await bits(prepared.weights[path]!.dense())).toEqual(await bits(model.weights[path]!.dense()))
+      expect(Object.keys(own)).toEqual(Object.keys(want))
+      for (const name of Object.keys(want)) expect(await own[name]!.raw(), `${path} ${name}`).toEqual(await want[name]!.raw())
+      expect(prepared.weights[path]!.parts().steps!.dtype).toBe("f32")
+    }
+    // Another format, or other groups: steps are found anew.
+    const other = await prepare(model, { default: lsq(int(4, { group: 8 })), rules: [["embed_tokens", "keep"]] })
+    expect(await bits(other.weights[paths[0]!]!.parts().steps!)).not.toEqual(await bits(prepared.weights[paths[0]!]!.parts().steps!))
+  }
 })
 
 test("what names nothing is refused", async () => {

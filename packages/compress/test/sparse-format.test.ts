@@ -2,7 +2,7 @@ import fc from "fast-check"
 import { describe, expect, test } from "vitest"
 import { bf16Bits, bf16Value, f16Bits, f16Value, quantizeWeight, take, tensor } from "@thimble/core"
 import { bitmask, blocks, csr, nOfM, type MatrixShape, type SparseFormat, type SparseValues } from "../src/index.ts"
-import { blockElements } from "../src/format/listed.ts"
+import { blockElements } from "@thimble/formats"
 
 const kinds: Readonly<Record<string, (values: SparseValues) => SparseFormat>> = {
   csr: (values) => csr({ values }), bitmask: (values) => bitmask({ values }), "2:4": (values) => nOfM(2, 4, { values }), "3:8": (values) => nOfM(3, 8, { values }), "1:32": (values) => nOfM(1, 32, { values }),

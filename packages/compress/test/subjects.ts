@@ -1,7 +1,7 @@
 // What laws of other things than formats are tried on: every solver, factor, rotation, observer, sum, pruner, packing and dialect.
 import { packing, readAwq, readCompressed, readGptq, readMlx, writeAwq, writeMlx, writePacked, writeGptq, type Bits, type GptqVersion, type IntegerCodes } from "../../formats/src/index.ts"
 import {
-  awqRound, awqScales, bitmask, columnAbsmax, convert, csr, keepCoupled, maskCoupled, nOfM, prepare, masked, traceCouplings, columnStatistics, ema, entropy, hessian, histogram, int, keptByRow, learnRounding, minMax, mse, percentile, rotation, smoothScales, solveGptq, solveSparsegpt, wandaScores,
+  awqRound, awqScales, bitmask, columnAbsmax, convert, csr, keepCoupled, maskCoupled, nOfM, prepare, masked, traceCouplings, columnStatistics, ema, entropy, hessian, histogram, int, keptByRow, learnRounding, minMax, mse, percentile, rotation, smoothScales, solveAdaround, solveGptq, solveSparsegpt, wandaScores,
   type GptqOptions, type Matrices, type MatrixShape, type SparseFormat, type ObserverOptions, type Sparsity,
 } from "../src/index.ts"
 import { adamW, denseWeight, matmul, realize, relu, tensor, tensorsOf, valueAndGrad, type Tensor, type Weight } from "@thimble/core"
@@ -15,6 +15,7 @@ const gptqSolver = (name: string, options: GptqOptions, counterexamples: Solver[
   name, laws: solverLaws.filter((l) => counterexamples[l] === undefined), counterexamples,
   solve: (w, shape, h, settings) => solveGptq(w, shape, h, { ...options, ...settings } as GptqOptions),
 })
+const nearestOfThree: Solver["nearest"] = (w, shape) => solveGptq(w, shape, Float64Array.from({ length: shape[1] ** 2 }, (_, i) => (i % (shape[1] + 1) === 0 ? 1 : 0)), { bits: 3 }).values
 export const solvers: readonly Solver[] = [
   // A row has one grid, laid over all of its weights.
   gptqSolver("gptq, rows", { bits: 3 }, { deadColumns: tried([0, -1], [0, 1]), noWorseThanNearest: tried([1, 0, -1], [-2, -1, 0, 2, -1, -1]) }),
@@ -25,7 +26,12 @@ export const solvers: readonly Solver[] = [
   {
     name: "learned rounding", laws: ["noWorseThanNearest"],
     async solve(w, shape, h) { return { values: (await learnRounding(w, shape, h, { bits: 3, steps: 4 })).values } },
-    nearest: (w, shape) => solveGptq(w, shape, Float64Array.from({ length: shape[1] ** 2 }, (_, i) => (i % (shape[1] + 1) === 0 ? 1 : 0)), { bits: 3 }).values,
+    nearest: nearestOfThree,
+  },
+  {
+    name: "adaround", laws: ["onGridStays", "hessianScale", "rowOrder", "noWorseThanNearest", "sameAgain"],
+    async solve(w, shape, h) { return { values: (await solveAdaround(w, shape, h, { bits: 3, steps: 8 })).values } },
+    nearest: nearestOfThree,
   },
 ]
 

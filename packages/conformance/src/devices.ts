@@ -1,6 +1,7 @@
 import { referenceDevice } from "@thimble/core"
 import { devices as found, open } from "@thimble/kernels"
 import { wasmDevice } from "../../kernels/src/wasm/device.ts"
+import { webgpuDevice } from "../../kernels/src/webgpu/device.ts"
 import type { DeviceRow } from "./abilities.ts"
 
 export { argumentsFor, casesFor, cornersFor, recordedFor, sharedBy, type DeviceRow } from "./abilities.ts"
@@ -40,12 +41,13 @@ export const table: readonly TestedDevice[] = [
   { name: "gpujs, WebGPU", tried: { pages: "kernels" }, open: () => open("gpujs", { mode: "webgpu" }), ...shader, ...few },
   { name: "wasm, one thread, revectorizer", tried: { Node: "ops" }, open: () => open("wasm", { threads: 1, revectorize: true }) },
   { name: "wasm, one thread, no relaxed SIMD", tried: { Node: "ops", pages: "ops" }, open: () => wasmDevice({ threads: 1, features: { relaxed: false, wide: false }, maximumPages: 65536 }) },
+  { name: "webgpu, memory in windows", tried: { Node: "ops" }, open: () => webgpuDevice({ features: { bindingBytes: 256 } }), ...shader, ...few },
 ]
 
 /** Where there is no WebGPU the tests say so, and why; unattended runs must have it. */
 async function isHere({ name, tried }: TestedDevice): Promise<boolean> {
   if (tried[here] === undefined) return false
-  if (name !== "webgpu" || process.env.CI !== undefined) return true
+  if (!name.startsWith("webgpu") || process.env.CI !== undefined) return true
   const webgpu = (await found()).find((d) => d.name === "webgpu")!
   if (!webgpu.available) console.warn(`Not tested on webgpu: ${webgpu.reason}`)
   return webgpu.available

@@ -11,14 +11,18 @@ import { anything, differentiable } from "../src/table/spec.ts"
 
 /** Dawn without a driver: every optional feature is there, all shaders are checked, and nothing is computed. */
 const nothing = { dawn: ["backend=null"] }
+const kinds = {
+  "every WGSL kernel of the table is valid, with all optional features": {},
+  "so is every one of memory that is bound in windows": { features: { bindingBytes: 256, bindings: 64 } },
+}
 const webgpu = (await devices()).find((d) => d.name === "webgpu")!
 const loads = webgpu.available || !webgpu.reason.includes("package 'webgpu'")
 if (!loads) test.skip(`WGSL: ${webgpu.available ? "" : webgpu.reason}`, () => {})
 
-describe.runIf(loads || process.env.CI !== undefined)("every WGSL kernel of the table is valid, with all optional features", () => {
+for (const [kind, options] of Object.entries(kinds)) describe.runIf(loads || process.env.CI !== undefined)(kind, () => {
   const outer = currentDevice()
   let device: WebgpuDevice
-  beforeAll(async () => void (device = await webgpuDevice(nothing)))
+  beforeAll(async () => void (device = await webgpuDevice({ ...nothing, ...options })))
   afterAll(async () => {
     useDevice(outer)
     await device.close()

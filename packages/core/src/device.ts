@@ -11,7 +11,7 @@ export interface Call {
   readonly executable: Executable
   readonly buffers: readonly Buffer[]
   readonly scalars: readonly number[]
-  /** Calls of one wave stand together, and none reads or overwrites what another one writes; given where the device asks for waves. */
+  /** Calls of one wave stand together, and none reads or overwrites what another one writes; given where the device queues work. */
   readonly wave?: number | undefined
 }
 
@@ -21,8 +21,8 @@ export interface Device {
   readonly limits: { readonly bufferBytes: number }
   /** How many threads compute, the caller's included; where the device has threads. */
   readonly threads?: number
-  /** Whether the device gains from kernels that do not depend on each other, and so may begin at once. */
-  readonly waves?: boolean
+  /** Whether work is queued for an adapter that computes beside the host: more can be asked for before results are there, and kernels that do not depend on each other may begin at once. */
+  readonly queued?: boolean
   /** Whether the device has a tuned kernel for the composite op `name` at these sizes; otherwise it gets the expansion. */
   accepts(name: string, dims: Readonly<Record<string, number>>, dtype: DType): boolean
   alloc(bytes: number): Buffer

@@ -19,6 +19,8 @@ interface KernelBase {
   readonly dtype: DType
   /** Storage types of the parameters, the output first. */
   readonly parameters: readonly DType[]
+  /** Elements of the parameters, the output first. Not part of the text: where memory is bounded by types and coordinates, kernels of equal text may differ in it. */
+  readonly sizes: readonly number[]
   /** Types of the run-time scalars that `scalar(n)` reads. */
   readonly scalars: readonly Scalar[]
 }

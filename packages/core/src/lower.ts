@@ -18,14 +18,15 @@ export function lower(group: Group): Lowered {
   return freshExprs(() => {
     const inputs: Node[] = [], scalars: Node[] = []
     const code = codeOf(group, reader(group, inputs, scalars))
-    const { dtype } = group.root.tensor
+    const { dtype, size } = group.root.tensor
     const parameters = [dtype, ...inputs.map((n) => n.tensor.dtype)]
-    return { kernel: { dtype, parameters, scalars: scalars.map((n) => scalarOf(n.tensor.dtype)), ...code }, inputs, scalars }
+    const sizes = [size, ...inputs.map((n) => n.tensor.size)]
+    return { kernel: { dtype, parameters, sizes, scalars: scalars.map((n) => scalarOf(n.tensor.dtype)), ...code }, inputs, scalars }
   })
 }
 
 /** What a kernel computes. */
-type Code<K extends Kernel = Kernel> = K extends Kernel ? Omit<K, "dtype" | "parameters" | "scalars"> : never
+type Code<K extends Kernel = Kernel> = K extends Kernel ? Omit<K, "dtype" | "parameters" | "sizes" | "scalars"> : never
 
 function codeOf(group: Group, at: Reader): Code {
   const { core } = group, root = group.root.tensor

@@ -26,7 +26,7 @@ export interface Program {
   readonly values: readonly Value[]
   /** Bytes of the memory shared by temporaries whose lives do not overlap. */
   readonly places: readonly number[]
-  /** The wave of each step, for devices that ask for waves: no step reads or overwrites what another one of its wave writes. */
+  /** The wave of each step, for devices that queue work: no step reads or overwrites what another one of its wave writes. */
   readonly waves?: readonly number[]
 }
 
@@ -63,7 +63,7 @@ export function buildProgram(outputs: readonly Tensor[], device: Device, donated
     const { kernel, inputs, scalars } = lower(group)
     return { kind: "kernel", kernel, values: [group.root, ...inputs].map(numberOf), scalars: scalars.map((s) => s.tensor) }
   })
-  if (device.waves !== true) return { program: planMemory(steps, values), leaves }
+  if (device.queued !== true) return { program: planMemory(steps, values), leaves }
   const ordered = inWaves(steps, values)
   return { program: { ...planMemory(ordered.steps, values, ordered.waves), waves: ordered.waves }, leaves }
 }

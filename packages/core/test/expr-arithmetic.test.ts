@@ -8,7 +8,7 @@ const device = referenceDevice()
 
 /** The values of i32 expressions at all coordinates of a shape. */
 async function valuesOf(shape: Shape, bodies: readonly Expr[]): Promise<number[][]> {
-  const executables = await device.prepare(bodies.map((body) => ({ kind: "map", shape, dtype: "i32", parameters: ["i32"], scalars: [], body })))
+  const executables = await device.prepare(bodies.map((body) => ({ kind: "map", shape, dtype: "i32", parameters: ["i32"], sizes: [sizeOf(shape)], scalars: [], body })))
   return Promise.all(executables.map(async (executable) => {
     const out = device.alloc(4 * sizeOf(shape))
     device.run([{ executable, buffers: [out], scalars: [] }])

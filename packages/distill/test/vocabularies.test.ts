@@ -48,6 +48,12 @@ describe("spans", () => {
       }
     }))
   })
+  test("tokenizers that decode to different texts are refused, but where tokens are paired by their number", async () => {
+    const loud: Tokenizer = { ...other, encode: (t) => other.encode(t.replaceAll("c", "a")) }, how = { student: own, teacher: loud, batch: 2, length: 6, characters: 5 }
+    await expect(async () => readings("ababcabab".repeat(3), how).batch(0)).rejects.toThrow(/readings: from character \d+ on, a piece of the text decodes to "c\w*" of the student's tokens, and to "a\w*" of the teacher's/)
+    expect((await readings("ababcabab".repeat(3), { ...how, spans: "order" }).batch(0)).readings).toBeDefined()
+    expect((await readings("abab".repeat(5), how).batch(0)).readings).toBeDefined()
+  })
   test("a token that ends within a character ends no span", () => {
     // Bytes of a character: nothing is certain before the last.
     expect(textSpans([1, 1, 1, 2], [1, 2])).toEqual([{ student: [0, 1], teacher: [0, 1] }, { student: [1, 4], teacher: [1, 2] }])

@@ -13,7 +13,7 @@ for (const layout of ["sparse-bitmask", "sparse-24-bitmask"] as const)
   test(`${layout}: what is written is read again, in as many bytes as bits and values take`, () => fc.assert(fc.property(matrix(layout === "sparse-24-bitmask"), (m) => {
     const tensors = writeSparse("a", m, layout), [rows, columns] = m.shape, filled = m.data.reduce((n, v) => n + Number(v !== 0), 0)
     expect(isSparse(tensors)).toBe(true)
-    expect(readSparse("a", tensors, m.shape)).toEqual(m)
+    expect(readSparse("a", tensors, m.shape)).toEqual({ kind: "sparse", shape: m.shape, pairs: layout === "sparse-24-bitmask", values: m })
     expect(tensors.bitmask!.data.length).toBe(rows * Math.ceil(columns / 8))
     expect(tensors.compressed!.data.length).toBe(layout === "sparse-bitmask" ? filled : m.data.length / 2)
   })))
@@ -36,4 +36,6 @@ test("what does not fit is refused", () => {
   expect(() => readSparse("a", tensors, [4, 1])).toThrow(/not \[4, 1\]/)
   expect(() => readSparse("a", { ...tensors, bitmask: { ...tensors.bitmask!, data: Uint8Array.of(15) } }, [1, 4])).toThrow(/more bits/)
   expect(() => readSparse("a", { ...tensors, bitmask: { ...tensors.bitmask!, data: Uint8Array.of(3) } }, [1, 4])).toThrow(/bits for 2/)
+  const { row_offsets: _, ...pairs } = tensors
+  expect(() => readSparse("a", pairs, [1, 4])).toThrow(/two of each four/)
 })

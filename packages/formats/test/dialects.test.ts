@@ -2,7 +2,7 @@ import { f16Value, quantizedWeight, uploadParts, type Part } from "@thimble/core
 import fc from "fast-check"
 import { describe, expect, test } from "vitest"
 import {
-  asRows, blocksOf, dialects, isCoded, readAwq, readBook, readCompressed, readGptq, readMlx, readRows, storeCodes, writeAwq, writeBook, writeBytes, writeFloats, writeGptq, writeMicro, writeMlx, writePacked, writeRows,
+  asRows, blocksOf, dialects, isCoded, readAwq, readBook, readCompressed, readGptq, readMlx, readRows, readSparse, storeCodes, writeAwq, writeBook, writeBytes, writeFloats, writeGptq, writeMicro, writeMlx, writePacked, writeRows, writeSparse,
   type Bits, type BookCodes, type Codes, type FloatCodes, type IntegerCodes, type MicroCodes, type RowCodes, type StoredModule, type WeightScheme,
 } from "../src/index.ts"
 import { packWords, unpackWords } from "../src/dialect/words.ts"
@@ -185,6 +185,7 @@ test("reading any bytes in tensors of the right sizes, or of others, gives codes
     [writeBook({ kind: "book", book: "nf4", shape, block: 64, codes: new Uint8Array(1024), absmax: nested }, dtype), (s) => readBook("m", s, shape)],
     [writeRows({ kind: "rows", shape, codes: new Int8Array(2048), absmax: new Float32Array(32) }), (s) => readRows("m", s, shape)],
     [writeMlx("m", codes), (s) => readMlx("m", s, shape, { group })],
+    ...(["sparse-bitmask", "sparse-24-bitmask"] as const).map((layout) => [writeSparse("m", { data: Float32Array.from({ length: 2048 }, (_, i) => (i % 3 === 0 ? i : 0)), shape, dtype: "f32" }, layout), (s: StoredModule) => readSparse("m", s, shape)] as const),
   ]
   const counts = { read: 0, refused: 0 }
   for (const [tensors, read] of cases)
@@ -194,7 +195,8 @@ test("reading any bytes in tensors of the right sizes, or of others, gives codes
       const { [name]: _, ...rest } = tensors
       try {
         const { format, parts } = storeCodes(read(change === "gone" ? rest : { ...rest, [name]: changed }))
-        expect(format.codes({ ...format.tables, ...parts }, shape).codes.length).toBeGreaterThan(0)
+        const back = format.codes({ ...format.tables, ...parts }, shape)
+        expect(back.kind === "sparse" ? back.values.data.length : back.codes.length).toBeGreaterThan(0)
         counts.read++
       } catch (e) {
         expect((e as Error).message).toMatch(/^[a-z-]+: 'm' /)

@@ -38,7 +38,7 @@ async function compute(device: Device, letter: Binary, type: "i32" | "u32", dtyp
   const n = left.length
   const kernel = expr.freshExprs((): Kernel => {
     const at = expr.index(0, n)
-    return { kind: "map", shape: [n], dtype, parameters: [dtype, type, type], scalars: [], body: letter(expr.load(1, type, at), expr.load(2, type, at)) }
+    return { kind: "map", shape: [n], dtype, parameters: [dtype, type, type], sizes: [n, n, n], scalars: [], body: letter(expr.load(1, type, at), expr.load(2, type, at)) }
   })
   const buffers = [4 * n, 4 * n, 4 * n].map((bytes) => device.alloc(bytes))
   device.write(buffers[1]!, new Uint8Array(left.buffer))
@@ -121,7 +121,7 @@ describe.each(modes)("in mode %s", (mode) => {
   })
   test("what a failed kernel should have computed throws when it is read; all else goes on", async () => {
     useDevice(device)
-    const kernel = expr.freshExprs((): Kernel => ({ kind: "map", shape: [2], dtype: "f32", parameters: ["f32"], scalars: [], body: expr.constant("f32", 1) }))
+    const kernel = expr.freshExprs((): Kernel => ({ kind: "map", shape: [2], dtype: "f32", parameters: ["f32"], sizes: [2], scalars: [], body: expr.constant("f32", 1) }))
     const [good] = await device.prepare([kernel]), bad = { ...good!, key: "bad", source: { source: "function () { return nothing; }", arguments: [], parameters: [], result: "number" } }
     const [a, b, c] = [8, 8, 8].map((bytes) => device.alloc(bytes)) as [never, never, never]
     device.run([{ executable: bad, buffers: [a], scalars: [] }, { executable: good!, buffers: [b], scalars: [] }, { executable: good!, buffers: [c, a], scalars: [] }])

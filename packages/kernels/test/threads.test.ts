@@ -40,7 +40,7 @@ describe("a device has", () => {
 test.each([1, 2, 3])("a kernel that traps, on whichever of %i threads, is an error, also of what is asked next, and nothing hangs", async (threads) => {
   device = await open("wasm", { threads })
   const size = 1 << 20
-  const [kernel] = await device.prepare([expr.freshExprs((): Kernel => ({ kind: "map", shape: [size], dtype: "f32", parameters: ["f32", "f32"], scalars: [], body: expr.sqrt(expr.load(1, "f32", expr.index(0, size))) }))])
+  const [kernel] = await device.prepare([expr.freshExprs((): Kernel => ({ kind: "map", shape: [size], dtype: "f32", parameters: ["f32", "f32"], sizes: [size, size], scalars: [], body: expr.sqrt(expr.load(1, "f32", expr.index(0, size))) }))])
   const [inside, outside] = [device.alloc(4 * size), { bytes: 4 * size, at: 2 ** 32 - 64 }]
   const run = (from: typeof inside): void => device.run([{ executable: kernel!, buffers: [inside, from], scalars: [] }])
   for (let i = 0; i < 20; i++) run(inside)

@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, beforeEach, expect } from "vitest"
 import { random, referenceDevice, useDevice, withDevice, type Device, type Tensor } from "@thimble/core"
 import { devices } from "../src/index.ts"
+import type { AdapterOptions } from "../src/webgpu/instance.ts"
 import { webgpuDevice, type WebgpuDevice } from "../src/webgpu/device.ts"
 
 export type Data = Float32Array
@@ -11,12 +12,12 @@ const opened: WebgpuDevice[] = []
 export const gpu = (): WebgpuDevice => opened[0]!
 
 /** Opens the device before the tests of a file, and closes it after them. Where there is none they are skipped; unattended runs must have it. */
-export function withGpu(): void {
+export function withGpu(options: AdapterOptions = {}): void {
   let missing: string | undefined
   beforeAll(async () => {
     const found = (await devices()).find((d) => d.name === "webgpu")!
     if (!found.available && process.env.CI === undefined) missing = `webgpu: ${found.reason}`
-    else opened.push(await webgpuDevice())
+    else opened.push(await webgpuDevice(options))
   })
   beforeEach(({ skip }) => skip(missing !== undefined, missing))
   afterAll(async () => {

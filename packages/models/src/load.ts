@@ -17,6 +17,8 @@ import { isKnownName, placeTensors, readSafetensor, unreadSafetensor } from "./t
 import { checkGgufNames, readGgufTensor, unreadGguf } from "./tensors-gguf.ts"
 
 export interface LoadOptions extends SourceOptions, QuantizedOptions, GgufTokenizerOptions, HubOptions {
+  /** What products of quantized matrices see of their other operand; unless given what the checkpoint says (compressed-tensors may), or else all of it. */
+  readonly activations?: QuantizedOptions["activations"]
   /** Where the tokenizer is, if not with the model: a tokenizer.json, or a sentencepiece model. `false` leaves it out. */
   readonly tokenizer?: SourceLike | Tokenizer | false
   /**

@@ -5,7 +5,7 @@ import { denseWeight, memory, quantizedWeight, quantizeWeight, realize, tensor, 
 import { encodeSafetensors, ggml, openGguf, openSafetensors, storeCodes, type IntegerCodes, type RawTensor } from "@thimble/formats"
 import { open } from "@thimble/kernels"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
-import { affine, fp, fp4, int, mx, nf4, nvfp4, permutedWeight } from "../../compress/src/index.ts"
+import { affine, bitmask, blocks, csr, fp, fp4, int, keepOf, magnitude, mx, nf4, nOfM, nvfp4, on, permutedWeight, plan, prune, pruned, quantize, rtn, unstructured, withActivations, type Stage } from "../../compress/src/index.ts"
 import { codesOfWeight, exportModel, loadModel, saveModel, type ExportFormat, type ExportOptions, type Json, type Model } from "../src/index.ts"
 import { smallModel } from "./random-model.ts"
 
@@ -72,7 +72,6 @@ describe("load(export(model)) is the model, and exported again the same bytes", 
     ["4 symmetric bits, some matrices kept", "awq", (p) => (/mlp/.test(p) ? int(4, { group: 32 }) : undefined)],
     ["5 bits in groups", "compressed-tensors", inBlocks(int(5, { group: 32 }))],
     ["4 bits with zero points, bf16 scales", "compressed-tensors", inBlocks(int(4, { ...asymmetric, scales: "bf16" }))],
-    ["8 bits by rows, in bytes", "compressed-tensors", inBlocks(int(8)), { layout: "int-quantized" }],
     ["3 bits in bytes", "compressed-tensors", inBlocks(int(3, asymmetric)), { layout: "naive-quantized" }],
     ["8-bit floats by rows", "compressed-tensors", inBlocks(fp("e4m3"))],
     ["8-bit floats, a scale for all", "compressed-tensors", inBlocks(fp("e4m3", { group: "tensor" }))],
@@ -202,6 +201,54 @@ describe("what is written", () => {
   })
 })
 
+describe("activations in int8", () => {
+  type Seen = NonNullable<Weight["activations"]>
+  const seeing = async (format: Format, seen: (path: string) => Seen): Promise<Model> => {
+    const model = await quantized("llama", inBlocks(format)), made = withActivations(model, (p) => (/\.\d+\./.test(p) ? seen(p) : undefined))
+    await realize(...tensorsOf(made))
+    return made
+  }
+  const groups = (path: string): readonly { readonly format?: string; readonly targets: readonly string[]; readonly input_activations: Json | null }[] => Object.values(settings(path).config_groups as Record<string, never>)
+  const scaleOf = (p: string): number => Math.fround(0.02 + p.length / 1000)
+  const ways: readonly (readonly [string, Format, (path: string) => Seen, string, readonly string[]])[] = [
+    ["by token", int(8), () => "int8PerToken", "int-quantized", ["weight I8[64,96]", "weight_scale F16[64,1]"]],
+    ["a scale for all that was found beforehand", int(8), (p) => ({ scale: scaleOf(p) }), "int-quantized", ["input_scale F32[1]", "weight I8[64,96]", "weight_scale F16[64,1]"]],
+    ["and a zero point", int(8), (p) => ({ scale: scaleOf(p), zero: -3 }), "int-quantized", ["input_scale F32[1]", "input_zero_point I8[1]", "weight I8[64,96]", "weight_scale F16[64,1]"]],
+    ["by token, beside weights of 4 bits", int(4, { group: 32 }), () => "int8PerToken", "naive-quantized", ["weight I8[64,96]", "weight_scale F16[64,3]"]],
+    ["some in one way, some in the other", int(8), (p) => (p.includes("mlp") ? "int8PerToken" : { scale: scaleOf(p) }), "int-quantized", ["weight I8[64,96]", "weight_scale F16[64,1]"]],
+  ]
+  test.each(ways)("load(export(model)) rounds them as the model does: %s", async (_, format, seen, layout, tensors) => {
+    const model = await seeing(format, seen), { path, again } = await roundTrip(model, "compressed-tensors"), module = "model.layers.0.mlp.down_proj"
+    expect(settings(path).format).toBe(layout)
+    expect((await namesIn(path)).filter((n) => n.startsWith(`${module}.`)).map((n) => n.slice(module.length + 1)).sort()).toEqual(tensors)
+    // That they are rounded can be seen, and loading can leave it out.
+    const exact = await loadModel(path, { activations: "f32" }), unrounded = withActivations(model, (p) => (/\.\d+\./.test(p) ? "f32" : undefined))
+    expect(await answer(exact)).toEqual(await answer(unrounded))
+    expect(await answer(again)).not.toEqual(await answer(exact))
+  })
+  test("schemes are by what activations are, too", async () => {
+    const { path } = await roundTrip(await seeing(int(8), (p) => (p.includes("mlp") ? "int8PerToken" : { scale: scaleOf(p) })), "compressed-tensors")
+    expect(groups(path).map((g) => [g.targets.length, g.input_activations!.strategy, g.input_activations!.dynamic, g.input_activations!.symmetric])).toEqual([[8, "tensor", false, true], [6, "token", true, true]])
+  })
+  test("int-quantized asks for rounding by token where the model says nothing", async () => {
+    const model = await quantized("llama", inBlocks(int(8))), path = folder()
+    await exportModel(model, path, "compressed-tensors", { layout: "int-quantized" })
+    expect(await answer(await loadModel(path))).toEqual(await answer(withActivations(model, (p) => (/\.\d+\./.test(p) ? "int8PerToken" : undefined))))
+  })
+  test("a scale has a place nowhere else, and what is found as activations come is the reader's affair", async () => {
+    const given = await seeing(int(8), () => ({ scale: 0.05 }))
+    for (const format of ["gptq", "bitsandbytes", "gguf"] as const) expect(await refused(exportModel(given, folder(), format))).toMatch(/cannot store 14 weights: .*q_proj \(8-bit integers .*\): the scale of its activations has no place there \[compressed-tensors could\]/)
+    expect(await refused(exportModel(given, folder(), "compressed-tensors", { layout: "pack-quantized" }))).toMatch("pack-quantized is for activations that stay floats")
+    expect(await refused(exportModel(await seeing(fp("e4m3"), () => "int8PerToken"), folder(), "compressed-tensors"))).toMatch("activations are rounded to int8 beside integers there")
+    for (const seen of ["int8", "int8PerToken"] as const) await exportModel(await seeing(int(8), () => seen), folder(), "gptq")
+  })
+  test("matrices that vLLM runs as one see the same", async () => {
+    const model = await seeing(int(8), (p) => (p.endsWith("q_proj") ? "int8PerToken" : { scale: 0.05 }))
+    expect(await refused(exportModel(model, folder(), "compressed-tensors"))).toMatch(/vLLM runs q_proj, k_proj, v_proj as one/)
+    await exportModel(model, folder(), "compressed-tensors", { reader: "transformers" })
+  })
+})
+
 describe("what does not fit is refused before anything is written", () => {
   test("all weights, why, and what could store them", async () => {
     const model = await quantized("llama", (p) => (p === "model.embed_tokens" ? int(4, { group: 32 }) : /down/.test(p) ? nf4({ group: 32 }) : /0\.mlp/.test(p) ? int(3, { group: 32 }) : /\.\d+\./.test(p) ? int(4, { group: 32 }) : undefined)), path = folder()
@@ -292,6 +339,28 @@ describe("what others write is read", () => {
     await change({ quant_method: "exl2" })
     expect(await refused(loadModel(path))).toMatch(`'quant_method' is "exl2"; known are gptq, awq, compressed-tensors, bitsandbytes, mlx`)
   })
+  test("scales of activations as others write them, and activations that nothing here is multiplied with", async () => {
+    const model = withActivations(await quantized("llama", inBlocks(int(8))), (p) => (/\.\d+\./.test(p) ? { scale: 0.0625 } : undefined)), path = folder()
+    await exportModel(model, path, "compressed-tensors")
+    const change = (tensor: RawTensor | undefined, inputs: Json = {}): Promise<void> => edit(path, (tensors, config) => {
+      for (const name of Object.keys(tensors)) if (name.endsWith("input_scale")) {
+        if (tensor === undefined) delete tensors[name]
+        else tensors[name] = tensor
+      }
+      const { group_0: group } = (config.quantization_config as { config_groups: { group_0: { input_activations: Json } } }).config_groups
+      group.input_activations = { ...group.input_activations, ...inputs }
+    })
+    await change({ dtype: "BF16", shape: [], bytes: Uint16Array.of(0x3d80) })
+    expect(await answer(await loadModel(path))).toEqual(await answer(model))
+    await change({ dtype: "F32", shape: [1], bytes: Float32Array.of(NaN) })
+    expect(await refused(loadModel(path))).toMatch("compressed-tensors: 'model.layers.0.self_attn.q_proj' has an 'input_scale' of NaN")
+    await change({ dtype: "F32", shape: [2], bytes: Float32Array.of(1, 1) })
+    expect(await refused(loadModel(path))).toMatch("has 2 numbers in 'input_scale', not 1")
+    await change(undefined)
+    expect(await refused(loadModel(path))).toMatch("has no tensor 'input_scale'")
+    await change(undefined, { type: "float", dynamic: true })
+    expect(await answer(await loadModel(path))).toEqual(await answer(await loadModel(path, { activations: "f32" })))
+  })
   test("targets by expressions and by names", async () => {
     const [path, model] = await written("compressed-tensors")
     await edit(path, (_, config) => {
@@ -300,5 +369,48 @@ describe("what others write is read", () => {
       own.config_groups.group_0.targets = ["re:model\\.layers\\.\\d+\\.mlp", ...[0, 1].flatMap((i) => ["q", "k", "v", "o"].map((m) => `model.layers.${i}.self_attn.${m}_proj`))]
     })
     expect(await answer(await loadModel(path))).toEqual(await answer(model))
+  })
+})
+
+describe("weights without their zeros, in compressed-tensors", () => {
+  const pairs = pruned({ score: magnitude(), pattern: keepOf(2, 4), store: nOfM(2, 4, { values: "bf16" }) }), some = (store: Parameters<typeof pruned>[0]["store"]) => pruned({ score: magnitude(), pattern: unstructured(0.6), ...(store && { store }) })
+  const made = async (...stages: Stage[]): Promise<Model> => (await plan(await quantized("llama", () => undefined), stages).run().result).model
+  const sparsity = (path: string): Json => settings(path).sparsity_config as Json
+
+  test.each([["2:4, bf16", pairs, "2:4 bf16", "sparse-24-bitmask", "2:4"], ["any, f16", some(bitmask({ values: "f16" })), "bitmask f16", "sparse-bitmask", "unstructured"], ["any, f32", some(bitmask()), "bitmask f32", "sparse-bitmask", "unstructured"]] as const)("%s: a model again, and the same bytes", async (_, method, form, format, structure) => {
+    const { path, again } = await roundTrip(await made(prune({ default: method })), "compressed-tensors")
+    expect(again.weights["model.layers.0.mlp.up_proj"]!.form).toContain(form)
+    expect(settings(path)).toEqual({ quant_method: "compressed-tensors", sparsity_config: expect.objectContaining({ format, sparsity_structure: structure, targets: ["Linear"], ignore: ["lm_head"] }) as unknown })
+    expect(sparsity(path).global_sparsity).toBeCloseTo(structure === "2:4" ? 0.5 : 0.6, 2)
+    expect((await namesIn(path)).filter((n) => n.includes("layers.0.mlp.up_proj")).map((n) => n.replace(/.*up_proj\.(\w+) .*/, "$1")).sort()).toEqual(["bitmask", "compressed", ...(structure === "2:4" ? [] : ["row_offsets"]), "shape"])
+  })
+  test.each([["csr", csr({ values: "bf16" })], ["blocks", blocks([3, 2], { values: "bf16" })]] as const)("%s: is written as bits and values, of the same numbers", async (_, store) => {
+    const model = await made(prune({ default: some(store) })), path = folder(), name = "model.layers.1.self_attn.k_proj"
+    await exportModel(model, path, "compressed-tensors")
+    const again = await loadModel(path)
+    expect(again.weights[name]!.form).toContain("bitmask bf16")
+    expect(await again.weights[name]!.dense().data()).toEqual(await model.weights[name]!.dense().data())
+  })
+  test("some matrices pruned to 2:4, others to any: one layout holds both; others rounded, others plain", async () => {
+    const model = await made(prune({ rules: [on(/gate|up/, pairs), on(/down/, some(bitmask({ values: "bf16" })))] }), quantize({ rules: [on(/self_attn/, rtn(int(8)))] }))
+    const path = folder()
+    await exportModel(model, path, "compressed-tensors")
+    const again = await loadModel(path)
+    expect(sparsity(path)).toMatchObject({ format: "sparse-bitmask", ignore: expect.arrayContaining(["lm_head", "model.layers.0.self_attn.q_proj"]) as unknown })
+    expect(settings(path)).toMatchObject({ format: "pack-quantized", ignore: expect.arrayContaining(["lm_head", "model.layers.0.mlp.up_proj"]) as unknown })
+    for (const name of ["model.layers.0.mlp.up_proj", "model.layers.1.mlp.down_proj", "model.layers.0.self_attn.q_proj"]) expect(await again.weights[name]!.dense().data(), name).toEqual(await model.weights[name]!.dense().data())
+  })
+  test("dialects of integers refuse them, and so do sparse integers theirs", async () => {
+    const model = await made(prune({ default: pairs }))
+    for (const format of ["gptq", "awq", "mlx", "gguf", "bitsandbytes"] as const) expect(await refused(exportModel(model, folder(), format))).toMatch(/sparse bf16.*compressed-tensors could/)
+    expect(await refused(exportModel(await made(prune({ default: pruned({ score: magnitude(), pattern: keepOf(2, 4), store: nOfM(2, 4, { values: "int8" }) }) })), folder(), "compressed-tensors"))).toMatch(/2:4 int8/)
+  })
+  test("a layout that nobody knows is refused", async () => {
+    const path = folder()
+    await exportModel(await made(prune({ default: pairs })), path, "compressed-tensors")
+    const config = JSON.parse(readFileSync(join(path, "config.json"), "utf8")) as { quantization_config: { sparsity_config: Json } }
+    config.quantization_config.sparsity_config = { ...config.quantization_config.sparsity_config, format: "marlin-24" }
+    writeFileSync(join(path, "config.json"), JSON.stringify(config))
+    await expect(loadModel(path)).rejects.toThrow(/marlin-24/)
   })
 })

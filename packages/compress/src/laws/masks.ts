@@ -40,8 +40,8 @@ export const smallestGo: MaskLaw = {
   statement: "Nothing that stays has a smaller score than what goes, among those that compete; of equals the first go.",
   broken(pattern, { scores, shape: [rows, columns], shape }) {
     const kept = pattern.kept(scores, shape)
-    if (pattern.block === undefined) {
-      const { n, m } = pattern.toJSON() as { n: number; m: number }
+    if (pattern.neighbours !== undefined) {
+      const { keep: n, of: m } = pattern.neighbours
       for (let r = 0; r < rows; r++) for (let c = 0; c < columns; c += m) {
         const run = Array.from({ length: Math.min(m, columns - c) }, (_, i) => r * columns + c + i), goes = run.filter((i) => kept[i] === 0), stays = run.filter((i) => kept[i] === 1)
         if (stays.length !== Math.min(n, run.length)) return `${stays.length} of the run at row ${r}, column ${c} stay`
@@ -49,8 +49,8 @@ export const smallestGo: MaskLaw = {
       }
       return undefined
     }
-    const block = pattern.block(shape), tiles = tileScores(scores, shape, block), stays = tileScores(Float64Array.from(kept), shape, block).map((n) => Number(n > 0)), across = Math.ceil(columns / block[1])
-    const size = (pattern.toJSON() as { within?: string }).within === "row" ? across : tiles.length
+    const block = pattern.block?.(shape) ?? [1, 1], tiles = tileScores(scores, shape, block), stays = tileScores(Float64Array.from(kept), shape, block).map((n) => Number(n > 0)), across = Math.ceil(columns / block[1])
+    const size = pattern.within === "row" ? across : tiles.length
     for (let from = 0; from < tiles.length; from += size) {
       const order = Array.from({ length: size }, (_, i) => from + i).sort((a, b) => tiles[a]! - tiles[b]! || a - b), gone = goneOf(pattern.share!, size)
       const at = order.findIndex((i, place) => stays[i] !== Number(place >= gone))

@@ -1,5 +1,6 @@
 import { fail, matmul, mul, sub, sum, transpose, type Tensor } from "@thimble/core"
 import type { Json } from "@thimble/models"
+import { encodeRows } from "../parallel/encode-rows.ts"
 import type { QuantizedFormat } from "../quantizer.ts"
 import { onDevice, weightOf, type Balance, type Matrix, type Method } from "../recipe/method.ts"
 import { magnitudes, sampled } from "../recipe/statistic.ts"
@@ -31,9 +32,9 @@ export function awq(options: AwqMethodOptions): Method {
     balance: activationScales({ format, points, samples }),
     ...(clip === "search" && { observes: [rows] }),
     target: (shape) => cost(format, shape),
-    async round(matrix, statistics) {
-      const values = clip === "search" ? await clipped(format, matrix, (await statistics!.of(rows).data()) as Float32Array) : matrix.values
-      return { stored: { format, parts: format.encode(values, matrix.shape) } }
+    async round(matrix, statistics, { signal } = {}) {
+      const own = { ...(signal && { signal }) }, values = clip === "search" ? await clipped(format, matrix, (await statistics!.of(rows).data()) as Float32Array, own) : matrix.values
+      return { stored: { format, parts: await encodeRows(format, values, matrix.shape, own) } }
     },
   }
 }
@@ -70,7 +71,7 @@ export function activationScales({ format, points = 20, samples = 512 }: AwqMeth
 
 /** Σ (X·(W − Ŵ)ᵀ)², for W with its columns times factors, rounded, and divided by them again. */
 async function outputLoss(format: QuantizedFormat, { values, shape }: Matrix, x: Tensor, s: Float64Array): Promise<number> {
-  const columns = shape[1], rounded = weightOf({ format, parts: format.encode(values.map((v, i) => v * s[i % columns]!), shape) }, shape)
+  const columns = shape[1], rounded = weightOf({ format, parts: await encodeRows(format, values.map((v, i) => v * s[i % columns]!), shape) }, shape)
   const w = onDevice(values, shape), inverse = onDevice(Float32Array.from(s, (v) => 1 / v), [columns])
   const y = matmul(x, transpose(sub(w, mul(rounded.dense(), inverse)))), loss = sum(mul(y, y))
   try {

@@ -1,5 +1,6 @@
+import { encodeRows } from "../parallel/encode-rows.ts"
 import type { MatrixShape, QuantizedFormat } from "../quantizer.ts"
-import { matrixOf, weightOf, type Matrix } from "../recipe/method.ts"
+import { matrixOf, weightOf, type Matrix, type RoundOptions } from "../recipe/method.ts"
 
 /** Shares of the largest magnitude that are tried: the whole of it, down to half. */
 const shares = Array.from({ length: 10 }, (_, i) => 1 - i / 20)
@@ -8,7 +9,7 @@ const shares = Array.from({ length: 10 }, (_, i) => 1 - i / 20)
  * The range of each group of each row, shrunk to where the group's own part of the outputs changes least over inputs
  * [tokens, columns]: values beyond are cut off. Source: AWQ's clipping (arXiv 2306.00978), for any format.
  */
-export async function clipped(format: QuantizedFormat, { path, values, shape }: Matrix, inputs: Float32Array): Promise<Float32Array> {
+export async function clipped(format: QuantizedFormat, { path, values, shape }: Matrix, inputs: Float32Array, options: RoundOptions = {}): Promise<Float32Array> {
   const [rows, columns] = shape, size = Math.min(format.group, columns), perRow = Math.ceil(columns / size)
   const grams = Array.from({ length: perRow }, (_, g) => gramOf(inputs, columns, g * size, Math.min(columns, (g + 1) * size)))
   const most = new Float32Array(rows * perRow)
@@ -18,7 +19,7 @@ export async function clipped(format: QuantizedFormat, { path, values, shape }: 
   })
   const best = most.slice(), least = new Float64Array(rows * perRow).fill(Infinity), delta = new Float64Array(size)
   for (const share of shares) {
-    const cut = cutOff(values, shape, size, most.map((m) => m * share)), back = await roundTrip(path, format, cut, shape)
+    const cut = cutOff(values, shape, size, most.map((m) => m * share)), back = await roundTrip(path, format, cut, shape, options)
     for (let r = 0; r < rows; r++)
       for (let g = 0; g < perRow; g++) {
         const from = r * columns + g * size, n = Math.min(size, columns - g * size), h = grams[g]!
@@ -58,8 +59,8 @@ function cutOff(values: Float32Array, [, columns]: readonly [number, number], si
 }
 
 /** What is left of values when they are stored and read again, by the current device. */
-async function roundTrip(path: string, format: QuantizedFormat, values: Float32Array, shape: MatrixShape): Promise<Float32Array> {
-  const weight = weightOf({ format, parts: format.encode(values, shape) }, shape)
+async function roundTrip(path: string, format: QuantizedFormat, values: Float32Array, shape: MatrixShape, options: RoundOptions): Promise<Float32Array> {
+  const weight = weightOf({ format, parts: await encodeRows(format, values, shape, options) }, shape)
   try {
     return (await matrixOf(path, weight)).values
   } finally {

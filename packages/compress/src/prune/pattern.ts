@@ -1,6 +1,10 @@
 import type { Json } from "@thimble/models"
-import type { BlockShape } from "../format/listed.ts"
+import type { BlockShape } from "@thimble/formats"
 import type { MatrixShape } from "../quantizer.ts"
+import type { KeepOf } from "./sparsity.ts"
+
+/** Among whom the least go: all of the matrix, or each row by itself. */
+export type Within = "matrix" | "row"
 
 /** Which weights of a matrix may go, and how many do. */
 export interface SparsityPattern {
@@ -10,6 +14,10 @@ export interface SparsityPattern {
   readonly share?: number
   /** The same with another share. */
   with?(share: number): SparsityPattern
+  /** Among whom the least go, where a share does: all of a matrix unless given. */
+  readonly within?: Within
+  /** How many of so many neighbours stay, where that is the pattern. */
+  readonly neighbours?: KeepOf
   /** What goes or stays together in a matrix; single weights unless given. */
   block?(shape: MatrixShape): BlockShape
   /** Why a matrix of a shape has no such pattern. */

@@ -1,6 +1,5 @@
 import { bf16Bits, f16Bits, fail, type DType } from "@thimble/core"
-import { sparseNamed } from "../format/sparse-named.ts"
-import type { SparseFormat } from "../format/sparse-values.ts"
+import { sparseNamed, type SparseFormat } from "@thimble/formats"
 import type { MatrixShape, QuantizedFormat } from "../quantizer.ts"
 import type { Stored, Target } from "../recipe/method.ts"
 import type { SparsityPattern } from "./pattern.ts"

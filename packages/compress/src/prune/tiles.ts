@@ -1,12 +1,9 @@
 import { fail, showShape } from "@thimble/core"
 import type { Json } from "@thimble/models"
-import type { BlockShape } from "../format/listed.ts"
+import type { BlockShape } from "@thimble/formats"
 import type { MatrixShape } from "../quantizer.ts"
-import type { SparsityPattern } from "./pattern.ts"
+import type { SparsityPattern, Within } from "./pattern.ts"
 import { least } from "./sparsity.ts"
-
-/** Among whom the least go: all of the matrix, or each row by itself. */
-export type Within = "matrix" | "row"
 
 export interface Tiles {
   readonly name: string
@@ -38,7 +35,7 @@ export function tiles({ name, json, share, within, block }: Tiles): SparsityPatt
     return within === "row" ? [down, across] : [1, down * across]
   }
   return {
-    name: `${name} ${share}${within === "row" ? " by row" : ""}`, share, block,
+    name: `${name} ${share}${within === "row" ? " by row" : ""}`, share, within, block,
     toJSON: () => ({ ...json, share, ...(within === "row" && { within }) }),
     with: (other) => tiles({ name, json, share: other, within, block }),
     keeps(shape) {

@@ -1,4 +1,5 @@
-import { abs, castTo, customVjp, div, fail, maximum, mul, ones, reshape, showShape, sub, sum, where, type Tensor } from "@thimble/core"
+import { abs, castTo, customVjp, div, fail, maximum, mul, ones, reshape, showShape, sub, sum, where, type Tensor, type Weight } from "@thimble/core"
+import type { QuantizedFormat } from "../quantizer.ts"
 import { fromGroups, inGroups, rangeOf, roundOn, storedScale, type IntegerFormat } from "../format/integers.ts"
 import { precision } from "../format/groups.ts"
 
@@ -19,6 +20,17 @@ export function initialSteps(values: Tensor, { integers }: IntegerFormat): Steps
   const counted = inGroups(integers, ones(shape))
   const all = { axis: -1, keepDims: false }
   return { steps: mul(div(sum(abs(grouped), all), sum(counted, all)), 2 / Math.sqrt(integers.high)) }
+}
+
+/**
+ * The steps and zero points of a matrix that is stored as the format stores it, however they were found: searched for, or solved
+ * for together with the codes. Undefined where it is stored otherwise.
+ */
+export function storedSteps({ storage, parts }: Weight, format: IntegerFormat): Steps | undefined {
+  if (typeof storage !== "object") return undefined
+  const { scales, zeros } = parts() as Readonly<Record<"scales" | "zeros", Tensor | undefined>>
+  if (((storage as Partial<QuantizedFormat>).plain ?? storage).name !== format.name || scales === undefined) return undefined
+  return { steps: mul(castTo(scales, "f32"), 1), ...(zeros && { zeros: castTo(zeros, "i32") }) }
 }
 
 /**

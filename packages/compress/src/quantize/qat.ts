@@ -3,7 +3,7 @@ import type { QuantizedFormat } from "../quantizer.ts"
 import { finds } from "../recipe/rules.ts"
 import type { IntegerFormat } from "../format/integers.ts"
 import { isFake, roundedWeight, steppedWeight, type FakeWeight } from "./fake-weight.ts"
-import { initialSteps } from "./lsq.ts"
+import { initialSteps, storedSteps } from "./lsq.ts"
 
 /** What can be prepared for training: matrices and vectors by name, such as a model has. M is what it is made of anew. */
 export interface Matrices<M> {
@@ -14,7 +14,10 @@ export interface Matrices<M> {
 
 /** Integers whose steps train, too. */
 export interface Learned { readonly learns: IntegerFormat }
-/** Steps of a format of integers that train together with the matrix: learned step size quantization. */
+/**
+ * Steps of a format of integers that train together with the matrix: learned step size quantization. A matrix that is stored in this
+ * format already, by whatever method, starts with its own codes, steps and zero points; others as `initialSteps` says.
+ */
 export function lsq(format: IntegerFormat): Learned {
   if (!("integers" in format)) fail("value", "lsq", `steps are learned for formats made by int(), not for ${(format as QuantizedFormat).name}`)
   return { learns: format }
@@ -60,7 +63,7 @@ export async function prepare<M extends Matrices<M>>(model: M, { default: otherw
     else {
       const values = copied(weight.dense()), format = "learns" in how ? how.learns : how, activations = typeof seen === "function" ? seen(path) : seen
       if (weight.shape[1] % (format.unit ?? 1) !== 0) fail("shape", "prepare", `${format.name} stores rows of whole multiples of ${format.unit}, and ${path} has ${weight.shape[1]} columns`, "give it a rule of its own")
-      changed[path] = "learns" in how ? steppedWeight(values, initialSteps(values, how.learns), how.learns, { activations }) : roundedWeight(values, how, { activations })
+      changed[path] = "learns" in how ? steppedWeight(values, storedSteps(weight, how.learns) ?? initialSteps(values, how.learns), how.learns, { activations }) : roundedWeight(values, how, { activations })
     }
   }
   const idle = rules.findIndex((_, i) => !used.has(i))

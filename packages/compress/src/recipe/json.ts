@@ -2,6 +2,7 @@ import { fail } from "@thimble/core"
 import type { Json } from "@thimble/models"
 import { formatNamed } from "../format/named.ts"
 import { endsOf, int8Activations } from "../method/activations.ts"
+import { adaround } from "../method/adaround.ts"
 import { awq } from "../method/awq.ts"
 import { biasCorrected } from "../method/corrected.ts"
 import { gptq } from "../method/gptq.ts"
@@ -43,6 +44,7 @@ const methods: Readonly<Record<string, Of<Method>>> = {
   lowRank: (json, { format }) => lowRank({ ...plain(json), format: json.format === "f32" || json.format === "f16" || json.format === "bf16" ? json.format : format(json.format) }),
   "bias corrected": (json, { method }) => biasCorrected(method(json.then)),
   "int8 activations": (json, { method }) => int8Activations({ ...plain(json), method: method(json.then), ends: endsOf(json.ends) } as Parameters<typeof int8Activations>[0]),
+  adaround: (json, { format }) => adaround({ ...plain(json), format: format(json.format) }),
   awq: (json, { format }) => awq({ ...plain(json), format: format(json.format) }),
   gptq: (json, { format }) => gptq({ ...plain(json), format: format(json.format) }),
   hqq: (json) => hqq(plain(json) as never),

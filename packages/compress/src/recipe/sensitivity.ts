@@ -1,13 +1,14 @@
 import { fail, mul, sub, sum, type Weight } from "@thimble/core"
-import { evaluate, klDivergence, type Json, type Model } from "@thimble/models"
+import type { Json, Model } from "@thimble/models"
 import type { Calibration } from "./calibration.ts"
+import { divergencesFrom, type Changed } from "./divergence.ts"
 import { errorsOf } from "./errors.ts"
 import { gradientSums } from "./gradients.ts"
 import { matrixOf, onDevice, weightOf, type Matrix, type Method, type Statistics } from "./method.ts"
 import { hashOfModel } from "./model-hash.ts"
 import { finds, showPattern, type Pattern } from "./rules.ts"
 import { gram } from "./statistic.ts"
-import { observe, streamOf } from "./stream.ts"
+import { observe, streamOf, type Stream } from "./stream.ts"
 
 /** What each of several methods would cost in a matrix, if it were the only one that is changed. Plain data, to be kept as JSON. */
 export interface Sensitivities {
@@ -49,8 +50,8 @@ export async function sensitivities(from: Model, data: Calibration, { candidates
   const model = await from.loaded(), blocks = model.blocks(), layerOf = new Map(blocks.flatMap((b) => b.linears.map((p) => [p, b.layer] as const)))
   const paths = Object.entries(model.weights).filter(([path, { shape }]) => (matrices === undefined ? layerOf.has(path) : finds(matrices, { path, shape, ...(layerOf.has(path) && { layer: layerOf.get(path)! }) }))).map(([path]) => path)
   if (paths.length === 0) fail("value", "sensitivities", `${showPattern(matrices!)} finds no matrix`, Object.keys(model.weights).slice(0, 8).join(", "))
-  const lossOf = await measures[measure](model, data, signal), found = new Map<string, Sensitivities["matrices"][number]>(), total = paths.length
-  const visit = async (own: readonly string[], statistics: (path: string) => Statistics): Promise<void> => {
+  const { loss: lossOf, dispose } = await measures[measure](model, data, signal), found = new Map<string, Sensitivities["matrices"][number]>(), total = paths.length
+  const visit = async (own: readonly string[], statistics: (path: string) => Statistics, within?: Changed["within"]): Promise<void> => {
     for (const path of own) {
       const matrix = await matrixOf(path, model.weights[path]!), tried: Sensitivities["matrices"][number]["candidates"][number][] = []
       for (const method of candidates) {
@@ -62,7 +63,7 @@ export async function sensitivities(from: Model, data: Calibration, { candidates
         if (rounded === undefined) continue
         const weight = weightOf(rounded.stored, matrix.shape)
         try {
-          tried.push({ method: method.toJSON(), format: typeof target.format === "string" ? target.format : target.format.name, bytes: weight.bytes, loss: await lossOf(matrix, weight, statistics(path)) })
+          tried.push({ method: method.toJSON(), format: typeof target.format === "string" ? target.format : target.format.name, bytes: weight.bytes, loss: await lossOf(matrix, weight, { statistics: statistics(path), ...(within && { within }) }) })
         } finally {
           for (const t of Object.values(weight.parts())) t.dispose()
         }
@@ -72,47 +73,55 @@ export async function sensitivities(from: Model, data: Calibration, { candidates
       onProgress?.({ path, done: found.size, total })
     }
   }
-  let stream = await streamOf(model, data, signal)
+  let stream: Stream | undefined
   try {
+    stream = await streamOf(model, data, signal)
     const wanted = [...new Set([gram, ...candidates.flatMap((c) => c.observes ?? [])])]
-    const calibrated = async (own: readonly string[], part: Parameters<typeof observe>[1]): Promise<void> => {
+    const calibrated = async (before: Stream, own: readonly string[], part: Parameters<typeof observe>[1], layer?: number): Promise<void> => {
       if (own.length === 0) return
-      const seen = await observe(stream, part, new Map(own.map((p) => [p, wanted])), { ...(signal && { signal }) })
+      const seen = await observe(before, part, new Map(own.map((p) => [p, wanted])), { ...(signal && { signal }) })
       try {
-        await visit(own, (p) => seen.of(p))
+        await visit(own, (p) => seen.of(p), layer === undefined ? undefined : { layer, before })
       } finally {
         seen.dispose()
       }
     }
     for (const block of blocks) {
-      await calibrated(block.linears.filter((p) => paths.includes(p)), (x, see) => block.forward(x, { observe: see }))
+      await calibrated(stream, block.linears.filter((p) => paths.includes(p)), (x, see) => block.forward(x, { observe: see }), block.layer)
       stream = await stream.through((x) => block.forward(x), signal)
     }
-    await calibrated(paths.filter((p) => !layerOf.has(p)), (x, see) => model.head(x, { observe: see }))
+    await calibrated(stream, paths.filter((p) => !layerOf.has(p)), (x, see) => model.head(x, { observe: see }))
   } finally {
-    stream.dispose()
+    stream?.dispose()
+    dispose?.()
   }
   return { model: await hashOfModel(model), data: data.hash, measure, matrices: paths.map((p) => found.get(p)!) }
 }
 
-type LossOf = (matrix: Matrix, weight: Weight, statistics: Statistics) => Promise<number>
-const measures: Readonly<Record<SensitivityMeasure, (model: Model, data: Calibration, signal: AbortSignal | undefined) => Promise<LossOf>>> = {
-  output: async () => async (matrix, weight, statistics) => (await errorsOf(matrix, weight, statistics)).outputError!,
+interface Seen extends Pick<Changed, "within"> { readonly statistics: Statistics }
+interface Measure {
+  loss(matrix: Matrix, weight: Weight, seen: Seen): Promise<number>
+  dispose?(): void
+}
+const measures: Readonly<Record<SensitivityMeasure, (model: Model, data: Calibration, signal: AbortSignal | undefined) => Promise<Measure>>> = {
+  output: async () => ({ loss: async (matrix, weight, { statistics }) => (await errorsOf(matrix, weight, statistics)).outputError! }),
   async divergence(model, data, signal) {
-    const text = data.sequences.flatMap((s) => [...s]), metric = klDivergence(text, { context: data.length, bos: false })
-    return async (matrix, weight) => (await evaluate(model.with({ [matrix.path]: weight }), { reference: model, metrics: [metric], ...(signal && { signal }) })).results[0].value
+    const { of, dispose } = await divergencesFrom(model, data, signal)
+    return { loss: ({ path }, weight, { within }) => of({ model: model.with({ [path]: weight }), ...(within && { within }) }), dispose }
   },
   async fisher(model, data, signal) {
     const sums = await gradientSums(model, data, signal)
     for (const { sum } of sums.values()) sum.dispose()
-    return async ({ path, shape, values }, weight) => {
-      const w = onDevice(values, shape), e = sub(w, weight.dense()), loss = sum(mul(mul(e, e), sums.get(path)!.squares))
-      try {
-        return Number((await loss.data())[0])
-      } finally {
-        w.dispose()
-        loss.dispose()
-      }
+    return {
+      async loss({ path, shape, values }, weight) {
+        const w = onDevice(values, shape), e = sub(w, weight.dense()), loss = sum(mul(mul(e, e), sums.get(path)!.squares))
+        try {
+          return Number((await loss.data())[0])
+        } finally {
+          w.dispose()
+          loss.dispose()
+        }
+      },
     }
   },
 }

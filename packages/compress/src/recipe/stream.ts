@@ -16,8 +16,8 @@ export interface Stream {
   dispose(): void
 }
 
-/** The stream before the first block. */
-export async function streamOf(model: Model, data: Calibration, signal?: AbortSignal): Promise<Stream> {
+/** Ids of all calibration sequences, in batches [batch, length]. */
+export function idsOf(model: Model, data: Calibration): Tensor[] {
   const { context, vocabulary } = model.config
   if (data.length > context) fail("value", "run", `calibration sequences have ${data.length} tokens, the model sees ${context}`, "cut shorter ones")
   for (const [i, s] of data.sequences.entries()) for (const id of s) if (!(id >= 0 && id < vocabulary)) fail("index", "run", `token ${id} of calibration sequence ${i} is outside the vocabulary of ${vocabulary}`, "is it another model's tokenizer?")
@@ -27,8 +27,11 @@ export async function streamOf(model: Model, data: Calibration, signal?: AbortSi
     own.forEach((s, j) => flat.set(s, j * data.length))
     ids.push(tensor(flat, { shape: [own.length, data.length], dtype: "i32" }))
   }
-  return through(ids, (x) => model.embed(x), data.tokens, signal)
+  return ids
 }
+
+/** The stream before the first block. */
+export const streamOf = async (model: Model, data: Calibration, signal?: AbortSignal): Promise<Stream> => through(idsOf(model, data), (x) => model.embed(x), data.tokens, signal)
 
 async function through(before: readonly Tensor[], forward: (x: Tensor) => Tensor, tokens: number, signal?: AbortSignal): Promise<Stream> {
   const step = compile((x: Tensor) => forward(x)), batches: Tensor[] = []

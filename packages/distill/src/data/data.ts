@@ -13,6 +13,10 @@ export interface Batch {
   readonly padding?: Tensor
   /** A teacher's most probable classes, where they come with the data. */
   readonly top?: Top
+  /** Which of all examples these are, i32 [batch]. */
+  readonly numbers?: Tensor
+  /** What the teacher makes of other examples [n, width]: {@link withNegatives}. */
+  readonly negatives?: Tensor
   /** How a teacher of another vocabulary reads the same text. */
   readonly readings?: Readings
 }

@@ -39,13 +39,13 @@ export function examples({ inputs, shape, labels, labelShape = [] }: Examples, {
     id: () => (id ??= sha256(`examples ${JSON.stringify([batch, seed, shape])}`, inputs, ...(classes ? [classes] : []))),
     async batch(index) {
       const places = await orderOf(Math.floor(index / batches)), first = (index % batches) * batch
-      const chosen = new (inputs.constructor as Float32ArrayConstructor | Int32ArrayConstructor)(batch * size), right = new Int32Array(batch * each)
+      const chosen = new (inputs.constructor as Float32ArrayConstructor | Int32ArrayConstructor)(batch * size), right = new Int32Array(batch * each), numbers = new Int32Array(batch)
       for (let i = 0; i < batch; i++) {
-        const at = places[first + i]!
+        const at = numbers[i] = places[first + i]!
         chosen.set(inputs.subarray(at * size, (at + 1) * size), i * size)
         if (classes) right.set(classes.subarray(at * each, (at + 1) * each), i * each)
       }
-      return { inputs: tensor(chosen, { shape: [batch, ...shape] }), ...(classes && { labels: tensor(right, { shape: [batch, ...labelShape] }) }) }
+      return { inputs: tensor(chosen, { shape: [batch, ...shape] }), numbers: tensor(numbers), ...(classes && { labels: tensor(right, { shape: [batch, ...labelShape] }) }) }
     },
   }
 }

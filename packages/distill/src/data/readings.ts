@@ -23,10 +23,22 @@ export interface ReadingOptions {
 }
 
 /** Where, in the decoded text, each token ends; a token that ends within a character ends where the character began. */
-export function tokenEnds(tokenizer: Tokenizer, ids: readonly number[]): number[] {
+export const tokenEnds = (tokenizer: Tokenizer, ids: readonly number[]): number[] => decoded(tokenizer, ids).ends
+function decoded(tokenizer: Tokenizer, ids: readonly number[]): { readonly text: string; readonly ends: number[] } {
   const stream = tokenizer.stream({ special: true })
-  let at = 0
-  return ids.map((id) => (at += stream.push(id).length))
+  let text = ""
+  const ends = ids.map((id) => (text += stream.push(id)).length)
+  return { text, ends }
+}
+
+/** Spans of a text as both tokenizers decode it; what fits of both has to be the same. */
+function spansOf(student: Tokenizer, teacher: Tokenizer, [a, b]: readonly [readonly number[], readonly number[]]): TextSpan[] {
+  const [own, other] = [decoded(student, a), decoded(teacher, b)], common = Math.min(own.text.length, other.text.length)
+  if (own.text.slice(0, common) !== other.text.slice(0, common)) {
+    const at = [...Array(common).keys()].find((i) => own.text[i] !== other.text[i])!, shown = (t: string): string => JSON.stringify(t.slice(at, at + 12))
+    fail("value", "readings", `from character ${at} on, a piece of the text decodes to ${shown(own.text)} of the student's tokens, and to ${shown(other.text)} of the teacher's`, "tokenizers that change a text in different ways have no spans in common; spans: 'order' pairs tokens by their number")
+  }
+  return textSpans(own.ends, other.ends)
 }
 
 /** A span: tokens `from` … `to` (exclusive) of both readings. */
@@ -71,7 +83,7 @@ export function readings(text: string, options: ReadingOptions): Data {
         const piece = text.slice(start, start + characters).replace(/^[\uDC00-\uDFFF]|[\uD800-\uDBFF]$/g, "")
         return [student.encode(piece).slice(0, length), teacher.encode(piece).slice(0, teacherLength)] as const
       })
-      return laid(rows, rows.map(([a, b]) => (spans === "order" ? inOrder(a.length, b.length) : textSpans(tokenEnds(student, a), tokenEnds(teacher, b)))), [length, teacherLength], begin)
+      return laid(rows, rows.map((row) => (spans === "order" ? inOrder(row[0].length, row[1].length) : spansOf(student, teacher, row))), [length, teacherLength], begin)
     },
   }
 }

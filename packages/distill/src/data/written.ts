@@ -58,7 +58,8 @@ export interface DataFreeOptions extends Pick<SamplingOptions, "temperature" | "
   readonly id: string
 }
 
-/** Data of a teacher's own making, drawn from nothing but the token that begins texts, anew for every batch: distillation without data (LLM-QAT: Liu et al., 2023, arXiv:2305.17888, §2.1). */
+/** Data of a teacher's own making, drawn from nothing but the token that begins texts, anew for every batch: distillation without data (after LLM-QAT: Liu et al., 2023, arXiv:2305.17888, whose
+ * texts begin with a token drawn from the whole vocabulary; here what is drawn is what `temperature`, `topK` and `topP` say). */
 export function dataFree(teacher: Model, { batch, length, begin = teacher.config.bos ?? teacher.tokenizer?.bos, seed = 0, id, ...sampling }: DataFreeOptions): Data {
   const start = begin ?? fail("value", "dataFree", "no token begins texts of this model", "name one as options.begin")
   const key = random.key(seed)

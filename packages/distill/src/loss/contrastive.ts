@@ -1,4 +1,4 @@
-import { arange, castTo, div, eq, fail, linear, matmul, maximum, mul, neg, random, reshape, softplus, sqrt, square, stopGradient, sub, sum as total, transpose, where, type Tensor } from "@thimble/core"
+import { add, arange, castTo, div, eq, fail, linear, matmul, maximum, mul, neg, random, reshape, softplus, sqrt, square, stopGradient, sub, sum as total, transpose, where, type Tensor } from "@thimble/core"
 import { pooled } from "./hidden.ts"
 import { part, type Loss } from "./loss.ts"
 
@@ -13,8 +13,8 @@ export interface ContrastiveOptions {
 
 /**
  * Contrastive representation distillation, CRD (Tian et al., 2019, arXiv:1910.10699, equations 17 to 19): tells from the student's and
- * the teacher's representations whether they are of one example, with N negatives of each, the other examples of the batch
- * (the authors draw theirs from a store of old ones):
+ * the teacher's representations whether they are of one example, with N negatives of each: the other examples of the batch, and those that the data
+ * brings from a store of all (`withNegatives`), of which the authors take 16,384:
  *
  *     h(t, s) = e^a/(e^a + N/M),  a = g(t)·g(s)/τ;   the loss of an example is −log h(tᵢ, sᵢ) − Σ_{j≠i} log(1 − h(tⱼ, sᵢ))
  *
@@ -41,11 +41,12 @@ export function contrastive({ examples, size = 128, temperature = 0.07 }: Contra
       const s = led(pooled(part("contrastive", "student", "final stream", view.student.final), view), need("student"))
       const t = led(castTo(stopGradient(pooled(part("contrastive", "teacher", "final stream", view.teacher?.final), view)), s.dtype), need("teacher"))
       const n = s.shape[0]!
-      if (n < 2) fail("shape", "contrastive", "one example has no negatives", "use a larger batch")
+      const others = view.negatives && led(castTo(stopGradient(view.negatives), s.dtype), need("teacher")), negatives = n - 1 + (others?.shape[0] ?? 0)
+      if (negatives < 1) fail("shape", "contrastive", "one example has no negatives", "use a larger batch, or withNegatives(data, …)")
       // log h = −softplus(c − a) and log(1 − h) = −softplus(a − c), for c = log(N/M).
-      const a = sub(mul(matmul(s, transpose(t)), 1 / temperature), Math.log((n - 1) / examples))
-      const same = eq(reshape(arange(n), [n, 1]), arange(n))
-      return div(total(where(same, softplus(neg(a)), softplus(a))), n)
+      const apart = (x: Tensor): Tensor => sub(mul(matmul(s, transpose(x)), 1 / temperature), Math.log(negatives / examples))
+      const a = apart(t), same = eq(reshape(arange(n), [n, 1]), arange(n)), within = total(where(same, softplus(neg(a)), softplus(a)))
+      return div(others === undefined ? within : add(within, total(softplus(apart(others)))), n)
     },
   }
 }

@@ -75,6 +75,8 @@ export interface View {
   readonly mask?: Tensor
   /** The loss's own parameters, by name. */
   readonly parameters?: Readonly<Record<string, Tensor>>
+  /** What the teacher makes of examples that are not in the batch [n, width]. */
+  readonly negatives?: Tensor
   /** How student and teacher read the same text, where their tokens differ. */
   readonly readings?: Readings
 }

@@ -9,7 +9,7 @@ export interface PolicyGradientOptions {
 }
 
 /**
- * MiniLLM (Gu et al., 2023, arXiv:2306.08543, §2.2, equations 3 to 5): the gradient of KL(student ‖ teacher) of whole texts that the student wrote
+ * MiniLLM (Gu et al., 2023, arXiv:2306.08543, §2.2: single-step decomposition and length normalization; its sampling from a mixture with the teacher is left out): the gradient of KL(student ‖ teacher) of whole texts that the student wrote
  * (`onPolicy`), with r = log p/q of each token that was drawn. What the next token alone decides is exact, the reverse KL
  * at each position; what comes after it is a policy gradient, −R·∇log q, with R the (mean) rewards of the tokens after. The value is
  * the reverse KL by position. Labels are what was written.

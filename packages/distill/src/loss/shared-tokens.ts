@@ -21,7 +21,7 @@ export interface SharedOptions {
 }
 
 /**
- * Distillation between vocabularies that share tokens, after GOLD (Patiño et al., 2025, "Unlocking on-policy distillation for any model family"): over spans
+ * Distillation between vocabularies that share tokens, after General Online Logit Distillation, GOLD (the hybrid loss of `GOLDTrainer` in Hugging Face's TRL, 2025): over spans
  * of the text on whose boundaries both models agree, the KL divergence on tokens that both know, all others as one class more, and
  * {@link universal} on those that only one knows. The class of all others (ours) makes it ≥ 0, and 0 only if both agree.
  */

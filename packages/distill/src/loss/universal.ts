@@ -3,7 +3,7 @@ import type { Loss } from "./loss.ts"
 import { meanOfSpans, spanRows } from "./spans.ts"
 
 /**
- * Universal logit distillation, ULD (Boizard et al., 2024, arXiv:2402.12030, §4): Σᵢ |p₍ᵢ₎ − q₍ᵢ₎| of both models' probabilities, each sorted,
+ * Universal logit distillation, ULD (Boizard et al., 2024, arXiv:2402.12030, its closed form): Σᵢ |p₍ᵢ₎ − q₍ᵢ₎| of both models' probabilities, each sorted,
  * the shorter ones followed by zeros: the Wasserstein distance where every pair of tokens is equally far apart. It asks nothing of
  * vocabularies. Data says what positions belong together: `readings(text, { spans: "order" })` as the paper has it, one by one.
  */

@@ -63,7 +63,7 @@ export function programs({ student, teacher, decay, loss, optimizer, clip, rated
       const view: View = {
         student: student.see(loadState(student.parameters, { ...p.model, ...frozen }), batch.inputs, asking(needs.student, batch)),
         teacher: { ...answer, ...inside, ...(batch.top && { top: batch.top }) }, parameters: p.loss,
-        ...(batch.labels && { labels: batch.labels }), ...(batch.mask && { mask: batch.mask }), ...(batch.readings && { readings: batch.readings }),
+        ...(batch.labels && { labels: batch.labels }), ...(batch.mask && { mask: batch.mask }), ...(batch.readings && { readings: batch.readings }), ...(batch.negatives && { negatives: batch.negatives }),
       }
       const made = measure(loss, view)
       parts = made.parts

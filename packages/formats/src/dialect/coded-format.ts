@@ -5,6 +5,7 @@ import { floatFormat } from "./float-format.ts"
 import { integerFormat } from "./integer-format.ts"
 import { microFormat } from "./micro-format.ts"
 import { rowFormat } from "./row-format.ts"
+import { sparseFormat } from "./sparse-format.ts"
 
 /** A format that tells the codes of a matrix as checkpoints have them. Others are asked by their expressions. */
 export interface CodedFormat extends Format {
@@ -29,5 +30,6 @@ export function storeCodes(codes: Codes): StoredCodes {
     case "rows": return rowFormat(codes)
     case "float": return floatFormat(codes)
     case "micro": return microFormat(codes)
+    case "sparse": return sparseFormat(codes)
   }
 }

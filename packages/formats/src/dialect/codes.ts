@@ -74,7 +74,17 @@ export interface MicroCodes {
 /** Neighbours that share a scale. */
 export const microGroup = (divided: boolean): 16 | 32 => (divided ? 16 : 32)
 
-export type Codes = IntegerCodes | BookCodes | RowCodes | FloatCodes | MicroCodes
+/** Plain elements most of which are zero, all of them: f32, f16 or bf16. */
+export interface SparseCodes {
+  readonly kind: "sparse"
+  readonly shape: MatrixShape
+  /** [rows, columns]. */
+  readonly values: Part
+  /** At most two of each four neighbours are not zero. */
+  readonly pairs: boolean
+}
+
+export type Codes = IntegerCodes | BookCodes | RowCodes | FloatCodes | MicroCodes | SparseCodes
 
 /** What codes are, without the codes: enough to say which dialects hold them. */
 export type Outline =
@@ -83,13 +93,16 @@ export type Outline =
   | { readonly kind: "rows"; readonly shape: MatrixShape }
   | { readonly kind: "float"; readonly shape: MatrixShape; readonly block: readonly [number, number]; readonly scales: DType }
   | { readonly kind: "micro"; readonly shape: MatrixShape; readonly divided: boolean }
+  | { readonly kind: "sparse"; readonly shape: MatrixShape; readonly dtype: DType; readonly pairs: boolean }
 export type IntegerOutline = Extract<Outline, { kind: "integer" }>
+export type SparseOutline = Extract<Outline, { kind: "sparse" }>
 
 export function outlineOf(c: Codes): Outline {
   const { kind, shape } = c
   if (kind === "integer") return { kind, shape, bits: c.bits, group: c.group, scales: c.scales.dtype, zeros: c.zeros !== undefined, mins: c.mins !== undefined, ordered: c.groupOf !== undefined }
   if (kind === "book") return { kind, shape, book: c.book, block: c.block, nested: !(c.absmax instanceof Float32Array) }
   if (kind === "micro") return { kind, shape, divided: c.divisor !== undefined }
+  if (kind === "sparse") return { kind, shape, dtype: c.values.dtype, pairs: c.pairs }
   return kind === "rows" ? { kind, shape } : { kind, shape, block: c.block, scales: c.scales.dtype }
 }
 
@@ -102,6 +115,7 @@ export function showOutline(o: Outline): string {
   }
   if (o.kind === "book") return `${o.book} ${size} (blocks of ${o.block}${o.nested ? ", nested" : ""})`
   if (o.kind === "micro") return `${o.divided ? "NVFP4" : "MXFP4"} ${size}`
+  if (o.kind === "sparse") return `sparse ${o.dtype} ${size}${o.pairs ? " (two of each four)" : ""}`
   return o.kind === "rows" ? `int8 rows ${size}` : `8-bit floats ${size} (${o.scales} scales)`
 }
 

@@ -1,5 +1,5 @@
 import { fail, type Part, type TypedArray } from "@thimble/core"
-import type { MatrixShape } from "./codes.ts"
+import type { MatrixShape, SparseCodes } from "./codes.ts"
 import { ModuleReader, stored, storedPart, type Settings, type StoredModule } from "./stored.ts"
 
 // The sparse tensors of vLLM's compressed-tensors: values of what is not zero, and a bit per element, the first lowest. Quantized
@@ -45,8 +45,8 @@ export function writeSparse(module: string, { data, shape, dtype }: Part, layout
 /** Whether the tensors of a module are those of a sparse matrix. */
 export const isSparse = (tensors: StoredModule): boolean => Object.hasOwn(tensors, "compressed") && Object.hasOwn(tensors, "bitmask")
 
-/** The matrix, zeros and all. */
-export function readSparse(module: string, tensors: StoredModule, [rows, columns]: MatrixShape): Part {
+/** The matrix, zeros and all. Where rows have no offsets, two of each four neighbours are stored. */
+export function readSparse(module: string, tensors: StoredModule, [rows, columns]: MatrixShape): SparseCodes {
   const from = new ModuleReader(op, module, tensors), width = Math.ceil(columns / 8), said = from.take("shape", ["I64", "I32"]).data
   if (said.length !== 2 || Number(said[0]) !== rows || Number(said[1]) !== columns) from.refuse(`is [${[...said].join(", ")}], not [${rows}, ${columns}]`)
   const bits = from.take("bitmask", ["U8"], [rows, width]).data as Uint8Array, own = from.take("compressed", ["F16", "BF16", "F32"])
@@ -55,13 +55,16 @@ export function readSparse(module: string, tensors: StoredModule, [rows, columns
   let at = 0
   for (let r = 0; r < rows; r++) {
     if (starts !== undefined && Number(starts[r]) !== at) from.refuse(`has row ${r} from value ${String(starts[r])} on, and its bits from ${at} on`)
-    for (let c = 0; c < columns; c++) if ((bits[r * width + (c >> 3)]! >> (c & 7)) & 1) out[r * columns + c] = data[at++] ?? from.refuse(`has ${data.length} values, and more bits`)
+    for (let c = 0; c < columns; c++) {
+      if ((bits[r * width + (c >> 3)]! >> (c & 7)) & 1) out[r * columns + c] = data[at++] ?? from.refuse(`has ${data.length} values, and more bits`)
+      if (starts === undefined && c % 4 === 3 && at !== (r * columns + c + 1) / 2) from.refuse(`does not have two of each four neighbours in columns ${c - 3} to ${c} of row ${r}`)
+    }
   }
   if (at !== data.length) from.refuse(`has ${data.length} values, and bits for ${at}`)
-  return { data: out, shape: [rows, columns], dtype }
+  return { kind: "sparse", shape: [rows, columns], pairs: starts === undefined, values: { data: out, shape: [rows, columns], dtype } }
 }
 
 /** The `sparsity_config` of a `quantization_config`: what is stored so, the modules that are not, and the share of zeros. */
 export const sparsityConfig = (layout: SparseLayout, zeros: number, ignore: readonly string[]): Settings => ({
-  format: layout, global_sparsity: zeros, sparsity_structure: layout === "sparse-24-bitmask" ? "2:4" : "unstructured", ignore, targets: [], registry_requires_subclass: false,
+  format: layout, global_sparsity: zeros, sparsity_structure: layout === "sparse-24-bitmask" ? "2:4" : "unstructured", ignore, targets: ["Linear"], registry_requires_subclass: false,
 })

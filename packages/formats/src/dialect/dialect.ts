@@ -1,3 +1,4 @@
+import type { Activations } from "@thimble/core"
 import type { FileDType } from "../safetensors-header.ts"
 import type { Codes, MatrixShape, Outline } from "./codes.ts"
 import type { Settings, StoredModule } from "./stored.ts"
@@ -12,7 +13,12 @@ export interface MatrixUse {
   readonly head?: boolean
   /** Checkpoints of plain weights have it transposed: GPT-2's Conv1D. */
   readonly transposed?: boolean
+  /** Its inputs are rounded to int8: with scales that are found as they come, or with one that is stored beside it. */
+  readonly activations?: "int8PerToken" | "stored"
 }
+
+/** How activations are rounded beside a matrix, as far as a checkpoint says it: {@link Activations} without tensors. */
+export type StoredActivations = Extract<Activations, "int8PerToken"> | { readonly scale: number; readonly zero?: number }
 
 /** What a checkpoint as a whole is written with. */
 export interface WriterOptions {
@@ -25,7 +31,12 @@ export interface WriterOptions {
 export type CompressedLayout = "pack-quantized" | "int-quantized" | "naive-quantized" | "float-quantized" | "mxfp4-pack-quantized" | "nvfp4-pack-quantized"
 
 /** Matrices to be written, and those that stay as they are, by module. */
-export interface Plan { readonly packed: ReadonlyMap<string, Outline>; readonly kept: readonly string[] }
+export interface Plan {
+  readonly packed: ReadonlyMap<string, Outline>
+  readonly kept: readonly string[]
+  /** How inputs of packed matrices are rounded, of those where they are. */
+  readonly activations?: ReadonlyMap<string, StoredActivations>
+}
 
 /** Writes the modules of one checkpoint. */
 export interface DialectWriter {
@@ -43,6 +54,8 @@ export interface Dialect {
   readonly fields: readonly string[]
   /** Tensors that nothing here needs. */
   readonly ignored?: RegExp
+  /** Whether scales of activations can be stored. */
+  readonly activations?: true
   /** What the names of the tensors of a packed module end in, after the module's name and a dot. */
   readonly suffixes: readonly string[]
   /** Whether a module with tensors of these types is packed. What a file has decides, as in vLLM. */
@@ -59,6 +72,8 @@ export interface DialectReader {
   /** Whether the settings say that a module is not packed. */
   isKept(module: string): boolean
   read(module: string, stored: StoredModule, shape: MatrixShape): Codes
+  /** How activations are rounded beside a module, if it says so in a way that products know. */
+  activations?(module: string, stored: StoredModule): StoredActivations | undefined
 }
 
 /** The value that most have; the first of several. */

@@ -52,9 +52,13 @@ function gathered(f: FunctionBuilder, { features: { relaxed } }: Holes, x: Local
   /** Elements from the row's `block` on. */
   const add = (row: Row, own: Sums, count: number): void => {
     const some = parts.slice(0, count / 4)
+    // Loads of their own, joined by shuffles: loading into a lane makes each wait for the one before it.
     some.forEach((part, p) => {
-      address(row, 4 * p); f.load("v128.load32_zero", 0); f.set(part)
-      for (let lane = 1; lane < 4; lane++) { address(row, 4 * p + lane); f.get(part); f.laneMemory("v128.load32_lane", lane); f.set(part) }
+      for (let half = 0; half < 4; half += 2) {
+        for (let lane = 0; lane < 2; lane++) { address(row, 4 * p + half + lane); f.load("v128.load32_zero", 0) }
+        f.shuffle32(0, 4, 1, 5)
+      }
+      f.shuffle32(0, 1, 4, 5); f.set(part)
     })
     some.forEach((part, p) => multiplyAdd(f, relaxed, () => f.get(part), () => row.values.value(4, 4 * p), own[p % 2]!))
   }

@@ -16,14 +16,23 @@ export class ArgumentRows {
   private words = new Uint32Array(1024)
   private floats = new Float32Array(this.words.buffer)
   private used = 0
+  /** Offsets of the rows that were put down, by what is in them. */
+  private readonly placed = new Map<string, number>()
 
   /**
    * Puts down the arguments of calls that run as one, those of each from its row on, and returns the offset in bytes. One without any
    * shares the row of zeros at 0.
    */
   add(parts: readonly Arguments[], rows: readonly number[] = noRows): number {
-    if (parts.length === 1 && parts[0]!.values.length + parts[0]!.places.length === 0) return 0
+    // As many zeros as the first row has serve all who ask for nothing else.
+    if (rows.at(-1)! + 1 < alignment / 16 && parts.every((p) => p.values.length + p.places.length === 0)) return 0
+    // Layers are mostly called with the same arguments, and then share a row.
+    let key = ""
+    for (let p = 0; p < parts.length; p++) key += `${rows[p]!} ${parts[p]!.values.join()} ${parts[p]!.types.join()} ${parts[p]!.places.join()};`
+    const known = this.placed.get(key)
+    if (known !== undefined) return known
     const begin = Math.max(alignment / 4, Math.ceil((this.used * 4) / alignment) * (alignment / 4))
+    this.placed.set(key, begin * 4)
     for (let p = 0; p < parts.length; p++) {
       const { types, values, places } = parts[p]!, first = begin + 4 * rows[p]!, end = first + scalarAt + values.length + places.length
       this.reserve(end)
@@ -45,6 +54,7 @@ export class ArgumentRows {
     const memory = pool.take(this.used * 4 + spanBytes)
     queue.writeBuffer(memory.block.gpu, 0, this.words, 0, this.used)
     this.used = 0
+    this.placed.clear()
     return memory
   }
   private reserve(words: number): void {

@@ -1,22 +1,24 @@
 import { dtypes, fail, showKernel, ThimbleError, type Buffer, type Call, type Device, type Executable, type Kernel } from "@thimble/core"
 import { gridWidth, type EmittedPass } from "../wgsl/emitted.ts"
 import { emitKernel } from "../wgsl/kernel.ts"
+import { layoutKey, layoutOf, windowWords } from "../wgsl/layout.ts"
 import { templateFor } from "../wgsl/template/index.ts"
 import { hasMatrices } from "../wgsl/template/matmul.matrices.ts"
 import type { Features } from "../wgsl/template/holes.ts"
-import { argumentGroup, ArgumentRows, mostArguments, type Arguments } from "./arguments.ts"
+import { ArgumentRows, mostArguments, type Arguments } from "./arguments.ts"
 import { mapForReading, usage } from "./constants.ts"
 import { Dispatches, nameOf, passName, type Dispatch, type Ready } from "./dispatches.ts"
+import { BindGroups, windowOf } from "./groups.ts"
 import { matricesWork } from "./matrices.ts"
 import { deviceDescriptor, featuresOf } from "./features.ts"
-import { adapterName, findAdapter, firstLine, type AdapterOptions } from "./instance.ts"
+import { adapterName, findAdapter, firstLine, isSoftware, type AdapterOptions } from "./instance.ts"
 import { Pipelines, type Pipeline } from "./pipelines.ts"
 import { failureOf, Pool, type Block, type Memory } from "./pool.ts"
 import { probeNumbers } from "./probe.ts"
 
 const pieceBytes = 2 ** 20
-/** Bind groups that are kept; graphs that are never the same would make more and more of them. */
-const mostGroups = 1 << 14
+/** Results come back in pieces, so that a large one does not need its size once more. */
+const readBytes = 2 ** 27
 
 /** A WebGPU device tells more of itself. */
 export interface WebgpuDevice extends Device {
@@ -25,6 +27,8 @@ export interface WebgpuDevice extends Device {
   readonly features: Features
   /** The device below, for what Thimble does not do. */
   readonly gpu: GPUDevice
+  /** When kernels that are being compiled for programs that run on are ready. */
+  settled(): Promise<void>
   /** Counts of what was made, not of what was used again. */
   counts(): { readonly pipelines: number; readonly bindGroups: number; readonly buffers: number; /** Dispatches of several kernels that do not depend on each other. */ readonly merged: number }
 }
@@ -47,9 +51,9 @@ export async function webgpuDevice(options: AdapterOptions = {}): Promise<Webgpu
     gpu.destroy()
     return fail("device", "open", `the adapter ${adapterName(adapter)} does not compute (${firstLine(e)})`)
   }
-  const own = new Opened(gpu, adapterName(adapter), features)
+  const own = new Opened(gpu, adapterName(adapter), features, options.merges ?? !isSoftware(adapter))
   return {
-    name: "webgpu", adapter: own.adapter, features, gpu, limits: own.limits, waves: true,
+    name: "webgpu", adapter: own.adapter, features, gpu, limits: own.limits, queued: true,
     accepts: (name, dims, dtype) => own.accepts(name, dims, dtype),
     alloc: (bytes) => own.alloc(bytes),
     free: (buffer) => own.free(buffer),
@@ -59,6 +63,7 @@ export async function webgpuDevice(options: AdapterOptions = {}): Promise<Webgpu
     run: (calls, program) => own.run(calls, program),
     used: () => own.used(),
     counts: () => own.counts(),
+    settled: () => own.settled(),
     close: () => own.close(),
   }
 }
@@ -68,6 +73,8 @@ class Opened {
   readonly features: Features
   readonly gpu: GPUDevice
   readonly limits: { readonly bufferBytes: number }
+  /** Bytes of a buffer that can be bound at once. */
+  private readonly boundBytes: number
   private readonly pipelines: Pipelines
   private readonly dispatches: Dispatches
   private readonly pool: Pool
@@ -75,33 +82,36 @@ class Opened {
   private readonly staging: Pool
   private readonly rows = new ArgumentRows()
   private readonly cache = new Map<string, Promise<Ready>>()
-  private readonly groups = new Map<string, GPUBindGroup>()
+  private readonly groups: BindGroups
   private readonly zeros: Memory
   private readonly scopes = new Set<Promise<void>>()
-  private made = { bindGroups: 0, buffers: 0 }
+  private buffers = 0
   private closed = false
   private lost: ThimbleError | undefined
   /** What went wrong outside of any scope. */
   private fault: ThimbleError | undefined
-  private running = "nothing"
+  /** What is under way, for those who ask when something goes wrong. */
+  private running: readonly Call[] = []
 
-  constructor(gpu: GPUDevice, adapter: string, features: Features) {
+  constructor(gpu: GPUDevice, adapter: string, features: Features, merges: boolean) {
     this.gpu = gpu
     this.adapter = adapter
     this.features = features
-    const most = Math.min(gpu.limits.maxBufferSize, gpu.limits.maxStorageBufferBindingSize)
-    this.limits = { bufferBytes: Math.floor(most / 16) * 16 }
-    const events = { onAllocated: (b: Block) => this.watchAllocation(b), onDestroyed: (b: Block) => this.forget(b) }
+    const { maxBufferSize, maxStorageBufferBindingSize } = gpu.limits
+    this.limits = { bufferBytes: Math.floor(maxBufferSize / 16) * 16 }
+    this.boundBytes = Math.floor(maxStorageBufferBindingSize / 16) * 16
+    this.groups = new BindGroups(gpu, { boundBytes: this.boundBytes, windowBytes: 4 * windowWords(features) })
+    const events = { onAllocated: (b: Block) => this.watchAllocation(b), onDestroyed: (b: Block) => this.groups.forget(b) }
     this.pool = new Pool(gpu, usage.storage | usage.copySource | usage.copyTarget, this.limits.bufferBytes, events)
     this.uniforms = new Pool(gpu, usage.uniform | usage.copyTarget, this.limits.bufferBytes, events)
-    this.staging = new Pool(gpu, usage.mapRead | usage.copyTarget, gpu.limits.maxBufferSize, events)
+    this.staging = new Pool(gpu, usage.mapRead | usage.copyTarget, maxBufferSize, events)
     this.pipelines = new Pipelines(gpu)
-    this.dispatches = new Dispatches(this.pipelines, features)
+    this.dispatches = new Dispatches(this.pipelines, features, merges)
     // New buffers are zero.
     this.zeros = this.uniforms.take(1024)
-    gpu.onuncapturederror = ({ error }) => void (this.fault ??= new ThimbleError("internal", "webgpu", `${error.message.split("\n")[0]!} while running ${this.running}`))
+    gpu.onuncapturederror = ({ error }) => void (this.fault ??= new ThimbleError("internal", "webgpu", `${error.message.split("\n")[0]!} while running ${namesOf(this.running)}`))
     void gpu.lost.then(({ reason, message }) => {
-      if (!this.closed) this.lost = new ThimbleError("device", "webgpu", `the device was lost (${message.split("\n")[0] || reason}) while running ${this.running}`, "open it again; its tensors are gone")
+      if (!this.closed) this.lost = new ThimbleError("device", "webgpu", `the device was lost (${message.split("\n")[0] || reason}) while running ${namesOf(this.running)}`, "open it again; its tensors are gone")
     })
   }
 
@@ -130,27 +140,28 @@ class Opened {
   }
   async read(buffer: Buffer, bytes = buffer.bytes, into?: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> {
     this.refuse("read")
-    const { gpu } = (buffer as Memory).block
-    const size = Math.ceil(bytes / 4) * 4
-    if (size === 0) return new Uint8Array(0)
+    const result = into?.subarray(0, bytes) ?? new Uint8Array(bytes)
+    for (let at = 0; at < bytes; at += readBytes) await this.readPiece(buffer as Memory, at, result.subarray(at, Math.min(at + readBytes, bytes)))
+    return result
+  }
+  private async readPiece(memory: Memory, at: number, into: Uint8Array<ArrayBuffer>): Promise<void> {
+    const size = Math.ceil(into.byteLength / 4) * 4
     const staging = this.staging.take(size)
     try {
-      this.guarded([staging], () => [buffer as Memory], "a read", () => {
+      this.guarded([staging], () => [memory], () => "a read", () => {
         const encoder = this.gpu.createCommandEncoder()
-        encoder.copyBufferToBuffer(gpu, 0, staging.block.gpu, 0, size)
+        encoder.copyBufferToBuffer(memory.block.gpu, at, staging.block.gpu, 0, size)
         this.gpu.queue.submit([encoder.finish()])
       })
       const mapped = staging.block.gpu.mapAsync(mapForReading, 0, size).then(() => undefined, (e: unknown) => e)
       await Promise.all(this.scopes)
-      this.throwFailure(buffer as Memory)
+      this.throwFailure(memory)
       const problem = await mapped
       if (problem !== undefined) await this.hearing()
       this.refuse("read")
       this.throwFailure(staging)
       if (problem !== undefined) throw new ThimbleError("internal", "read", firstLine(problem))
-      const copy = into?.subarray(0, bytes) ?? new Uint8Array(bytes)
-      copy.set(new Uint8Array(staging.block.gpu.getMappedRange(0, size), 0, bytes))
-      return copy
+      into.set(new Uint8Array(staging.block.gpu.getMappedRange(0, size), 0, into.byteLength))
     } finally {
       // Also gives up a mapping that is under way.
       staging.block.gpu.unmap()
@@ -160,7 +171,7 @@ class Opened {
   async prepare(kernels: readonly Kernel[]): Promise<Executable[]> {
     this.refuse("prepare")
     return Promise.all(kernels.map((kernel) => {
-      const key = showKernel(kernel)
+      const key = showKernel(kernel) + layoutKey(layoutOf(kernel, this.features))
       let ready = this.cache.get(key)
       if (ready === undefined) {
         this.cache.set(key, (ready = this.compile(kernel)))
@@ -177,11 +188,10 @@ class Opened {
   run(calls: readonly Call[], program?: object): void {
     if (calls.length === 0) return
     this.refuse("run")
-    const names = new Set(calls.map((c) => nameOf(c.executable.kernel)))
-    this.running = [...names].slice(0, 6).join(", ") + (names.size > 6 ? ", …" : "")
+    this.running = calls
     const written: Memory[] = [], temporary: Memory[] = [], steps: (Step | undefined)[] = []
     const buffers = (): Memory[] => calls.flatMap((c) => c.buffers as readonly Memory[])
-    this.guarded(written, buffers, this.running, () => {
+    this.guarded(written, buffers, () => namesOf(calls), () => {
       // What is handed over already runs while the rest is planned.
       let at = 0
       for (const { calls: end, dispatches } of this.dispatches.of(calls, program)) {
@@ -195,7 +205,10 @@ class Opened {
     return this.closed || this.lost !== undefined ? 0 : this.pool.used
   }
   counts(): ReturnType<WebgpuDevice["counts"]> {
-    return { pipelines: this.pipelines.count, merged: this.dispatches.merged, ...this.made }
+    return { pipelines: this.pipelines.count, merged: this.dispatches.merged, bindGroups: this.groups.made, buffers: this.buffers }
+  }
+  settled(): Promise<void> {
+    return this.dispatches.settled()
   }
   async close(): Promise<void> {
     if (this.closed) return
@@ -227,14 +240,20 @@ class Opened {
 
   private async compile(kernel: Kernel): Promise<Ready> {
     const emitted = emitKernel(kernel, this.features)
-    const words = kernel.scalars.length + kernel.parameters.length - emitted.firstPacked
-    if (words > mostArguments) fail("internal", "webgpu", `${nameOf(kernel)} has ${words} arguments, more than ${mostArguments}`)
+    const words = kernel.scalars.length + emitted.packed.length, what = nameOf(kernel)
+    if (words > mostArguments) fail("internal", "webgpu", `${what} has ${words} arguments, more than ${mostArguments}`)
+    for (const bytes of Object.values(emitted.scratch)) this.checkBound(bytes, what)
     return { kernel, emitted, pipelines: await Promise.all(emitted.passes.map((p, i) => this.pipelines.get(p, passName(kernel, i)))) }
+  }
+
+  /** Memory between passes, and that of packed parameters, is bound in one piece. */
+  private checkBound(bytes: number, what: string): void {
+    if (bytes > this.boundBytes) fail("memory", "webgpu", `${what} needs ${bytes} bytes of memory of its own in one binding, and the adapter binds ${this.boundBytes}`, "compute in smaller pieces, or on the wasm device")
   }
 
   /** Errors of an allocation are told later; whoever reads the buffer is told then. */
   private watchAllocation(block: Block): void {
-    this.made.buffers++
+    this.buffers++
     this.follow(this.gpu.popErrorScope(), () => {
       block.failure = new ThimbleError("memory", "alloc", `the adapter has no ${block.size} bytes left (${this.pool.used} are in use)`, "free tensors, or compute in smaller pieces")
     })
@@ -244,7 +263,7 @@ class Opened {
     this.scopes.add(done)
   }
   /** Does work whose errors spoil what it writes, and nothing else. What is the matter with what it reads is the reason, if there is any. */
-  private guarded(written: readonly Memory[], read: () => readonly Memory[], what: string, work: () => void): void {
+  private guarded(written: readonly Memory[], read: () => readonly Memory[], what: () => string, work: () => void): void {
     const spoil = (failure: () => ThimbleError): void => {
       const cause = [...written, ...read()].map(failureOf).find((f) => f !== undefined) ?? failure()
       for (const m of written) m.failure ??= cause
@@ -253,9 +272,9 @@ class Opened {
     try {
       work()
     } finally {
-      const failed = (e: GPUError): void => spoil(() => new ThimbleError("internal", "webgpu", `${what} failed (${firstLine(e)})`))
+      const failed = (e: GPUError): void => spoil(() => new ThimbleError("internal", "webgpu", `${what()} failed (${firstLine(e)})`))
       this.follow(this.gpu.popErrorScope(), failed)
-      this.follow(this.gpu.popErrorScope(), () => spoil(() => new ThimbleError("memory", "webgpu", `the adapter ran out of memory while running ${what}`, "free tensors, or compute in smaller pieces")))
+      this.follow(this.gpu.popErrorScope(), () => spoil(() => new ThimbleError("memory", "webgpu", `the adapter ran out of memory while running ${what()}`, "free tensors, or compute in smaller pieces")))
       this.follow(this.gpu.popErrorScope(), failed)
     }
   }
@@ -283,20 +302,21 @@ class Opened {
     }
     let packed: Memory | undefined
     const places: number[] = []
-    if (emitted.firstPacked < kernel.parameters.length) {
+    if (emitted.packed.length > 0) {
       let at = 0
-      const parts = memories.slice(emitted.firstPacked).map((m) => {
-        const part = { from: m, at, bytes: Math.ceil(m.bytes / 4) * 4 }
+      const parts = emitted.packed.map((parameter) => {
+        const from = memories[parameter]!, part = { from, at, bytes: Math.ceil(from.bytes / 4) * 4 }
         places.push(at / 4)
-        at += Math.ceil(m.bytes / 16) * 16
+        at += Math.ceil(from.bytes / 16) * 16
         return part
       })
+      this.checkBound(at, nameOf(kernel))
       packed = take(at)
       for (const { from, at: to, bytes } of parts) copies.push({ from, to: packed, at: to, bytes })
     }
     // A kernel cannot read what it writes: where it should, it reads a copy.
     const inputs = !memories.includes(out, 1) ? memories : memories.map((m, i) => {
-      if (i === 0 || m !== out || i >= emitted.firstPacked) return m
+      if (i === 0 || m !== out || emitted.packed.includes(i)) return m
       const copy = take(m.bytes)
       copies.push({ from: m, to: copy, at: 0, bytes: Math.ceil(m.bytes / 4) * 4 })
       return copy
@@ -320,9 +340,10 @@ class Opened {
       else for (const step of own) starts.push({ dispatch: own.length === 1 && d.merged === undefined ? d : undefined, steps: [step], pipeline: step.pipeline, units: step.pass.units, readsArguments: step.pass.readsArguments, offset: step.pass.readsArguments ? this.rows.add([step.args]) : 0 })
     }
     if (starts.length === 0) return
-    const uniform = this.rows.isEmpty ? this.zeros : this.rows.upload(this.uniforms, this.gpu.queue), args = this.argumentsOf(uniform)
+    const uniform = this.rows.isEmpty ? this.zeros : this.rows.upload(this.uniforms, this.gpu.queue), args = this.groups.arguments(this.pipelines.argumentLayout, uniform)
     const encoder = this.gpu.createCommandEncoder()
-    let pass: GPUComputePassEncoder | undefined, current: Pipeline | undefined
+    // What the pass has already.
+    let pass: GPUComputePassEncoder | undefined, current: Pipeline | undefined, row = -1
     for (const { dispatch, steps: own, pipeline, units, readsArguments, offset } of starts) {
       for (const { copies } of own) {
         if (copies.length === 0) continue
@@ -333,10 +354,11 @@ class Opened {
       if (pass === undefined) {
         pass = encoder.beginComputePass()
         current = undefined
+        row = -1
       }
       if (pipeline !== current) pass.setPipeline((current = pipeline).gpu)
       pass.setBindGroup(0, this.groupOf(pipeline, own, dispatch))
-      if (readsArguments) pass.setBindGroup(1, args, [offset])
+      if (readsArguments && row !== offset) pass.setBindGroup(1, args, [(row = offset)])
       pass.dispatchWorkgroups(Math.min(units, gridWidth), Math.ceil(units / gridWidth))
     }
     pass?.end()
@@ -352,33 +374,12 @@ class Opened {
       if (same) return dispatch.group
     }
     const bound = steps.length === 1 ? steps[0]!.bound : steps.flatMap((s) => s.bound)
-    const group = this.group(pipeline, bound)
+    const group = this.groups.of(pipeline, bound, steps.flatMap((s) => s.pass.bindings.map(windowOf)))
     if (dispatch !== undefined) {
       dispatch.blocks = bound.map((m) => m.block)
       dispatch.group = group
     }
     return group
-  }
-  private group({ layout, access }: Pipeline, bound: readonly Memory[]): GPUBindGroup {
-    let key = access
-    for (const m of bound) key += ` ${m.block.id}`
-    return this.kept(key, bound, () => this.gpu.createBindGroup({ layout, entries: bound.map((m, binding) => ({ binding, resource: { buffer: m.block.gpu } })) }))
-  }
-  private argumentsOf(memory: Memory): GPUBindGroup {
-    return this.kept(`arguments ${memory.block.id}`, [memory], () => argumentGroup(this.gpu, this.pipelines.argumentLayout, memory.block.gpu))
-  }
-  private kept(key: string, bound: readonly Memory[], make: () => GPUBindGroup): GPUBindGroup {
-    let group = this.groups.get(key)
-    if (group === undefined) {
-      if (this.groups.size >= mostGroups) this.groups.clear()
-      this.groups.set(key, (group = make()))
-      this.made.bindGroups++
-      for (const m of bound) m.block.dependents.add(key)
-    }
-    return group
-  }
-  private forget({ dependents }: Block): void {
-    for (const key of dependents) this.groups.delete(key)
   }
 }
 
@@ -387,3 +388,8 @@ interface Step { readonly pass: EmittedPass; readonly pipeline: Pipeline; readon
 interface Plan { readonly written: Memory[]; readonly temporary: Memory[]; readonly steps: (Step | undefined)[] }
 /** A dispatch about to be encoded. */
 interface Start { readonly dispatch: Dispatch | undefined; readonly steps: readonly Step[]; readonly pipeline: Pipeline; readonly units: number; readonly readsArguments: boolean; readonly offset: number }
+
+function namesOf(calls: readonly Call[]): string {
+  const names = new Set(calls.map((c) => nameOf(c.executable.kernel)))
+  return names.size === 0 ? "nothing" : [...names].slice(0, 6).join(", ") + (names.size > 6 ? ", …" : "")
+}

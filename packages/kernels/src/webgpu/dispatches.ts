@@ -25,8 +25,8 @@ export interface Dispatch {
 /** Calls whose dispatches are handed over together: those up to `calls`. */
 export interface Batch { readonly calls: number; readonly dispatches: readonly Dispatch[] }
 
-/** Calls that are handed over together, at first and later: some 0.2 ms of planning and encoding, against some 30 µs that handing over takes. */
-const firstCalls = 16, laterCalls = 64
+/** Calls that are handed over together, at first and later: some 0.5 ms of planning and encoding, against some 50 µs that handing over takes. */
+const firstCalls = 8, laterCalls = 96
 /** Runs after which a program is taken to run on. */
 const manyRuns = 3
 
@@ -63,24 +63,32 @@ export class Dispatches {
   private readonly known = new WeakMap<object, Known>()
   private readonly pipelines: Pipelines
   private readonly features: Features
+  private readonly merges: boolean
+  private readonly underWay = new Set<Promise<void>>()
   /** Dispatches of several passes that are in use. */
   merged = 0
 
-  constructor(pipelines: Pipelines, features: Features) {
+  constructor(pipelines: Pipelines, features: Features, merges: boolean) {
     this.pipelines = pipelines
     this.features = features
+    this.merges = merges
   }
 
   of(calls: readonly Call[], program: object | undefined): readonly Batch[] {
     if (program === undefined) return plainBatches(calls)
     let known = this.known.get(program)
     if (known === undefined) this.known.set(program, (known = { batches: plainBatches(calls), runs: 0 }))
-    if (++known.runs === manyRuns && calls.some((c, i) => i > 0 && c.wave !== undefined && c.wave === calls[i - 1]!.wave)) {
+    if (this.merges && ++known.runs === manyRuns && calls.some((c, i) => i > 0 && c.wave !== undefined && c.wave === calls[i - 1]!.wave)) {
       const own = known
       // Until the pipelines are made, and where they cannot be, the passes run one by one.
-      void this.merge(calls).then((batches) => void (own.batches = batches), () => {})
+      const done: Promise<void> = this.merge(calls).then((batches) => void (own.batches = batches), () => {}).then(() => void this.underWay.delete(done))
+      this.underWay.add(done)
     }
     return known.batches
+  }
+  /** When what is being joined now is. */
+  async settled(): Promise<void> {
+    await Promise.all(this.underWay)
   }
 
   private async merge(calls: readonly Call[]): Promise<Batch[]> {
@@ -91,8 +99,8 @@ export class Dispatches {
       passes += (executable as Ready).emitted.passes.length
     }
     let at = 0
-    return Promise.all(batchesOf(calls).map(async (end): Promise<Batch> => {
-      const lists: { passes: number[]; emitted: EmittedPass[]; what: string }[] = []
+    const batches = batchesOf(calls).map((end) => {
+      const lists: List[] = []
       while (at < end) {
         const begin = at, { wave } = calls[at]!
         for (at++; at < end && wave !== undefined && calls[at]!.wave === wave; at++);
@@ -101,19 +109,35 @@ export class Dispatches {
         const depth = Math.max(...group.map((g) => g.emitted.length))
         for (let p = 0; p < depth; p++) {
           const own = group.filter((g) => g.emitted.length > p), emitted = own.map((g) => g.emitted[p]!)
-          for (const numbers of shareOut(emitted, this.features)) lists.push({ passes: numbers.map((n) => own[n]!.first + p), emitted: numbers.map((n) => emitted[n]!), what: numbers.map((n) => passName(own[n]!.kernel, p)).join(" + ") })
+          for (const numbers of shareOut(emitted, this.features))
+            lists.push({ passes: numbers.map((n) => own[n]!.first + p), emitted: numbers.map((n) => emitted[n]!), what: numbers.map((n) => passName(own[n]!.kernel, p)).join(" + ") })
         }
       }
-      return { calls: end, dispatches: await Promise.all(lists.map((l) => this.dispatch(l.passes, l.emitted, l.what))) }
-    }))
+      return { calls: end, lists }
+    })
+    const worthwhile = chosen(batches.flatMap((b) => b.lists))
+    return Promise.all(batches.map(async ({ calls: end, lists }): Promise<Batch> =>
+      ({ calls: end, dispatches: (await Promise.all(lists.map(async (l) => (worthwhile.has(textOf(l)) ? [await this.dispatch(l)] : l.passes.map(lone))))).flat() })))
   }
-  private async dispatch(passes: readonly number[], emitted: readonly EmittedPass[], what: string): Promise<Dispatch> {
-    if (passes.length === 1) return lone(passes[0]!)
+  private async dispatch({ passes, emitted, what }: List): Promise<Dispatch> {
     const { code, bindings, readsArguments, rows, units } = mergedPass(emitted)
     const pipeline = await this.pipelines.get({ code, bindings, readsArguments }, what)
     this.merged++
     return { passes, merged: { pipeline, rows, units, readsArguments }, blocks: [], group: undefined }
   }
+}
+
+/** Passes that may share a dispatch, and in words what they do. */
+interface List { readonly passes: readonly number[]; readonly emitted: readonly EmittedPass[]; readonly what: string }
+
+/** Pipelines of joined passes that a program gets at most: making one costs a driver as much as a hundred thousand dispatches. */
+const mostJoined = 24
+const textOf = ({ emitted }: List): string => emitted.map((e) => e.code).join("\0")
+/** Texts of those that save most dispatches. */
+function chosen(lists: readonly List[]): ReadonlySet<string> {
+  const saved = new Map<string, number>()
+  for (const l of lists) if (l.passes.length > 1) saved.set(textOf(l), (saved.get(textOf(l)) ?? 0) + l.passes.length - 1)
+  return new Set([...saved].toSorted(([, a], [, b]) => b - a).slice(0, mostJoined).map(([text]) => text))
 }
 
 /** A kernel's pass in a few words. */

@@ -31,6 +31,7 @@ export function featuresOf(device: GPUDevice, info: GPUAdapterInfo | undefined, 
     sharedBytes: limits.maxComputeWorkgroupStorageSize,
     threads: limits.maxComputeInvocationsPerWorkgroup,
     bindings: limits.maxStorageBuffersPerShaderStage,
+    bindingBytes: Math.floor(limits.maxStorageBufferBindingSize / 16) * 16,
     numbers,
   }
 }

@@ -10,6 +10,8 @@ export interface AdapterOptions {
   readonly dawn?: readonly string[]
   /** What to take for granted instead of asking the adapter or trying it out: kernels for less than it has, in tests. */
   readonly features?: Partial<Features>
+  /** Whether kernels that do not depend on each other share dispatches in programs that run on; unless the adapter is software, where starting one costs nothing. */
+  readonly merges?: boolean
 }
 
 /** Everything `create` of the npm package returned. A device outlives its instance only until the next collection of garbage: then the process dies. */

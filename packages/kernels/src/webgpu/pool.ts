@@ -24,8 +24,8 @@ export const failureOf = (m: Memory): ThimbleError | undefined => m.failure ?? m
 
 /** Smallest class; kernels read four words at once, so all are multiples of 16. */
 const least = 256
-/** Freed bytes that are kept at least. */
-const keptBytes = 64 * 2 ** 20
+/** Freed bytes that are kept at least; as many as are in use may be. */
+const keptBytes = 256 * 2 ** 20
 
 /** Eight classes for each power of two: at most an eighth is wasted. */
 export function sizeClass(bytes: number): number {
@@ -40,6 +40,8 @@ export class Pool {
   /** Bytes that are kept for later. */
   private kept = 0
   private readonly free = new Map<number, Block[]>()
+  /** What is free, the longest first: what a program needs again and again is freed last. */
+  private readonly idle = new Set<Block>()
   private readonly device: GPUDevice
   private readonly usage: number
   private readonly mostBytes: number
@@ -65,6 +67,7 @@ export class Pool {
     const list = this.free.get(size)
     for (let block = list?.pop(); block !== undefined; block = list!.pop()) {
       this.kept -= size
+      this.idle.delete(block)
       if (block.failure === undefined) return block
       this.destroy(block)
     }
@@ -72,7 +75,7 @@ export class Pool {
   }
   private make(size: number): Block {
     // What is kept may be what is missing.
-    if (size > keptBytes) this.trim(0)
+    if (size > keptBytes) this.trim(this.used)
     this.device.pushErrorScope("out-of-memory")
     const block: Block = { gpu: this.device.createBuffer({ size, usage: this.usage }), size, id: this.nextId++, dependents: new Set(), failure: undefined }
     this.onAllocated(block)
@@ -88,18 +91,22 @@ export class Pool {
     let list = this.free.get(size)
     if (list === undefined) this.free.set(size, (list = []))
     list.push(block)
+    this.idle.add(block)
     this.kept += size
-    if (this.kept > Math.max(keptBytes, this.used)) this.trim(Math.max(keptBytes, this.used) / 2)
+    if (this.kept > Math.max(keptBytes, this.used)) this.trim(Math.max(keptBytes, this.used) / 2, block)
   }
 
-  /** Lets go of kept buffers, the largest first, until no more than `bytes` are kept. */
-  trim(bytes: number): void {
-    for (const [size, list] of [...this.free].sort(([a], [b]) => b - a)) {
-      while (this.kept > bytes && list.length > 0) {
-        this.kept -= size
-        this.destroy(list.pop()!)
-      }
+  /** Lets go of kept buffers, those that are idle longest first, until no more than `bytes` are kept; of `spared` not at all. */
+  trim(bytes: number, spared?: Block): void {
+    for (const block of this.idle) {
+      if (this.kept <= bytes) return
+      if (block === spared) continue
+      const { size } = block, list = this.free.get(size)!
+      list.splice(list.indexOf(block), 1)
       if (list.length === 0) this.free.delete(size)
+      this.idle.delete(block)
+      this.kept -= size
+      this.destroy(block)
     }
   }
   private destroy(block: Block): void {

@@ -14,8 +14,8 @@ export interface Emitted {
   readonly passes: readonly EmittedPass[]
   /** Memory that the passes share, in bytes by name. */
   readonly scratch: Readonly<Record<string, number>>
-  /** Parameters from this one on have to be copied into one buffer, and their places into the arguments. */
-  readonly firstPacked: number
+  /** Parameters that have to be copied into one buffer, and their places into the arguments. */
+  readonly packed: readonly number[]
 }
 
 /** The parts of a module's text. */

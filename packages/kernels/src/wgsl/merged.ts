@@ -6,7 +6,7 @@ import type { Features } from "./template/holes.ts"
 /** Dispatches that are joined at most: more only make the text longer. */
 const mostParts = 8
 /** Workgroups of a dispatch from which starting it costs nothing beside what it does. */
-const manyUnits = 4096
+const manyUnits = 1024
 /** Rows of arguments that one binding holds. */
 const mostRows = 64
 

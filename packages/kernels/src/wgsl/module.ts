@@ -2,12 +2,14 @@
 import type { Kernel, Scalar } from "@thimble/core"
 import { asScalar } from "./expression.ts"
 import { moduleText, type EmittedPass, type Entry } from "./emitted.ts"
+import { layoutOf, windowWords, type Layout } from "./layout.ts"
+import { accesses, WindowFunctions, windowName, type Access } from "./windows.ts"
 import { calledAs, mathFunctions, mathText, type MathName } from "./numbers.ts"
 import type { Features } from "./template/holes.ts"
 
 /** A storage buffer that a pass binds. `packed` holds the parameters that have no binding of their own. */
 export type Binding =
-  | { readonly kind: "parameter"; readonly parameter: number; readonly writes: boolean }
+  | { readonly kind: "parameter"; readonly parameter: number; /** Which one, of a parameter that has several. */ readonly window?: number; readonly writes: boolean }
   | { readonly kind: "scratch"; readonly name: string; readonly writes: true }
   | { readonly kind: "packed"; readonly writes: false }
 
@@ -22,12 +24,6 @@ export interface Findings {
 /** Arguments come as four words a row: zero, the run-time scalars, then where packed parameters begin (in words). */
 export const scalarAt = 1
 
-/** Parameters from this one on share a binding: those that find no place beside the scratch memory. */
-export function firstPacked(kernel: Kernel, { bindings }: Features, scratches: number): number {
-  const own = bindings - scratches
-  return kernel.parameters.length <= own ? kernel.parameters.length : own - 1
-}
-
 export class ModuleWriter {
   readonly kernel: Kernel
   readonly features: Features
@@ -40,13 +36,15 @@ export class ModuleWriter {
   private readonly quads = new Map<string, number>()
   private names = 0
   private readsArguments = false
-  readonly firstPacked: number
+  private readonly layout: Layout
+  private readonly windows: WindowFunctions
 
   constructor(kernel: Kernel, features: Features, found: Findings, scratches = 0) {
     this.kernel = kernel
     this.features = features
     this.found = found
-    this.firstPacked = firstPacked(kernel, features, scratches)
+    this.layout = layoutOf(kernel, features, scratches)
+    this.windows = new WindowFunctions(windowWords(features))
   }
 
   fresh(prefix: string): string {
@@ -68,7 +66,7 @@ export class ModuleWriter {
 
   /** Whether a parameter is bound as vectors of four words. */
   isWide(parameter: number): boolean {
-    return parameter < this.firstPacked && this.found.wide.has(parameter)
+    return this.found.wide.has(parameter) && !this.layout.packed.includes(parameter)
   }
   /** Two words of one quad are read: reading them together takes one instruction. */
   noteQuad(parameter: number, quad: { readonly id: number }, place: number): void {
@@ -83,33 +81,37 @@ export class ModuleWriter {
   }
   read(parameter: number, at: string): string {
     this.used.set(parameter, this.used.get(parameter) ?? false)
-    if (parameter < this.firstPacked) return parameter === 0 && this.found.parts ? `atomicLoad(&p0[${at}])` : `p${parameter}[${at}]`
-    const place = scalarAt + this.kernel.scalars.length + parameter - this.firstPacked
+    const shared = this.layout.packed.indexOf(parameter)
+    if (shared < 0) return this.access(parameter, this.found.parts && parameter === 0 ? "loadShared" : "load", at)
+    const place = scalarAt + this.kernel.scalars.length + shared
     this.readsArguments = true
     return `packed[i32(arguments[${place >> 2}][${place & 3}]) + ${at}]`
   }
   readQuad(parameter: number, quad: string): string {
     this.used.set(parameter, this.used.get(parameter) ?? false)
-    return `p${parameter}[${quad}]`
+    return this.access(parameter, "loadQuad", quad)
   }
   /** A statement that writes a word of the result. */
   writeWord(at: string, bits: string): string {
     this.used.set(0, true)
-    if (this.found.parts) return `atomicStore(&p0[${at}], ${bits});`
-    return this.isWide(0) ? `p0[(${at}) >> 2u][(${at}) & 3] = ${bits};` : `p0[${at}] = ${bits};`
+    return `${this.access(0, this.found.parts ? "storeShared" : this.isWide(0) ? "storeWithin" : "store", at, bits)};`
   }
   /** Statements that write the four words from 4 · `quad` on. */
   writeQuad(quad: string, bits: readonly string[]): string {
     this.used.set(0, true)
     this.found.wide.add(0)
-    return this.isWide(0) && !this.found.parts ? `p0[${quad}] = vec4<u32>(${bits.join(", ")});` : bits.map((b, i) => this.writeWord(`4 * (${quad}) + ${i}`, b)).join(" ")
+    return this.isWide(0) && !this.found.parts ? `${this.access(0, "storeQuad", quad, `vec4<u32>(${bits.join(", ")})`)};` : bits.map((b, i) => this.writeWord(`4 * (${quad}) + ${i}`, b)).join(" ")
   }
   /** Statements that write element `at` of a type of `bytes` 1 or 2, and leave the rest of its word, which others may be writing, alone. */
   writePart(at: string, bits: string, bytes: number): string {
     this.used.set(0, true)
     this.found.parts = true
     const per = 4 / bytes, word = `(${at}) >> ${per === 2 ? 1 : 2}u`, shift = `u32((${at}) & ${per - 1}) * ${8 * bytes}u`
-    return `atomicAnd(&p0[${word}], ~(${bytes === 1 ? "0xffu" : "0xffffu"} << (${shift}))); atomicOr(&p0[${word}], (${bits}) << (${shift}));`
+    return `${this.access(0, "keep", word, `~(${bytes === 1 ? "0xffu" : "0xffffu"} << (${shift}))`)}; ${this.access(0, "join", word, `(${bits}) << (${shift})`)};`
+  }
+  private access(parameter: number, how: Access, at: string, bits = ""): string {
+    const count = this.layout.windows[parameter]!
+    return count === 1 ? accesses[how].text(`p${parameter}`, at, bits) : this.windows.call(parameter, count, how, at, bits)
   }
   scratch(name: string, type: string): string {
     this.scratches.set(name, type)
@@ -136,17 +138,19 @@ export class ModuleWriter {
     }
     let packs = false
     for (const [parameter, writes] of [...this.used].sort(([a], [b]) => a - b)) {
-      if (parameter >= this.firstPacked) packs = true
-      else declare({ kind: "parameter", parameter, writes }, `p${parameter}`, parameter === 0 && this.found.parts ? "atomic<u32>" : this.isWide(parameter) ? "vec4<u32>" : "u32")
+      const type = parameter === 0 && this.found.parts ? "atomic<u32>" : this.isWide(parameter) ? "vec4<u32>" : "u32", count = this.layout.windows[parameter]!
+      if (this.layout.packed.includes(parameter)) packs = true
+      else if (count === 1) declare({ kind: "parameter", parameter, writes }, `p${parameter}`, type)
+      else for (let window = 0; window < count; window++) declare({ kind: "parameter", parameter, window, writes }, windowName(parameter, window), type)
     }
     if (packs) declare({ kind: "packed", writes: false }, "packed", "u32")
     for (const [name, type] of this.scratches) declare({ kind: "scratch", name, writes: true }, name, type)
     const library = mathText(this.mathNames)
     const readsArguments = this.readsArguments || library.includes("arguments[")
-    const rows = Math.ceil((scalarAt + this.kernel.scalars.length + this.kernel.parameters.length - this.firstPacked) / 4)
+    const rows = Math.ceil((scalarAt + this.kernel.scalars.length + this.layout.packed.length) / 4)
     const text = {
       extensions: [...this.extensions], storage, argumentRows: readsArguments ? rows : 0, entry,
-      functions: [library, ...[...this.functions.values()].map((f) => f.text)].filter((t) => t !== "").join("\n"),
+      functions: [library, this.windows.text(), ...[...this.functions.values()].map((f) => f.text)].filter((t) => t !== "").join("\n"),
     }
     return { code: moduleText(text), bindings, readsArguments, text }
   }

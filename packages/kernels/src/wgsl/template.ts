@@ -4,6 +4,7 @@ import { entryPoint, type EmittedPass } from "./emitted.ts"
 import { asBits, beforeStore, Statements, typeName } from "./expression.ts"
 import { contiguousAxis, laneOf } from "./lanes.ts"
 import { halvesFunction } from "./halves.ts"
+import { layoutOf } from "./layout.ts"
 import { packedFunction } from "./packed.ts"
 import { isMathName, writeModule, type ModuleWriter } from "./module.ts"
 import { templateFor } from "./template/index.ts"
@@ -48,7 +49,7 @@ export function emitTemplate(kernel: TemplateKernel, features: Features): { pass
   const first = emit(0)
   // Scratch takes bindings of its own, from the parameters if need be.
   const scratches = Object.keys(scratch).length
-  return { passes: scratches > 0 && kernel.parameters.length + scratches > features.bindings ? emit(scratches) : first, scratch }
+  return { passes: scratches > 0 && layoutOf(kernel, features, scratches).packed.length > 0 ? emit(scratches) : first, scratch }
 }
 
 const coordinates = (shape: Shape): string[] => shape.map((_, i) => `i${i}`)

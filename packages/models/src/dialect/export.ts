@@ -1,9 +1,9 @@
 import { denseWeight, fail, quantizedWeight, ThimbleError, uploadParts, type DType, type Weight } from "@thimble/core"
-import { blocksOf, dialects, fileSystem, type CompressedLayout, type DialectName, type DialectWriter, type IntegerCodes, type MicroCodes, type RawTensor, type StoredModule } from "@thimble/formats"
+import { blocksOf, dialects, fileSystem, type CompressedLayout, type DialectName, type DialectWriter, type IntegerCodes, type MicroCodes, type RawTensor, type StoredActivations, type StoredModule } from "@thimble/formats"
 import type { Model } from "../model.ts"
 import { plainTensors, saveModel, torchNames, writeFolder, type SaveOptions } from "../save.ts"
 import { codesOfWeight } from "./codes.ts"
-import { checkFit, isBlocks, isPlain, matricesOf, refuseMisfits, tiedHead, type ExportFormat, type ExportReader, type Matrix, type Misfits } from "./fits.ts"
+import { activationsOf, checkFit, isBlocks, isPlain, matricesOf, refuseMisfits, tiedHead, type ExportFormat, type ExportReader, type Matrix, type Misfits } from "./fits.ts"
 
 /** How a model is exported; what only some formats have is there for those alone. */
 export type ExportOptions<F extends ExportFormat = ExportFormat> =
@@ -16,7 +16,10 @@ export type ExportOptions<F extends ExportFormat = ExportFormat> =
     readonly reader?: ExportReader
   })
   & (F extends "compressed-tensors" ? {
-    /** How integers are stored; packed unless given. `int-quantized` has products of 8-bit integers, with activations rounded as they come. */
+    /**
+     * How integers are stored; packed unless given, or in bytes where their activations are rounded to int8. `int-quantized` has products of
+     * 8-bit integers: activations of which the model does not say how they are rounded are read back as rounded token by token.
+     */
     readonly layout?: CompressedLayout
   } : unknown)
 
@@ -24,8 +27,10 @@ export type ExportOptions<F extends ExportFormat = ExportFormat> =
  * Writes a model with quantized weights as other libraries load it: a directory in one of the dialects of quantized
  * checkpoints, with config.json and its `quantization_config`, safetensors and tokenizer files; or a GGUF file, which is
  * `model.gguf` in the directory unless the path ends in `.gguf`. Codes and scales are written as they are, never rounded
- * again, so that {@link loadModel} gives a model with the same logits. Weights that are not quantized stay so. What a
- * format cannot store is an error that names all such weights, the reasons, and the formats that could.
+ * again, so that {@link loadModel} gives a model with the same logits. Weights that are not quantized stay so. That activations are rounded
+ * to int8 is written in the dialect that says it, compressed-tensors, by token or with the scale that was found for them; elsewhere it is the
+ * reader's affair, and a scale has no place. What a format cannot store is an error that names all such weights, the reasons, and the
+ * formats that could.
  */
 export async function exportModel<F extends ExportFormat>(model: Model, path: string, format: F, options: ExportOptions<F> = {} as ExportOptions<F>): Promise<void> {
   if (format !== "gguf" && !Object.hasOwn(dialects, format)) fail("value", "exportModel", `no format is called '${format}'`, `gguf, ${Object.keys(dialects).join(", ")}`)
@@ -58,7 +63,7 @@ async function exportFolder(model: Model, matrices: readonly Matrix[], path: str
   if (packed.length === 0) fail("value", "exportModel", "no weight of the model is quantized", "saveModel writes plain weights")
   const dtype = torchNames[wanted ?? commonType(plain) ?? Object.values(model.vectors)[0]!.dtype]!, dialect = dialects[format]
   const kept = [...plain.filter(({ use }) => !use.embedding).map((m) => m.path), ...tiedHead(model.config)]
-  const writer = dialect.writer({ packed: new Map(packed.map((m) => [m.path, m.outline!])), kept }, { dtype, ...(layout && { layout }) })
+  const writer = dialect.writer({ packed: new Map(packed.map((m) => [m.path, m.outline!])), kept, activations: await storedActivations(packed) }, { dtype, ...(layout && { layout }) })
   const tensors = { ...plainTensors(model, { ...(wanted && { dtype: wanted }), ...(signal && { signal }), which: (name) => plain.some((m) => m.path === name) }) }
   const misfits: Misfits = new Map()
   const write = moduleWriter(writer, signal)
@@ -77,6 +82,17 @@ async function exportFolder(model: Model, matrices: readonly Matrix[], path: str
     dtype, quantization: Object.fromEntries(dialect.fields.map((field) => [field, writer.settings])),
     ...(writer.files && { files: writer.files }), ...(shardBytes !== undefined && { shardBytes }),
   })
+}
+
+/** What products of matrices see, with scales as numbers. */
+async function storedActivations(matrices: readonly Matrix[]): Promise<ReadonlyMap<string, StoredActivations>> {
+  const all = new Map<string, StoredActivations>()
+  for (const { path, weight } of matrices) {
+    const a = activationsOf(weight)
+    if (a === "int8PerToken") all.set(path, a)
+    else if (typeof a === "object") all.set(path, { ...a, scale: typeof a.scale === "number" ? a.scale : await a.scale.item() })
+  }
+  return all
 }
 
 function commonType(plain: readonly Matrix[]): DType | undefined {

@@ -1,5 +1,5 @@
-import { fail, type Weight } from "@thimble/core"
-import { dialects, ggufTypeFor, refusesBlocks, showOutline, type DialectName, type MatrixUse, type Outline, type WriterOptions } from "@thimble/formats"
+import { fail, type Activations, type Weight } from "@thimble/core"
+import { dialects, ggufTypeFor, isPermuted, refusesBlocks, showOutline, type DialectName, type MatrixUse, type Outline, type WriterOptions } from "@thimble/formats"
 import { moduleName, architectureOf } from "../architecture.ts"
 import type { Config, Role } from "../config.ts"
 import { expectedTensors } from "../expected.ts"
@@ -15,12 +15,20 @@ export type ExportReader = "vllm" | "transformers"
 /** A matrix of a model, what it is for, and what it is stored in. */
 export interface Matrix { readonly path: string; readonly role: Role; readonly layer?: number; readonly use: MatrixUse; readonly weight: Weight; readonly outline: Outline | undefined }
 
+/** What products of a weight see of their other operand. */
+export const activationsOf = (weight: Weight): Activations => (isPermuted(weight) ? weight.permuted.stored : weight).activations ?? "f32"
+/** As files could say it: that 32 neighbours share a scale is how a device computes. */
+const roundedInputs = (weight: Weight): Pick<MatrixUse, "activations"> => {
+  const a = activationsOf(weight)
+  return a === "int8PerToken" ? { activations: a } : typeof a === "object" ? { activations: "stored" } : {}
+}
+
 /** The matrices of a model. */
 export const matricesOf = ({ config, weights }: Model): Matrix[] => expectedTensors(config).filter((t) => t.kind === "matrix").map((t) => {
   const looked = t.role === "embedding" || t.role === "positions" || t.role === "segments", weight = weights[t.path]!
   return {
     path: t.path, role: t.role, weight, outline: outlineOfWeight(weight), ...(t.layer !== undefined && { layer: t.layer }),
-    use: { embedding: looked, head: t.role === "head" || (t.role === "embedding" && config.tied), transposed: isTransposed(config, t) },
+    use: { embedding: looked, head: t.role === "head" || (t.role === "embedding" && config.tied), transposed: isTransposed(config, t), ...roundedInputs(weight) },
   }
 })
 export const isPlain = ({ weight }: Matrix): boolean => typeof weight.storage === "string"
@@ -43,6 +51,7 @@ export function isBlocks({ storage }: Weight): boolean {
 /** Why a format cannot store a matrix; undefined if it can. */
 export function whyNot(m: Matrix, format: ExportFormat, options: Partial<WriterOptions>): string | undefined {
   if (isPlain(m)) return undefined
+  if (m.use.activations === "stored" && (format === "gguf" || dialects[format].activations !== true)) return "the scale of its activations has no place there"
   if (format === "gguf") return isBlocks(m.weight) ? undefined : m.outline ? refusesBlocks(m.outline) : undescribed(m)
   return m.outline ? dialects[format].refuses(m.outline, m.use, options) : undescribed(m)
 }
@@ -51,10 +60,10 @@ const undescribed = ({ weight }: Matrix): string =>
 
 /** Matrices that vLLM runs as one. */
 const together: readonly (readonly Role[])[] = [["query", "key", "value"], ["gate", "up"]]
-const settingOf = (o: Outline | undefined): string => {
-  if (o === undefined) return "plain"
-  const { shape: _, ...rest } = o
-  return JSON.stringify(rest)
+const settingOf = ({ outline, use }: Matrix): string => {
+  if (outline === undefined) return "plain"
+  const { shape: _, ...rest } = outline
+  return JSON.stringify([rest, use.activations])
 }
 
 /** Why matrices do not fit, by module. */
@@ -73,7 +82,7 @@ export function checkFit(matrices: readonly Matrix[], format: ExportFormat, opti
     if (reader === "vllm" && format !== "mlx") {
       for (const layer of Map.groupBy(matrices.filter((m) => m.layer !== undefined), (m) => m.layer!).values())
         for (const roles of together) {
-          const own = layer.filter((m) => roles.includes(m.role)), settings = new Set(own.map((m) => (isPlain(m) ? "plain" : settingOf(m.outline))))
+          const own = layer.filter((m) => roles.includes(m.role)), settings = new Set(own.map((m) => (isPlain(m) ? "plain" : settingOf(m))))
           if (settings.size > 1) for (const m of own) put(m, `vLLM runs ${own.map(({ path }) => path.slice(path.lastIndexOf(".") + 1)).join(", ")} as one, and they are stored in different ways`)
         }
     }

@@ -58,7 +58,8 @@ export function packedFile(file: SafetensorsFile, { dialect, reader }: Said): Pa
         tensors[suffix] = { dtype, shape: own, data: await file.array(name) }
       }
       const matrix = shape as [number, number], { format, parts } = storeCodes(reader.read(module, tensors, matrix))
-      return [path, quantizedWeight(format, matrix, uploadParts(parts), options)]
+      const { activations = reader.activations?.(module, tensors) } = options
+      return [path, quantizedWeight(format, matrix, uploadParts(parts), { ...(activations !== undefined && { activations }) })]
     },
   }
 }

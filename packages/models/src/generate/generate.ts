@@ -2,7 +2,7 @@ import { fail } from "@thimble/core"
 import { bucket, type CacheType } from "../cache.ts"
 import { draws } from "./draws.ts"
 import { readPrompt, type Prompt, type PromptOptions } from "./prompt.ts"
-import { distribution, pick, samplingOf, type SamplingOptions } from "./sampling.ts"
+import { distribution, pick, samplingOf, type Sampling, type SamplingOptions } from "./sampling.ts"
 import { openSession, type Generator } from "./session.ts"
 import { writer, type FinishReason, type Writer } from "./writer.ts"
 
@@ -116,20 +116,41 @@ async function* run(op: string, model: Generator, prompts: readonly Prompt[], op
   const most = Math.min(maxTokens, context - longest), length = Math.min(context, Math.max(64, bucket(longest + most)))
   using session = openSession(model, { batch: prompts.length, length, begin, ...(options.cache && { dtype: options.cache }), ...(signal && { signal }) })
   const next = prompts.map((_, row) => draws(sampling.seed, row))
-  let rows = await session.push(all.map((ids, i) => [...Array<number>(begin[i]!).fill(0), ...ids]))
-  for (let n = 1; ; n++) {
-    for (const [row, write] of writers.entries()) {
-      if (write.sofar.finish !== undefined) continue
-      // Rows of the head that no token has are padding.
-      const logits = rows[row]!.subarray(0, model.tokenizer?.size ?? Infinity)
-      const choice = distribution(logits, sampling, { ids: all[row]!, promptLength: lengths[row]! })
-      const at = choice.ids.length === 1 ? 0 : pick(choice, await next[row]!()), id = choice.ids[at]!
-      all[row]!.push(id)
-      const text = write.push(id, n < most ? undefined : n === maxTokens ? "length" : "context")
-      yield { prompt: row, id, probability: choice.probabilities[at]!, text }
+  const rows = await session.push(all.map((ids, i) => [...Array<number>(begin[i]!).fill(0), ...ids]))
+  const choose = async (row: number, logits: Float32Array): Promise<Chosen> => {
+    // Rows of the head that no token has are padding.
+    const choice = distribution(logits.subarray(0, model.tokenizer?.size ?? Infinity), sampling, { ids: all[row]!, promptLength: lengths[row]! })
+    const at = choice.ids.length === 1 ? 0 : pick(choice, await next[row]!())
+    return { id: choice.ids[at]!, probability: choice.probabilities[at]! }
+  }
+  const last = (): number[] => all.map((ids) => ids.at(-1)!)
+  let chosen: readonly (Chosen | undefined)[] = await Promise.all(rows.map((logits, row) => choose(row, logits)))
+  let best: AsyncGenerator<Int32Array, void> | undefined
+  try {
+    for (let n = 1; ; n++) {
+      for (const [row, write] of writers.entries()) {
+        if (write.sofar.finish !== undefined) continue
+        const { id, probability } = chosen[row]!
+        all[row]!.push(id)
+        const text = write.push(id, n < most ? undefined : n === maxTokens ? "length" : "context")
+        yield { prompt: row, id, probability, text }
+      }
+      signal?.throwIfAborted()
+      if (writers.every(({ sofar }) => sofar.finish !== undefined)) return
+      // What is most probable needs no host.
+      if (n === 1 && takesBest(sampling)) best = session.best(last(), most - 1)
+      const ids = (await best?.next())?.value
+      if (ids !== undefined) chosen = Array.from(ids, (id) => ({ id, probability: 1 }))
+      else {
+        const logits = await session.push(last().map((id) => [id]))
+        chosen = await Promise.all(logits.map((own, row) => (writers[row]!.sofar.finish === undefined ? choose(row, own) : undefined)))
+      }
     }
-    signal?.throwIfAborted()
-    if (writers.every(({ sofar }) => sofar.finish !== undefined)) return
-    rows = await session.push(all.map((ids) => [ids.at(-1)!]))
+  } finally {
+    await best?.return()
   }
 }
+
+interface Chosen { readonly id: number; readonly probability: number }
+/** Whether it is the most probable token by the model's own logits. */
+const takesBest = ({ temperature, topK, repetitionPenalty, processors }: Sampling): boolean => (temperature === 0 || topK === 1) && repetitionPenalty === 1 && processors.length === 0

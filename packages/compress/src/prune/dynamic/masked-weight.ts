@@ -1,5 +1,6 @@
-import { castTo, customVjp, denseWeight, fail, linear, mul, take, tensor, where, type Tensor, type Weight } from "@thimble/core"
+import { castTo, customVjp, denseWeight, fail, linear, mul, realize, take, tensor, where, type Tensor, type Weight } from "@thimble/core"
 import { weightOf } from "../../recipe/method.ts"
+import type { FakeWeight } from "../../quantize/fake-weight.ts"
 import type { Matrices } from "../../quantize/qat.ts"
 import { stored, type Store } from "../store.ts"
 
@@ -12,7 +13,7 @@ export interface MaskOptions {
 }
 
 /** A matrix of which some weights have gone, whatever becomes of their values: they stay zero while it trains. */
-export interface MaskedWeight extends Weight {
+export interface MaskedWeight extends FakeWeight {
   readonly mask: Tensor
 }
 export const isMasked = (weight: Weight): weight is MaskedWeight => "mask" in weight
@@ -34,6 +35,11 @@ export function maskedWeight(values: Tensor, mask: Tensor, { gradient = "kept" }
     dense,
     parts: () => ({ values, mask }),
     withParts: (parts) => maskedWeight(parts.values!, parts.mask!, { gradient }) as never,
+    async stored() {
+      const left = masked()
+      await realize(left)
+      return denseWeight(left)
+    },
   }
 }
 

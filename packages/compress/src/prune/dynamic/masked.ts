@@ -1,6 +1,4 @@
-import { castTo, denseWeight, fail, mul, realize, tensor, type Tensor, type Weight } from "@thimble/core"
-import type { MatrixShape } from "../../quantizer.ts"
-import { fakeWeight, type FakeWeight } from "../../quantize/fake-weight.ts"
+import { castTo, fail, mul, realize, tensor } from "@thimble/core"
 import type { Trainable } from "../../quantize/qat.ts"
 import { checkSparsity, keptByRow, type Sparsity } from "../sparsity.ts"
 import { maskedWeight } from "./masked-weight.ts"
@@ -17,20 +15,7 @@ export function masked(sparsity?: Sparsity): Trainable {
       const { shape } = weight, values = mul(castTo(weight.dense(), "f32"), 1)
       await realize(values)
       const found = (await values.data()) as Float32Array, kept = sparsity === undefined ? Uint8Array.from(found, (v) => (v === 0 ? 0 : 1)) : keptByRow(found.map(Math.abs), shape, sparsity)
-      return preparedWeight(values, tensor(kept, { shape, dtype: "bool" }), shape)
+      return maskedWeight(values, tensor(kept, { shape, dtype: "bool" }))
     },
   }
-}
-
-function preparedWeight(values: Tensor, kept: Tensor, shape: MatrixShape): FakeWeight {
-  const rounded = (): Tensor => maskedWeight(values, kept).dense()
-  return fakeWeight("f32", {
-    form: "masked", shape, parts: { values, kept }, rounded,
-    async stored(): Promise<Weight> {
-      const left = rounded()
-      await realize(left)
-      return denseWeight(left)
-    },
-    again: (p) => preparedWeight(p.values!, p.kept!, shape),
-  })
 }

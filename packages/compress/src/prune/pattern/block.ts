@@ -1,5 +1,5 @@
 import { fail } from "@thimble/core"
-import type { BlockShape } from "../../format/listed.ts"
+import type { BlockShape } from "@thimble/formats"
 import type { SparsityPattern } from "../pattern.ts"
 import { tiles } from "../tiles.ts"
 import type { WithinOptions } from "./unstructured.ts"

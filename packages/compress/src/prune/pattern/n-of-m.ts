@@ -6,7 +6,7 @@ export function keepOf(n: number, m: number): SparsityPattern {
   const sparsity = { keep: n, of: m }
   checkSparsity("keepOf", sparsity)
   return {
-    name: `${n}:${m}`, toJSON: () => ({ pattern: "keepOf", n, m }),
+    name: `${n}:${m}`, neighbours: sparsity, toJSON: () => ({ pattern: "keepOf", n, m }),
     keeps: ([rows, columns]) => rows * (columns - Math.floor(columns / m) * (m - n) - Math.max(0, (columns % m) - n)),
     kept: (scores, shape) => keptByRow(scores, shape, sparsity),
   }

@@ -1,5 +1,5 @@
-import type { SparsityPattern } from "../pattern.ts"
-import { tiles, type Within } from "../tiles.ts"
+import type { SparsityPattern, Within } from "../pattern.ts"
+import { tiles } from "../tiles.ts"
 
 export interface WithinOptions {
   /** Whether weights of a whole `matrix` compete (unless given) or those of each `row` by itself. */

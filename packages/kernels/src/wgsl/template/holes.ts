@@ -18,6 +18,8 @@ export interface Features {
   readonly threads: number
   /** Storage buffers that one kernel can bind, the output included; further parameters share one of them. */
   readonly bindings: number
+  /** Bytes of a buffer that one of them shows. */
+  readonly bindingBytes: number
   readonly numbers: Numbers
 }
 export interface SubgroupMatrix { readonly m: number; readonly n: number; readonly k: number; readonly component: string; readonly result: string }

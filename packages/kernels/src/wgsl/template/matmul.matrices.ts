@@ -84,7 +84,7 @@ let wide0 = own % ${subgroupsAcross} * ${wide};
 ${each(fragments.down, (i) => each(fragments.across, (j) => `var c${i}_${j} = subgroup_matrix_result<f32, ${edge}, ${edge}>();`)).flat().join("\n")}
 ${left.setup}
 ${right.setup}
-${alongTerms({ terms: k, depth, operands: [left, right], multiply })}
+${alongTerms({ last: k, depth, operands: [left, right], multiply })}
 ${store}`,
   }
 }

@@ -1,7 +1,8 @@
 // The product of large matrices: tiles of both operands in workgroup memory, a block of results in each thread's registers.
+// Where that would leave an adapter idle, several workgroups share the terms of a tile, and a second pass joins their sums.
 import { byMatrices } from "./matmul.matrices.ts"
-import type { Operand, PassHoles, Template } from "./holes.ts"
-import { alongTerms, sharedOf, threadsOf, tileFor, type Tile } from "./tile.ts"
+import type { Operand, Pass, PassHoles, PassText, Template } from "./holes.ts"
+import { alongTerms, sharedOf, sharesFor, threadsOf, tileFor, type Shares } from "./tile.ts"
 
 interface Sizes { readonly batch: number; readonly m: number; readonly k: number; readonly n: number }
 
@@ -12,21 +13,43 @@ export const matmul: Template = {
     const matrices = byMatrices(holes)
     if (matrices !== undefined) return matrices
     const { dims, operands, features } = holes
-    const { batch, m, n } = dims as unknown as Sizes
-    const tile = tileFor(batch, m, n, features)
+    const sizes = dims as unknown as Sizes, { batch, m, n } = sizes
+    const shares = sharesFor(sizes, features), { tile, parts } = shares
     const down = Math.ceil(m / tile.rows), across = Math.ceil(n / tile.columns)
-    return [{ units: batch * down * across, threads: [threadsOf(tile)], write: (pass) => product(pass, dims as unknown as Sizes, operands, tile) }]
+    const product: Pass = { units: parts * batch * down * across, threads: [threadsOf(tile)], write: (pass) => writeProduct(pass, sizes, operands, shares) }
+    const vectors = batch * m * Math.ceil(n / 4)
+    return parts === 1 ? [product] : [product, { units: Math.ceil(vectors / joining), threads: [joining], write: (pass) => writeSums(pass, sizes, parts, vectors) }]
   },
+}
+
+/** Threads that join sums, a vector each. */
+const joining = 128
+
+/** Where sums of parts of the terms are: vectors of four neighbours, [part, batch, row, column / 4]. */
+const partialsOf = (pass: PassHoles, { batch, m, n }: Sizes, parts: number): string => pass.scratch("partials", "vec4<f32>", parts * batch * m * Math.ceil(n / 4))
+
+function writeSums(pass: PassHoles, sizes: Sizes, parts: number, vectors: number): PassText {
+  const partials = partialsOf(pass, sizes, parts), finish = pass.finish(4), { m, n } = sizes, across = Math.ceil(n / 4)
+  return {
+    body: `
+let at = unit * ${joining} + thread;
+if (at >= ${vectors}) { return; }
+var sum = ${partials}[at];
+for (var part = 1; part < ${parts}; part++) { sum += ${partials}[part * ${vectors} + at]; }
+${finish}(at / ${m * across}, at / ${across} % ${m}, at % ${across}, sum);`,
+  }
 }
 
 /** How a tile of an operand is brought to workgroup memory: vectors along one of its axes, spread over the threads. */
 interface Staging { readonly load: string; readonly store: string; readonly setup: string }
 
-function product(pass: PassHoles, { m, k, n }: Sizes, { a, b }: Readonly<Record<string, Operand>>, tile: Tile): { declarations: string; body: string } {
+function writeProduct(pass: PassHoles, sizes: Sizes, { a, b }: Readonly<Record<string, Operand>>, { tile, parts, terms }: Shares): PassText {
+  const { batch, m, k, n } = sizes
   const { rows, columns, depth, down, across } = tile
   const threads = threadsOf(tile), wide = columns / across, high = rows / down
   const downUnits = Math.ceil(m / rows), acrossUnits = Math.ceil(n / columns)
-  const finish = pass.finish(4)
+  const partials = parts === 1 ? "" : partialsOf(pass, sizes, parts), finish = parts === 1 ? pass.finish(4) : ""
+  const put = (row: string, group: string, sum: string): string => parts === 1 ? `${finish}(batch, ${row}, ${group}, ${sum});` : `${partials}[((part * ${batch} + batch) * ${m} + ${row}) * ${Math.ceil(n / 4)} + ${group}] = ${sum};`
   // The left tile holds four neighbours along the sum, [row][l / 4]; the right one four columns, [l][column / 4].
   const left = stage({ pass, name: "a", threads, inner: depth, outer: rows, innerSize: k, outerSize: m, innerStart: "start", outerStart: "row0",
     byInner: a!.contiguous !== 1, wholeInner: (o, i) => `left[${o} * ${depth / 4} + ${i}]`, oneOf: (o, i) => `left[(${o}) * ${depth / 4} + ${i} / 4][${i} % 4]` })
@@ -51,7 +74,8 @@ function product(pass: PassHoles, { m, k, n }: Sizes, { a, b }: Readonly<Record<
   return {
     declarations: `var<workgroup> left: array<vec4<f32>, ${(rows * depth) / 4}>;\nvar<workgroup> right: array<vec4<f32>, ${(columns * depth) / 4}>;`,
     body: `
-let batch = unit / ${downUnits * acrossUnits};
+${parts === 1 ? "" : `let part = unit / ${batch * downUnits * acrossUnits};\nlet first = part * ${terms};\nlet last = min(first + ${terms}, ${k});`}
+let batch = unit / ${downUnits * acrossUnits}${parts === 1 ? "" : ` % ${batch}`};
 let row0 = unit / ${acrossUnits} % ${downUnits} * ${rows};
 let column0 = unit % ${acrossUnits} * ${columns};
 let x = thread % ${wide};
@@ -59,8 +83,8 @@ let y = thread / ${wide};
 ${each(down, (i) => each(vectors, (j) => `var c${i}_${j} = vec4<f32>();`).join(" ")).join("\n")}
 ${left.setup}
 ${right.setup}
-${alongTerms({ terms: k, depth, operands: [left, right], multiply: compute })}
-${each(down, (i) => each(vectors, (j) => guard(i, j, `${finish}(batch, row0 + y + ${i * high}, column0 / 4 + x + ${j * wide}, c${i}_${j});`)).join("\n")).join("\n")}`,
+${alongTerms({ ...(parts === 1 ? { last: k } : { first: "first", last: "last" }), depth, operands: [left, right], multiply: compute })}
+${each(down, (i) => each(vectors, (j) => guard(i, j, put(`row0 + y + ${i * high}`, `column0 / 4 + x + ${j * wide}`, `c${i}_${j}`))).join("\n")).join("\n")}`,
   }
 }
 

@@ -24,19 +24,39 @@ export function tileFor(batch: number, m: number, n: number, { sharedBytes, thre
   return sensible.find((t) => groups(t) >= many) ?? sensible.at(-1) ?? fitting.at(-1)!
 }
 
+/** Terms from which another workgroup for the rest of them pays. */
+const leastTerms = 256
+
+/** How a product is shared out: tiles, and parts of the sum, `terms` each, that workgroups of their own compute. */
+export interface Shares { readonly tile: Tile; readonly parts: number; readonly terms: number }
+
+/** Where tiles are few and sums long, as in gradients of weights, the sums are cut: more workgroups than with smaller tiles, which read operands more often. */
+export function sharesFor(sizes: { readonly batch: number; readonly m: number; readonly k: number; readonly n: number }, features: { readonly sharedBytes: number; readonly threads: number }): Shares {
+  const { batch, m, n, k } = sizes, whole = tileFor(batch, m, n, features), smallest = tiles.at(-1)!
+  const units = (t: Tile): number => batch * Math.ceil(m / t.rows) * Math.ceil(n / t.columns)
+  const enough = units(whole) >= many, one = { tile: whole, parts: 1, terms: k }
+  if (k < 2 * leastTerms || (enough && whole !== smallest)) return one
+  const middle = tiles.at(-2)!, fits = sharedOf(middle) <= features.sharedBytes && threadsOf(middle) <= features.threads
+  const tile = fits && middle.rows < 2 * m && middle.columns < 2 * n ? middle : whole
+  const wanted = Math.min(Math.ceil(many / units(tile)), Math.floor(k / leastTerms))
+  if (wanted < 2 || (enough && wanted * units(tile) < many)) return one
+  const terms = Math.ceil(k / wanted / tile.depth) * tile.depth
+  return { tile, parts: Math.ceil(k / terms), terms }
+}
+
 /** How an operand's tile comes into workgroup memory: read into registers at `start`, and put down from them. */
 export interface Staged { readonly load: string; readonly store: string }
 
-/** Goes along the terms of a product, `depth` at a time: while tiles are multiplied the next ones are on their way. */
-export function alongTerms({ terms, depth, operands, multiply }: { readonly terms: number; readonly depth: number; readonly operands: readonly Staged[]; readonly multiply: string }): string {
+/** Goes along the terms of a product up to `last`, `depth` at a time: while tiles are multiplied the next ones are on their way. */
+export function alongTerms({ first = "0", last, depth, operands, multiply }: { readonly first?: string; readonly last: string | number; readonly depth: number; readonly operands: readonly Staged[]; readonly multiply: string }): string {
   const load = operands.map((o) => o.load).join("\n"), store = operands.map((o) => o.store).join("\n")
-  return `var start = 0;
+  return `var start = ${first};
 ${load}
-for (; start < ${terms}; ) {
+for (; start < ${last}; ) {
 ${store}
 workgroupBarrier();
 start += ${depth};
-if (start < ${terms}) {
+if (start < ${last}) {
 ${load}
 }
 ${multiply}

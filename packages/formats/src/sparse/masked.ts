@@ -1,6 +1,7 @@
-import { expr, fail, type Expr, type PartReader } from "@thimble/core"
+import { expr, fail, type Expr, type PartReader, type TypedArray } from "@thimble/core"
+import type { MatrixShape } from "../dialect/codes.ts"
 import type { ListedOptions } from "./listed.ts"
-import { valuesOf, type SparseFormat } from "./sparse-values.ts"
+import { coded, valuesOf, type Parts, type SparseFormat } from "./values.ts"
 
 /** Columns of a word of bits, and words between places that are stored. */
 const wordColumns = 32, spanWords = 4
@@ -9,7 +10,7 @@ const wordColumns = 32, spanWords = 4
 export function bitmask({ values = "f32" }: ListedOptions = {}): SparseFormat {
   const store = valuesOf("bitmask", values), spans = (columns: number): number => Math.ceil(columns / (wordColumns * spanWords))
   return {
-    name: `bitmask ${values}`, bits: store.bits + 1.25, group: 1, values,
+    name: `bitmask ${values}`, bits: store.bits + 1.25, group: 1, values, ...coded(values, false, fill),
     encode(matrix, [rows, columns]) {
       const words = Math.ceil(columns / wordColumns), mask = new Uint32Array(rows * words), offsets = new Int32Array(rows * spans(columns)), elements: number[] = [], rowOf: number[] = []
       for (let r = 0; r < rows; r++)
@@ -53,7 +54,7 @@ export function nOfM(n: number, m: number, { values = "f32" }: ListedOptions = {
   const begin = (part: PartReader, row: Expr): Expr => part("offsets", row)
   const unfit = ([, columns]: readonly [number, number]): string | undefined => (columns % m === 0 ? undefined : `rows of ${columns} are not whole multiples of ${m}, which ${name} needs`)
   return {
-    name, bits: (store.bits * n) / m + 1, group: 1, values, unfit,
+    name, bits: (store.bits * n) / m + 1, group: 1, values, unfit, ...coded(values, n === 2 && m === 4, fill),
     encode(matrix, shape) {
       const [rows, columns] = shape, wrong = unfit(shape)
       if (wrong !== undefined) fail("shape", "nOfM", wrong)
@@ -92,6 +93,12 @@ export function nOfM(n: number, m: number, { values = "f32" }: ListedOptions = {
       value: (part, row, place) => store.value(part, row, place),
     },
   }
+}
+
+/** Values to where bits are set. */
+function fill({ mask, values }: Parts, [rows, columns]: MatrixShape, out: TypedArray): void {
+  const words = Math.ceil(columns / wordColumns)
+  for (let r = 0, place = 0; r < rows; r++) for (let c = 0; c < columns; c++) if ((mask!.data[r * words + (c >> 5)]! >>> (c & 31)) & 1) out[r * columns + c] = values!.data[place++]!
 }
 
 /** Bits of a word under that of a column. */

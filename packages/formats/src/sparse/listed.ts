@@ -1,6 +1,6 @@
 import { expr, fail, type Expr, type PartReader } from "@thimble/core"
-import type { MatrixShape } from "../quantizer.ts"
-import { padding, valuesOf, type SparseFormat, type SparseValues } from "./sparse-values.ts"
+import type { MatrixShape } from "../dialect/codes.ts"
+import { coded, padding, valuesOf, type SparseFormat, type SparseValues } from "./values.ts"
 
 export interface ListedOptions {
   /** f32 unless given. */
@@ -34,6 +34,15 @@ function listed(block: BlockShape, name: string, { values = "f32" }: ListedOptio
   }
   return {
     name: `${name} ${values}`, bits: store.bits + 16 / size, group: 1, values,
+    ...coded(values, false, ({ offsets, columns: list, values: { data } }, [rows, columns], out) => {
+      for (let b = 0, br = 0; b < offsets!.data.at(-1)!; b++) {
+        while (offsets!.data[br + 1]! <= b) br++
+        for (let i = 0; i < size; i++) {
+          const row = br * r + Math.floor(i / c), column = list!.data[b]! * c + (i % c)
+          if (row < rows && column < columns) out[row * columns + column] = data[b * size + i]!
+        }
+      }
+    }),
     encode(matrix, [rows, columns]) {
       const down = Math.ceil(rows / r), offsets = new Int32Array(down + 1), found: number[] = [], elements: number[] = [], rowOf: number[] = []
       for (let br = 0; br < down; br++) {

@@ -1,6 +1,6 @@
 import { blocks, csr } from "./listed.ts"
 import { bitmask, nOfM } from "./masked.ts"
-import type { SparseFormat, SparseValues } from "./sparse-values.ts"
+import type { SparseFormat, SparseValues } from "./values.ts"
 
 type Make = (values: SparseValues, ...numbers: number[]) => SparseFormat
 const kinds: readonly (readonly [pattern: RegExp, make: Make])[] = [

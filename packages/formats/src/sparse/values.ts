@@ -1,17 +1,21 @@
-import { bf16Bits, expr, f16Bits, fail, roundHalfEven, type Expr, type Format, type PartReader } from "@thimble/core"
-import type { MatrixShape, Parts } from "../quantizer.ts"
+import { bf16Bits, expr, f16Bits, fail, roundHalfEven, type Expr, type Part, type PartReader, type TypedArray } from "@thimble/core"
+import type { CodedFormat } from "../dialect/coded-format.ts"
+import type { MatrixShape, SparseCodes, SparseOutline } from "../dialect/codes.ts"
 
 /** What the elements that stay are stored in: as they are, or as integers with a scale per row. */
 export type SparseValues = "f32" | "f16" | "bf16" | "int8" | "int4"
 
 /** A format that stores what is not zero. */
-export interface SparseFormat extends Format {
+export interface SparseFormat extends CodedFormat {
   readonly values: SparseValues
   /** Bytes of a matrix of which so many elements are stored; of blocks, all elements of those that are stored. */
   storedBytes(shape: MatrixShape, elements: number): number
   /** Why a matrix of a shape cannot be stored in it. */
   unfit?(shape: MatrixShape): string | undefined
 }
+
+/** Stored elements of a matrix, on the host. */
+export type Parts = Readonly<Record<string, Part>>
 
 /** Elements that follow the last one, so that vectors may be read from any element on. */
 export const padding = 4
@@ -68,4 +72,16 @@ export const valueStores: Readonly<Record<SparseValues, ValueStore>> = { f32: pl
 
 export function valuesOf(op: string, values: SparseValues): ValueStore {
   return Object.hasOwn(valueStores, values) ? valueStores[values] : fail("value", op, `values must be ${Object.keys(valueStores).join(", ")}, got ${String(values)}`)
+}
+
+/** What checkpoints store of a sparse matrix: those that hold plain elements, with their zeros put back by `fill`. */
+export function coded(values: SparseValues, pairs: boolean, fill: (parts: Parts, shape: MatrixShape, out: TypedArray) => void): Pick<CodedFormat, "outline" | "codes"> {
+  return {
+    outline: (shape): SparseOutline | undefined => (values === "int8" || values === "int4" ? undefined : { kind: "sparse", shape, dtype: values, pairs }),
+    codes(parts, shape): SparseCodes {
+      const { data, dtype } = parts.values!, all = new (data.constructor as new (n: number) => TypedArray)(shape[0] * shape[1])
+      fill(parts, shape, all)
+      return { kind: "sparse", shape, pairs, values: { data: all, shape, dtype } }
+    },
+  }
 }

@@ -1,0 +1,12 @@
+import type { QuantizedFormat } from "../quantizer.ts"
+import { solveAdaround, type AdaroundOptions } from "../quantize/adaround.ts"
+import type { Method } from "../recipe/method.ts"
+import { reconstructed } from "./reconstructed.ts"
+
+export interface AdaroundMethodOptions extends Pick<AdaroundOptions, "steps" | "rate" | "regularizer"> {
+  readonly format: QuantizedFormat
+}
+
+/** AdaRound (Nagel et al., arXiv 2004.10568): whether each weight is rounded up or down, by what the outputs of its matrix lose. */
+export const adaround = ({ format, ...options }: AdaroundMethodOptions): Method =>
+  reconstructed({ name: "adaround", json: "adaround", format, options }, (values, shape, h, more) => solveAdaround(values, shape, h, { ...options, format, ...more }))

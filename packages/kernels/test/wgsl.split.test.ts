@@ -1,0 +1,29 @@
+// Long sums of few results: several workgroups share the terms.
+import { describe, expect, test } from "vitest"
+import { tensor, type DType, type Tensor } from "@thimble/core"
+import { sharesFor } from "../src/wgsl/template/tile.ts"
+import { check, normal, withGpu } from "./wgsl.ts"
+
+withGpu()
+
+const adapter = { sharedBytes: 32768, threads: 256 }
+
+describe("parts of sums", () => {
+  test("are many only where tiles are few and sums long, and cover the terms once", () => {
+    for (const [batch, m, k, n] of [[1, 64, 4096, 64], [1, 768, 8192, 768], [1, 33, 515, 70], [4, 100, 3000, 100], [1, 16, 100_003, 16], [1, 512, 4096, 512]] as const) {
+      const { tile, parts, terms } = sharesFor({ batch, m, k, n }, adapter)
+      expect(parts).toBeGreaterThan(1)
+      expect([terms % tile.depth, parts * terms >= k, (parts - 1) * terms < k]).toEqual([0, true, true])
+    }
+    for (const [batch, m, k, n] of [[1, 64, 256, 64], [1, 4096, 4096, 4096], [64, 128, 1024, 128], [1, 1024, 1024, 1024]] as const) expect(sharesFor({ batch, m, k, n }, adapter).parts).toBe(1)
+  })
+  const lay = (x: Float32Array, [batch, rows, columns]: readonly [number, number, number], turned: boolean): Tensor =>
+    turned ? tensor(x, { shape: [batch, columns, rows] }).transpose(1, 2) : tensor(x, { shape: [batch, rows, columns] })
+  test.each([[1, 20, 1030, 30], [2, 33, 515, 41], [1, 70, 600, 66]] as const)("%i × [%i, %i] × [.., %i]", async (batch, m, k, n) => {
+    expect(sharesFor({ batch, m, k, n }, adapter).parts).toBeGreaterThan(1)
+    const x = await normal(1, batch * m * k), y = await normal(2, batch * k * n), bias = await normal(3, n)
+    for (const [a, b] of [[false, false], [true, false], [false, true]] as const) await check(() => lay(x, [batch, m, k], a).matmul(lay(y, [batch, k, n], b)), 1e-5)
+    await check(() => lay(x, [batch, m, k], false).mul(2).matmul(lay(y, [batch, k, n], true).cast("f16")).add(tensor(bias)).relu(), 1e-5)
+    for (const dtype of ["f16", "i8"] as DType[]) await check(() => lay(x, [batch, m, k], false).mul(0.05).matmul(lay(y, [batch, k, n], false)).cast(dtype).cast("f32"), 1e-3, dtype === "i8" ? 1 : 0)
+  })
+})
