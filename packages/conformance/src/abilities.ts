@@ -28,8 +28,8 @@ const lacks = ({ f64 = true, subnormals = true }: Abilities): Lacks => ({ f64: !
 export const argumentsFor = <A>(entry: Abilities, args: A): A => without(lacks(entry), args)
 /** The name under which devices that are tried with the same arguments share what is expected. */
 export const sharedBy = (entry: Abilities, op: string): string => `${op} ${JSON.stringify([lacks(entry), entry.share, entry.corners])}`
-/** How many random cases a device is tried with where others are with `few`. */
-export const casesFor = ({ share = 1 }: Abilities, few: number): number => Math.max(2, Math.round(few * share))
+/** How many random cases a device is tried with where others are with `few`: at least two, unless given. */
+export const casesFor = ({ share = 1 }: Abilities, few: number, least = 2): number => Math.max(least, Math.round(few * share))
 /** Which recorded cases a device is tried with: the first few of each kind. */
 export function recordedFor<C>({ recorded = Infinity }: Pick<DeviceRow, "recorded">, cases: readonly C[], kindOf: (c: C) => string): readonly C[] {
   const seen = new Map<string, number>()
