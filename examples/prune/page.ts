@@ -61,7 +61,7 @@ the processor's cache, so fewer bytes are not yet fewer milliseconds; larger one
 Wanda ranks the weights of each row by themselves and SparseGPT those of blocks of 128 columns, as they were published; the others rank a whole matrix.
 Movement is no score of a model that does not train, so it has no row here. Training takes ${seconds} s of processor time with one thread (4 windows of 128 tokens a step).
 A small model is hurt more than a large one; and no input of its matrices stands out as some of a large model's do, which magnitudes of
-weights do not see. Where a sixteenth of the inputs is made 32 times as large, and the columns that read them as much smaller, the function is
+weights do not see. Where the sixteenth of the inputs that their norms make largest is made 32 times as large, and the columns that read them as much smaller, the function is
 the same and magnitude no longer a good score.
 ${sections.join("")}
 ## What should hold, and does it
