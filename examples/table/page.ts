@@ -28,7 +28,8 @@ Matrices of blocks are quantized; the embedding stays as it is but where a row s
 matrices, scales included; *bytes* are the whole model's. Perplexity and KL divergence from the original are per token, on the first ${number(tokens)} tokens of
 held-out chapters of Moby Dick, in windows of 256. Rows that depend on data are means over ${seeds} seeds: of 32 calibration sequences of
 256 tokens out of the training text, of rotations, of training (from what GPTQ solved for, in groups of neighbours: 600 steps of 512
-tokens of the training text towards the original's logits, weights, norms and steps of codes learning). *± tokens* is the standard error over tokens, *± seeds* the standard deviation over seeds.
+tokens of the training text towards the original's logits; weights, norms, steps of codes and the embedding learn, and the embedding is f32
+then). *± tokens* is the standard error over tokens, *± seeds* the standard deviation over seeds.
 A small model is hurt more than a large one.
 ${groups.map((g) => `\n## ${g[0]!.toUpperCase()}${g.slice(1)}\n\n${table(g)}\n`).join("")}
 ## What should hold, and does it

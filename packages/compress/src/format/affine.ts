@@ -1,4 +1,5 @@
 import { expr, fail, roundHalfEven } from "@thimble/core"
+import type { Numbered, Stores } from "@thimble/models"
 import { quantizer, type MatrixShape, type Parts, type QuantizedFormat, type SolvableFormat } from "../quantizer.ts"
 import { grouping, largest, newScales, precision, storedAs, type GroupOptions } from "./groups.ts"
 import { packing, type Bits } from "./packing.ts"
@@ -13,7 +14,7 @@ export interface AffineFormat extends QuantizedFormat {
  * Integers from a minimum that is a number like the scale, ŵ = q·s + m with 0 ≤ q < 2ᵇ: s = (hi − lo)/(2ᵇ − 1) and m = lo of each
  * group of a row, both as they are stored. Zero need not be among the values. MLX's files and HQQ have such groups.
  */
-export function affine(bits: Bits, { group = 64, scales = "f16" }: GroupOptions = {}): AffineFormat {
+export function affine<B extends Bits>(bits: B, { group = 64, scales = "f16" }: GroupOptions = {}): AffineFormat & Stores<Numbered<"affine", B>> {
   if (!Number.isInteger(bits) || bits < 1 || bits > 8) fail("value", "affine", `bits must be a whole number from 1 to 8, got ${bits}`)
   if (!(scales in precision)) fail("dtype", "affine", `scales must be f32, f16 or bf16, got ${String(scales)}`)
   if (group === "tensor") fail("value", "affine", "one group for a whole matrix is not offered", "group: \"row\", or a number of neighbours")

@@ -1,4 +1,5 @@
 import { expr, fail, type Part } from "@thimble/core"
+import type { Stores } from "@thimble/models"
 import { bookCodes, bookOutline, books, type CodedFormat } from "@thimble/formats"
 import { quantizer, type MatrixShape, type Promises, type QuantizedFormat, type SolvableFormat } from "../quantizer.ts"
 import type { LawName } from "../laws/names.ts"
@@ -141,6 +142,6 @@ const nestedBreaks = (size: number): Promises["counterexamples"] => {
  * NF4 of QLoRA, byte for byte as bitsandbytes stores it where rows are whole groups: 16 quantiles of a normal
  * distribution times the largest magnitude of a group. Two codes to a byte, the first of them in its high half.
  */
-export const nf4 = (options: BnbOptions = {}): QuantizedFormat => codebook("nf4", options)
+export const nf4 = (options: BnbOptions = {}): QuantizedFormat & Stores<"nf4"> => codebook("nf4", options)
 /** FP4 of bitsandbytes: 0, 1/192, 1/6, 1/4, 1/3, 1/2, 2/3, 1 and their negatives; otherwise as {@link nf4}. */
-export const fp4 = (options: BnbOptions = {}): QuantizedFormat => codebook("fp4", options)
+export const fp4 = (options: BnbOptions = {}): QuantizedFormat & Stores<"fp4"> => codebook("fp4", options)

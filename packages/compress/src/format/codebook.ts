@@ -1,4 +1,5 @@
 import { expr, f16Bits, f16Value, fail, type Format } from "@thimble/core"
+import type { Stores } from "@thimble/models"
 import { needsValues, quantizer, type QuantizedFormat } from "../quantizer.ts"
 import { nearestClusters } from "./clusters.ts"
 import { grouping, largest } from "./groups.ts"
@@ -13,7 +14,7 @@ export interface CodebookOptions {
  * A codebook of 2ᵇ values in f16 for each group of a row: those whose squared error, weighted by the importance of
  * columns if it is known, is least (k-means in one dimension, solved exactly). Source: Wang and Song, Ckmeans.1d.dp.
  */
-export function codebook(bits: Exclude<Bits, 7 | 8>, { group = 256 }: CodebookOptions = {}): QuantizedFormat {
+export function codebook(bits: Exclude<Bits, 7 | 8>, { group = 256 }: CodebookOptions = {}): QuantizedFormat & Stores<"codebook"> {
   if (!Number.isInteger(bits) || bits < 1 || bits > 6) fail("value", "codebook", `bits must be a whole number from 1 to 6, got ${bits}`)
   const groups = grouping("codebook", group), packed = packing(bits), size = 2 ** bits
   const format: Format = {

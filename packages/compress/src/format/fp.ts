@@ -1,4 +1,5 @@
 import { expr, fail } from "@thimble/core"
+import type { Stores } from "@thimble/models"
 import type { CodedFormat } from "@thimble/formats"
 import { quantizer, type QuantizedFormat, type SolvableFormat } from "../quantizer.ts"
 import type { LawName } from "../laws/names.ts"
@@ -18,7 +19,7 @@ export interface FpOptions {
  * the nearest (halves to even) times a scale. Without a scale it is a plain cast, and what lies beyond the largest value
  * becomes it.
  */
-export function fp(kind: SmallFloat, { group = "row", scales = "f32" }: FpOptions = {}): QuantizedFormat {
+export function fp<K extends SmallFloat>(kind: K, { group = "row", scales = "f32" }: FpOptions = {}): QuantizedFormat & Stores<K> {
   if (!Object.hasOwn(smallFloats, kind)) fail("value", "fp", `no float is called '${String(kind)}'`, `one of ${Object.keys(smallFloats).join(", ")}`)
   if (!(scales in precision)) fail("dtype", "fp", `scales must be f32, f16 or bf16, got ${String(scales)}`)
   const scaled = group !== "none", groups = grouping("fp", group === "none" ? "row" : group)

@@ -1,5 +1,6 @@
 // What llama.cpp's types promise; their encoders and expressions are in `formats`.
 import { ggml as formats, type BlockFormat, type GgmlName } from "@thimble/formats"
+import type { Stores } from "@thimble/models"
 import type { Element } from "../host.ts"
 import { needsValues, quantizer, type Promises, type QuantizedFormat } from "../quantizer.ts"
 import type { LawName } from "../laws/names.ts"
@@ -125,7 +126,7 @@ function promising(name: GgmlName, format: BlockFormat): BlockFormat & Partial<Q
 }
 
 /** llama.cpp's storage types with an encoder, and those that are only read. */
-export type GgmlFormats = Readonly<{ [N in GgmlName]: N extends `IQ${1 | 2 | 3}_${string}` ? BlockFormat : BlockFormat & QuantizedFormat }>
+export type GgmlFormats = Readonly<{ [N in GgmlName]: BlockFormat & Stores<N extends "F32" | "F16" | "BF16" ? string : N> & (N extends `IQ${1 | 2 | 3}_${string}` ? unknown : QuantizedFormat) }>
 
 /**
  * The storage types of llama.cpp. Encoders give ggml's bytes exactly, those that take an importance for each column

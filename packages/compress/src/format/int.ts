@@ -1,4 +1,5 @@
 import { expr, fail, roundHalfEven, type Part } from "@thimble/core"
+import type { Numbered, Stores } from "@thimble/models"
 import type { MatrixShape, Parts, Promises, QuantizedFormat, SolvableFormat } from "../quantizer.ts"
 import { needsValues, quantizer } from "../quantizer.ts"
 import type { LawName } from "../laws/names.ts"
@@ -28,8 +29,8 @@ export interface IntOptions extends GroupOptions {
  * of four bits two share a byte as in ggml's blocks of 32 (byte j holds elements j and j + 16), of other numbers the
  * planes of 4, 2 and 1 bits lie apart.
  */
-export function int(bits: Bits, options?: IntOptions & { readonly ends?: "whole" }): IntegerFormat
-export function int(bits: Bits, options: IntOptions): QuantizedFormat
+export function int<B extends Bits>(bits: B, options?: IntOptions & { readonly ends?: "whole" }): IntegerFormat & Stores<Numbered<"int", B>>
+export function int<B extends Bits>(bits: B, options: IntOptions): QuantizedFormat & Stores<Numbered<"int", B>>
 export function int(bits: Bits, { group = "row", scales = "f16", range = "symmetric", ends = "whole" }: IntOptions = {}): QuantizedFormat {
   if (!Number.isInteger(bits) || bits < 1 || bits > 8) fail("value", "int", `bits must be a whole number from 1 to 8, got ${bits}`)
   if (range !== "symmetric" && range !== "asymmetric") fail("value", "int", `range must be symmetric or asymmetric, got ${String(range)}`)

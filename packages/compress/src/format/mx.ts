@@ -1,4 +1,5 @@
 import { expr, fail, roundHalfEven, type Expr, type Format, type PartReader } from "@thimble/core"
+import type { Stores } from "@thimble/models"
 import type { CodedFormat } from "@thimble/formats"
 import { quantizer, type QuantizedFormat, type SolvableFormat } from "../quantizer.ts"
 import type { LawName } from "../laws/names.ts"
@@ -51,7 +52,7 @@ const laws: readonly LawName[] = [
  * (E8M0); elements are small floats or bytes, rounded to the nearest (halves to even). What the power of two leaves beyond
  * the largest element becomes it. Source: OCP microscaling formats 1.0, section 6.3.
  */
-export function mx(element: SmallFloat | "int8", { group = 32 }: MxOptions = {}): QuantizedFormat {
+export function mx<K extends SmallFloat | "int8">(element: K, { group = 32 }: MxOptions = {}): QuantizedFormat & Stores<`mx ${K}`> {
   if (element !== "int8" && !Object.hasOwn(smallFloats, element)) fail("value", "mx", `no element is called '${String(element)}'`, `int8, ${Object.keys(smallFloats).join(", ")}`)
   const groups = grouping("mx", group), own = element === "int8" ? bytes : floats(element), packed = packing(own.bits)
   const coded: Pick<CodedFormat, "outline" | "codes"> = {

@@ -1,4 +1,5 @@
 import { expr, type Format } from "@thimble/core"
+import type { Stores } from "@thimble/models"
 import { quantizer, type QuantizedFormat } from "../quantizer.ts"
 import { grouping, largest } from "./groups.ts"
 import { packing } from "./packing.ts"
@@ -12,7 +13,7 @@ const e4m3 = smallFloats.e4m3.most, e2m1 = smallFloats.e2m1.most, powers = small
  * NVFP4: E2M1 elements, an E4M3 scale per 16 neighbours of a row, and one f32 for the whole matrix, which takes the largest
  * of those scales to 448: ŵ = q · (s · S). (ggml's NVFP4, in `ggml`, has no scale of the matrix.)
  */
-export function nvfp4(): QuantizedFormat {
+export function nvfp4(): QuantizedFormat & Stores<"nvfp4"> {
   const groups = grouping("nvfp4", group), packed = packing(4), { tables, unit, look } = spelled("e2m1")
   const format: Format = {
     name: "nvfp4", bits: 4 + groups.bits(8), group,

@@ -1,14 +1,14 @@
 import { fail, type Activations } from "@thimble/core"
-import type { Json } from "@thimble/models"
+import type { Json, Stores } from "@thimble/models"
 import { endsNamed, type Ends } from "../format/ends.ts"
 import { activationGrid } from "../quantize/activations.ts"
 import { histogram, minMax } from "../quantize/observe.ts"
 import { wrapped, type Method } from "../recipe/method.ts"
 import { sampled } from "../recipe/statistic.ts"
 
-export interface ActivationMethodOptions {
+export interface ActivationMethodOptions<K extends string = string> {
   /** How the matrix is stored. */
-  readonly method: Method
+  readonly method: Method & Stores<K>
   /**
    * Who shares a scale of activations: 32 neighbours (`block`) or a `token`, found while the model runs; or all of them
    * (`tensor`), found by calibration.
@@ -21,7 +21,7 @@ export interface ActivationMethodOptions {
 }
 
 /** Products with activations in int8: with `rtn(int(8))` for the matrix it is W8A8, computed on integers. */
-export function int8Activations({ method, scale, ends = "whole", samples = 1024 }: ActivationMethodOptions): Method {
+export function int8Activations<K extends string = string>({ method, scale, ends = "whole", samples = 1024 }: ActivationMethodOptions<K>): Method & Stores<K> {
   if (scale !== "block" && scale !== "token" && scale !== "tensor") fail("value", "int8Activations", `scale must be block, token or tensor, got ${String(scale)}`)
   const rows = sampled(samples), found: Activations | undefined = scale === "block" ? "int8" : scale === "token" ? "int8PerToken" : undefined
   return {

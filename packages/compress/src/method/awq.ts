@@ -1,5 +1,5 @@
 import { fail, matmul, mul, sub, sum, transpose, type Tensor } from "@thimble/core"
-import type { Json } from "@thimble/models"
+import type { Json, Stores } from "@thimble/models"
 import { encodeRows } from "../parallel/encode-rows.ts"
 import type { QuantizedFormat } from "../quantizer.ts"
 import { onDevice, weightOf, type Balance, type Matrix, type Method } from "../recipe/method.ts"
@@ -7,8 +7,8 @@ import { magnitudes, sampled } from "../recipe/statistic.ts"
 import { clipped } from "./clip.ts"
 import { cost } from "./target.ts"
 
-export interface AwqMethodOptions {
-  readonly format: QuantizedFormat
+export interface AwqMethodOptions<K extends string = string> {
+  readonly format: QuantizedFormat & Stores<K>
   /** Exponents that are tried, from 0 in equal steps to before 1; 20 unless given. */
   readonly points?: number
   /** Calibration inputs that outputs are compared on; 512 unless given. */
@@ -22,7 +22,7 @@ export interface AwqMethodOptions {
  * rounded, and what gives their inputs smaller, as a search over outputs finds it; then the range of each group is. Factors
  * of one and whole ranges are always among what is tried.
  */
-export function awq(options: AwqMethodOptions): Method {
+export function awq<K extends string = string>(options: AwqMethodOptions<K>): Method & Stores<K> {
   const { format, points = 20, samples = 512, clip = "search" } = options
   if (clip !== "search" && clip !== "none") fail("value", "awq", `clip must be search or none, got ${String(clip)}`)
   const rows = sampled(samples)

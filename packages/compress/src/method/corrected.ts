@@ -1,4 +1,5 @@
 import { biasCorrection } from "../quantize/bias.ts"
+import type { Stores } from "@thimble/models"
 import { matrixOf, weightOf, wrapped, type Method } from "../recipe/method.ts"
 import { sums } from "../recipe/statistic.ts"
 
@@ -6,7 +7,7 @@ import { sums } from "../recipe/statistic.ts"
  * What another method does, and then biases that give each output the mean that it had before (Nagel et al., arXiv 1906.04721,
  * section 4.2). A module without a bias keeps its mean error, and the report says so.
  */
-export function biasCorrected(method: Method): Method {
+export function biasCorrected<K extends string = string>(method: Method & Stores<K>): Method & Stores<K> {
   return {
     ...method,
     name: `${method.name}, bias`,

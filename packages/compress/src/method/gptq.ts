@@ -1,5 +1,5 @@
 import { fail, mul } from "@thimble/core"
-import type { Json } from "@thimble/models"
+import type { Json, Stores } from "@thimble/models"
 import type { QuantizedFormat } from "../quantizer.ts"
 import { solveGptqOnDevice, type SolverOptions } from "../quantize/gptq.ts"
 import { storedSolution } from "../quantize/solved.ts"
@@ -7,15 +7,15 @@ import type { Method } from "../recipe/method.ts"
 import { gram } from "../recipe/statistic.ts"
 import { cost } from "./target.ts"
 
-export interface GptqMethodOptions extends SolverOptions {
-  readonly format: QuantizedFormat
+export interface GptqMethodOptions<K extends string = string> extends SolverOptions {
+  readonly format: QuantizedFormat & Stores<K>
 }
 
 /**
  * GPTQ (Frantar et al., arXiv 2210.17323): columns are rounded one after the other, and what is lost in the outputs is made up
  * for by those that follow.
  */
-export function gptq({ format, ...options }: GptqMethodOptions): Method {
+export function gptq<K extends string = string>({ format, ...options }: GptqMethodOptions<K>): Method & Stores<K> {
   if (format.grids === undefined) fail("value", "gptq", `${format.name} does not say how one value of a group is rounded`, "int, fp, nf4, fp4 and mx do, in groups of a row")
   return {
     name: "gptq",

@@ -1,4 +1,4 @@
-import type { Json } from "@thimble/models"
+import type { Json, Numbered, Stores } from "@thimble/models"
 import { affine } from "../format/affine.ts"
 import type { ScaleType } from "../format/groups.ts"
 import type { Bits } from "../format/packing.ts"
@@ -6,8 +6,8 @@ import { solveHqq as solve } from "../quantize/hqq.ts"
 import type { Method } from "../recipe/method.ts"
 import { cost } from "./target.ts"
 
-export interface HqqMethodOptions {
-  readonly bits: Bits
+export interface HqqMethodOptions<B extends Bits = Bits> {
+  readonly bits: B
   /** Neighbours along a row that share a step and a zero point; 64 unless given. */
   readonly group?: number
   /** What steps and minima are stored in; f16 unless given. */
@@ -15,7 +15,7 @@ export interface HqqMethodOptions {
 }
 
 /** Half-quadratic quantization (Badri and Shaji, 2023): zero points that are fitted so that outliers count less. No data. */
-export function hqq({ bits, group = 64, scales = "f16" }: HqqMethodOptions): Method {
+export function hqq<B extends Bits>({ bits, group = 64, scales = "f16" }: HqqMethodOptions<B>): Method & Stores<Numbered<"affine", B>> {
   const format = affine(bits, { group, scales })
   return {
     name: "hqq",

@@ -1,4 +1,4 @@
-import { architectureOf } from "@thimble/models"
+import { architectureOf, type Stores } from "@thimble/models"
 import { rotate, type RotateOptions } from "../quantize/rotate.ts"
 import { modelStage } from "../recipe/model-stage.ts"
 import type { Outline, Stage } from "../recipe/stage.ts"
@@ -7,7 +7,7 @@ import type { Outline, Stage } from "../recipe/stage.ts"
  * A stage that writes a model in rotated coordinates, which what is quantized after it is easier in; its matrices are f32 then.
  * See {@link rotate}.
  */
-export function rotated({ kind, seed, parts }: Pick<RotateOptions, "kind" | "seed" | "parts"> = {}): Stage {
+export function rotated({ kind, seed, parts }: Pick<RotateOptions, "kind" | "seed" | "parts"> = {}): Stage & Stores<"kept"> {
   const options = { ...(kind && { kind }), ...(seed !== undefined && { seed }), ...(parts && { parts }) }
   return modelStage({
     kind: "rotated",

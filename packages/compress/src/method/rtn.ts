@@ -1,5 +1,5 @@
 import { fail } from "@thimble/core"
-import type { Json } from "@thimble/models"
+import type { Json, Stores } from "@thimble/models"
 import type { Method } from "../recipe/method.ts"
 import { squares } from "../recipe/statistic.ts"
 import { encodeRows } from "../parallel/encode-rows.ts"
@@ -9,8 +9,8 @@ import { cost } from "./target.ts"
 /** Importances of columns by the paths of matrices: what `importancesOf` reads out of an importance matrix. */
 export type Importances = ReadonlyMap<string, Float32Array>
 
-export interface RtnOptions {
-  readonly format: QuantizedFormat
+export interface RtnOptions<K extends string = string> {
+  readonly format: QuantizedFormat & Stores<K>
   /**
    * Encoders that search weigh what they lose: not at all (`none`, unless given), with the mean square of each column's input over
    * the calibration data (`inputs`), or with importances that are there. Matrices that these lack are not weighed.
@@ -19,7 +19,7 @@ export interface RtnOptions {
 }
 
 /** Round to nearest: each matrix is encoded by its format, by itself. */
-export function rtn(options: RtnOptions | QuantizedFormat): Method {
+export function rtn<K extends string = string>(options: RtnOptions<K> | (QuantizedFormat & Stores<K>)): Method & Stores<K> {
   const { format, importance = "none" } = "format" in options ? options : { format: options }
   const seen = importance === "inputs", given = typeof importance === "object" ? importance : undefined
   if (typeof importance === "string" && importance !== "none" && !seen) fail("value", "rtn", `importance must be none, inputs or a map, got ${importance}`)

@@ -1,4 +1,4 @@
-import type { Json } from "@thimble/models"
+import type { Json, Stores } from "@thimble/models"
 import { columnAbsmax, smoothScales, type SmoothOptions } from "../quantize/smooth.ts"
 import { wrapped, type Balance, type Method } from "../recipe/method.ts"
 import { largest } from "../recipe/statistic.ts"
@@ -7,7 +7,7 @@ import { largest } from "../recipe/statistic.ts"
  * SmoothQuant (Xiao et al., arXiv 2211.10438): part of the range of the activations is moved into the weights, which are
  * then rounded by another method.
  */
-export function smooth({ method, alpha = 0.5 }: SmoothOptions & { readonly method: Method }): Method {
+export function smooth<K extends string = string>({ method, alpha = 0.5 }: SmoothOptions & { readonly method: Method & Stores<K> }): Method & Stores<K> {
   return { ...method, ...wrapped(method, (own) => smooth({ method: own, alpha })), name: `smooth, ${method.name}`, balance: activationRange(alpha), toJSON: (): Json => ({ method: "smooth", alpha, then: method.toJSON() }) }
 }
 

@@ -1,5 +1,5 @@
 import { fail } from "@thimble/core"
-import { architectureOf, blockShapes, configOfBlocks, keepBlocks, type Model } from "@thimble/models"
+import { architectureOf, blockShapes, configOfBlocks, keepBlocks, type Model, type Stores } from "@thimble/models"
 import { reshaped } from "../recipe/outline.ts"
 import type { JobEvent, Outline, OutlinedMatrix, PlannedStage, RunContext, Stage } from "../recipe/stage.ts"
 import { angularDistances, blockInfluence } from "./block-scores.ts"
@@ -17,7 +17,7 @@ export interface DropBlocksOptions {
 }
 
 /** A stage that leaves out whole blocks. */
-export function dropBlocks({ layers, count, score = "influence" }: DropBlocksOptions): Stage {
+export function dropBlocks({ layers, count, score = "influence" }: DropBlocksOptions): Stage & Stores<"kept"> {
   if ((layers === undefined) === (count === undefined)) fail("value", "dropBlocks", "needs either layers or a count", "dropBlocks({ count: 2 })")
   if (score !== "influence" && score !== "angle") fail("value", "dropBlocks", `score must be influence or angle, got ${String(score)}`)
   return {

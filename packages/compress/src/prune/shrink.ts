@@ -1,5 +1,5 @@
 import { fail, showShape } from "@thimble/core"
-import { blockShape, configOfChannels, expectedTensors, type Config, type KeptByLayer } from "@thimble/models"
+import { blockShape, configOfChannels, expectedTensors, type Config, type KeptByLayer, type Stores } from "@thimble/models"
 import { reshaped } from "../recipe/outline.ts"
 import type { Outline, OutlinedMatrix, PlanEntry, PlannedStage, Stage } from "../recipe/stage.ts"
 import { scoreObserves, type ChannelScore, type Combine } from "./channel-scores.ts"
@@ -36,7 +36,7 @@ export interface ShrinkOptions extends ShrinkAmounts {
  * feed-forward part. What comes out is a smaller model of plain matrices. Blocks are treated one after the other, each as it
  * is fed by the blocks before it as they are by then; gradients (`taylor`, `fisher`) are of the model as it was.
  */
-export function shrink(options: ShrinkOptions): Stage {
+export function shrink(options: ShrinkOptions): Stage & Stores<"kept"> {
   const { rules = [], score = "outputs", combine = "sum", multiple = 1, reconstruct = false } = options
   if (!Object.hasOwn(scoreObserves, score)) fail("value", "shrink", `score must be ${Object.keys(scoreObserves).join(", ")}, got ${String(score)}`)
   if (combine !== "sum" && combine !== "max") fail("value", "shrink", `combine must be sum or max, got ${String(combine)}`)
@@ -51,9 +51,9 @@ export function shrink(options: ShrinkOptions): Stage {
   }
 }
 /** {@link shrink}: attention heads only. */
-export const pruneHeads = (heads: Amount, options: Omit<ShrinkOptions, "heads" | "channels" | "multiple"> = {}): Stage => shrink({ ...options, heads })
+export const pruneHeads = (heads: Amount, options: Omit<ShrinkOptions, "heads" | "channels" | "multiple"> = {}): Stage & Stores<"kept"> => shrink({ ...options, heads })
 /** {@link shrink}: hidden features of feed-forward parts only. */
-export const pruneChannels = (channels: Amount, options: Omit<ShrinkOptions, "heads" | "channels"> = {}): Stage => shrink({ ...options, channels })
+export const pruneChannels = (channels: Amount, options: Omit<ShrinkOptions, "heads" | "channels"> = {}): Stage & Stores<"kept"> => shrink({ ...options, channels })
 
 function checkAmount(amount: Amount): void {
   if (typeof amount === "number" ? !(amount >= 0 && amount < 1) : !(Number.isInteger(amount?.keep) && amount.keep >= 1)) fail("value", "shrink", `an amount is a share from 0 up to 1, or { keep: … } from 1, got ${JSON.stringify(amount)}`)

@@ -1,5 +1,5 @@
 import { fail, linalg } from "@thimble/core"
-import { architectureOf, expectedTensors, type Config, type Model } from "@thimble/models"
+import { architectureOf, expectedTensors, type Config, type Model, type Stores } from "@thimble/models"
 import { foldPlan } from "../quantize/fold-norms.ts"
 import { modelEdit } from "../quantize/model-edit.ts"
 import { changeStream, refuseStream } from "../quantize/rotate.ts"
@@ -25,7 +25,7 @@ export interface SliceWidthOptions {
  * rotation serves the whole stream, where the paper has one for each block and matrices between them: so it stays a model of its
  * architecture, and loses more. Its matrices are f32 then. Where all components stay, so do the logits.
  */
-export function sliceWidth({ keep, share, multiple = 1 }: SliceWidthOptions): Stage {
+export function sliceWidth({ keep, share, multiple = 1 }: SliceWidthOptions): Stage & Stores<"kept"> {
   if ((keep === undefined) === (share === undefined)) fail("value", "sliceWidth", "needs either keep or a share", "sliceWidth({ share: 0.25 })")
   if (keep !== undefined && !(Number.isInteger(keep) && keep >= 1)) fail("value", "sliceWidth", `keep is a whole number from 1, got ${keep}`)
   if (share !== undefined && !(share >= 0 && share < 1)) fail("value", "sliceWidth", `a share is from 0 up to 1, got ${share}`)

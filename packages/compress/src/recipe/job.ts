@@ -1,5 +1,5 @@
 import { fail } from "@thimble/core"
-import type { Model } from "@thimble/models"
+import type { Model, Stores } from "@thimble/models"
 import type { Calibration } from "./calibration.ts"
 import { openCheckpoint } from "./checkpoint.ts"
 import { hashOfModel } from "./model-hash.ts"
@@ -14,12 +14,12 @@ export interface RunOptions {
 }
 
 /** Work that runs while its events are read, or while its result is waited for. */
-export interface Job extends AsyncIterable<JobEvent> {
+export interface Job<K extends string = string> extends AsyncIterable<JobEvent> {
   /** The new model, and what was done; the model it was made from stays as it was. */
-  readonly result: Promise<{ readonly model: Model; readonly report: Report }>
+  readonly result: Promise<{ readonly model: Model & Stores<K>; readonly report: Report }>
 }
 
-export function startJob(model: Model, recipe: readonly Stage[], stages: readonly PlannedStage[], needs: string, data: Calibration | undefined, { signal, checkpoint }: RunOptions): Job {
+export function startJob<K extends string>(model: Model, recipe: readonly Stage[], stages: readonly PlannedStage[], needs: string, data: Calibration | undefined, { signal, checkpoint }: RunOptions): Job<K> {
   if (needs !== "" && data === undefined) fail("value", "run", `the recipe needs calibration data: ${needs}`, "run(await calibration(model.tokenizer, text))")
   const begun = performance.now()
   async function* work(): AsyncGenerator<JobEvent, { model: Model; report: Report }> {

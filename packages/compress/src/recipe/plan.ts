@@ -1,5 +1,5 @@
 import { fail } from "@thimble/core"
-import type { Json, Model } from "@thimble/models"
+import type { Json, KindOf, Model } from "@thimble/models"
 import type { Calibration } from "./calibration.ts"
 import { startJob, type Job, type RunOptions } from "./job.ts"
 import { outlineBytes, outlineOf, outlineSize, parametersOf } from "./outline.ts"
@@ -7,10 +7,10 @@ import { table } from "./print.ts"
 import type { PlannedStage, Stage } from "./stage.ts"
 
 /** One stage, or several that follow one another. */
-export type Recipe = Stage | readonly Stage[]
+export type Recipe<S extends Stage = Stage> = S | readonly S[]
 
 /** What a recipe will do with a model. Nothing was touched yet; it prints as a table. */
-export interface Plan {
+export interface Plan<K extends string = string> {
   readonly stages: readonly PlannedStage[]
   readonly bytesBefore: number
   readonly bytesAfter: number
@@ -24,11 +24,11 @@ export interface Plan {
   toString(): string
   toJSON(): Json
   /** Starts to do it; data where it is needed. */
-  run(data?: Calibration, options?: RunOptions): Job
+  run(data?: Calibration, options?: RunOptions): Job<K>
 }
 
 /** Looks at what a recipe would do with a model. All that does not fit is listed in one error. */
-export function plan(model: Model, recipe: Recipe): Plan {
+export function plan<S extends Stage>(model: Model, recipe: Recipe<S>): Plan<KindOf<S>> {
   const stages = (Array.isArray(recipe) ? recipe : [recipe]) as readonly Stage[]
   if (stages.length === 0) fail("value", "plan", "the recipe has no stages")
   const planned: PlannedStage[] = [], first = outlineOf(model)

@@ -1,5 +1,5 @@
 import { fail } from "@thimble/core"
-import type { Json } from "@thimble/models"
+import type { Json, Stores } from "@thimble/models"
 import type { MatrixShape } from "../quantizer.ts"
 import type { Method } from "./method.ts"
 
@@ -23,7 +23,7 @@ export interface Rule {
 }
 
 /** The matrices of a pattern are treated with a method. The first rule that finds a matrix is the one that holds. */
-export const on = (pattern: Pattern, method: Method): Rule => ({ pattern, method })
+export const on = <K extends string = string>(pattern: Pattern, method: Method & Stores<K>): Rule & Stores<K> => ({ pattern, method })
 
 export const finds = (pattern: Pattern, matrix: Candidate): boolean =>
   typeof pattern === "function" ? pattern(matrix) : typeof pattern === "string" ? matrix.path === pattern || matrix.path.endsWith(`.${pattern}`) : new RegExp(pattern.source, pattern.flags.replace(/[gy]/g, "")).test(matrix.path)

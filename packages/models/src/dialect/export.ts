@@ -3,6 +3,7 @@ import { blocksOf, dialects, fileSystem, type CompressedLayout, type DialectName
 import type { Model } from "../model.ts"
 import { plainTensors, saveModel, torchNames, writeFolder, type SaveOptions } from "../save.ts"
 import { codesOfWeight } from "./codes.ts"
+import type { Fits, Stores } from "./held.ts"
 import { activationsOf, checkFit, isBlocks, isPlain, matricesOf, refuseMisfits, tiedHead, type ExportFormat, type ExportReader, type Matrix, type Misfits } from "./fits.ts"
 
 /** How a model is exported; what only some formats have is there for those alone. */
@@ -30,9 +31,9 @@ export type ExportOptions<F extends ExportFormat = ExportFormat> =
  * again, so that {@link loadModel} gives a model with the same logits. Weights that are not quantized stay so. That activations are rounded
  * to int8 is written in the dialect that says it, compressed-tensors, by token or with the scale that was found for them; elsewhere it is the
  * reader's affair, and a scale has no place. What a format cannot store is an error that names all such weights, the reasons, and the
- * formats that could.
+ * formats that could; where types know what a model's recipe stores (`int(3)` for awq), already one of types.
  */
-export async function exportModel<F extends ExportFormat>(model: Model, path: string, format: F, options: ExportOptions<F> = {} as ExportOptions<F>): Promise<void> {
+export async function exportModel<F extends ExportFormat, K extends string = string>(model: Model & Stores<K>, path: string, format: F & Fits<F, K>, options: ExportOptions<F> = {} as ExportOptions<F>): Promise<void> {
   if (format !== "gguf" && !Object.hasOwn(dialects, format)) fail("value", "exportModel", `no format is called '${format}'`, `gguf, ${Object.keys(dialects).join(", ")}`)
   const matrices = matricesOf(model), all: ExportOptions & { readonly reader?: ExportReader; readonly layout?: CompressedLayout } = options
   checkFit(matrices, format, { ...(all.layout && { layout: all.layout }) }, all.reader ?? "vllm")
