@@ -43,13 +43,13 @@ async function answers(teacher: Model, text: Int32Array, begin: number, { batch,
   }
 }
 
-/** Megabytes by which this process grows at most in some steps; Linux tells. */
+/** Megabytes by which this process grows at most, from making the models to the end of some steps; Linux tells. */
 async function grown(model: string, kind: string, vocabulary: number): Promise<number> {
   const field = (name: string): number => Number(new RegExp(`${name}:\\s*(\\d+)`).exec(readFileSync("/proc/self/status", "utf8"))![1]) / 1024
-  const device = await open("wasm", { threads: 1 }), demo = await loadModel(model), student = await large(demo, 2, vocabulary), teacher = kind === "labels" ? undefined : await large(demo, 4, vocabulary)
-  const text = Int32Array.from({ length: 20_000 }, (_, i) => (i * 7919) % vocabulary), how = { data: windows(text, { batch: 8, length: 256 }), optimizer: adamW({ rate: 1e-4 }), steps: 2 }
-  const before = field("VmRSS")
+  const device = await open("wasm", { threads: 1 }), demo = await loadModel(model), before = field("VmRSS")
   writeFileSync("/proc/self/clear_refs", "5")
+  const student = await large(demo, 2, vocabulary), teacher = kind.startsWith("labels") ? undefined : await large(demo, 4, vocabulary)
+  const text = Int32Array.from({ length: 20_000 }, (_, i) => (i * 7919) % vocabulary), how = { data: windows(text, { batch: 8, length: 256 }), optimizer: adamW({ rate: 1e-4 }), steps: 2 }
   const whole = kind.endsWith("whole"), loss = softTargets({ hard: 0.5 })
   await (teacher === undefined ? fit({ model: student, loss: whole ? labels() : chunked(labels()), ...how }) : distill({ teacher, student, loss: whole ? loss : chunked(loss), ...how })).finish()
   const most = field("VmHWM") - before

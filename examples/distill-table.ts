@@ -20,7 +20,7 @@ const command = defineCommand({
     length: { type: "string", default: "128", description: "Tokens of a window", valueHint: "N" },
     tokens: { type: "string", default: "8000", description: "Held-out tokens that are scored", valueHint: "N" },
     missing: { type: "boolean", default: false, description: "Only students, and seeds of them, that the page does not have yet" },
-    only: { type: "string", description: "Only students whose name has this in it", valueHint: "TEXT" },
+    only: { type: "string", description: "Only students whose name matches this regular expression", valueHint: "REGEX" },
     long: { type: "boolean", default: true, negativeDescription: "Without students that learn for longer than the others" },
     out: { type: "string", default: page, description: "The page, whose rows are kept where they are not measured again", valueHint: "FILE" },
     device: { type: "string", default: "wasm", description: "Where to compute" },
@@ -36,7 +36,7 @@ const command = defineCommand({
     for (const [name, value] of Object.entries(settings)) if (old !== undefined && old[name as keyof typeof settings] !== value) throw new RangeError(`the rows that are there were made with ${old[name as keyof typeof settings]} ${name}, and ${value} cannot stand beside them`)
     const known = new Map((old?.rows ?? []).map((r) => [r.name, r]))
     const unigram = frequencies(text, heldOut.map((t) => tokenizer.encode(t).slice(0, Math.ceil(scored / heldOut.length))), tokenizer.size), own = Math.log((await measure(teacher)).perplexity)
-    const wanted = students.filter(({ name, times = 1 }) => (args.only === undefined || name.includes(args.only)) && (args.long || times === 1))
+    const wanted = students.filter(({ name, times = 1 }) => (args.only === undefined || new RegExp(args.only).test(name)) && (args.long || times === 1))
     const had = (name: string): number => (args.missing ? known.get(name)?.divergences.length ?? 0 : 0)
     // One seed of all students after the other, so that whatever was interrupted is a table.
     const todo = Array.from({ length: seeds }, (_, seed) => wanted.filter(({ name }) => seed >= had(name)).map((student): readonly [Student, number] => [student, seed])).flat()

@@ -27,8 +27,8 @@ export function costPage(costs: Costs): string {
   return `### What a teacher costs
 
 Stored answers: the ${top} most probable of ${classes.toLocaleString("en")} classes that the demo model gives, for windows of text that it was trained on, deflated on disk; steps of a student of half its depth, ${batch} windows of ${length}
-tokens, in turns, medians of processor time of one thread. Memory: by how much the resident set of a fresh process grows at most in two steps of a Llama of 2 blocks, ${m.batch} windows of ${m.length} tokens over a vocabulary of ${m.vocabulary.toLocaleString("en")},
-optimizer and gradients included, with a teacher of 4 blocks in the same program. The command:
+tokens, in turns, medians of processor time of one thread. Memory: by how much the resident set of a fresh process grows at most by the models and two steps of a Llama of 2 blocks, ${m.batch} windows of ${m.length} tokens over a vocabulary of ${m.vocabulary.toLocaleString("en")},
+weights, optimizer and gradients included, and of distillation the weights and the computation of a teacher of 4 blocks, too. The command:
 
 \`\`\`sh
 npx -y pnpm@12.21.0 distill:cost
