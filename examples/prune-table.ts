@@ -43,33 +43,42 @@ const command = defineCommand({
     const json = args.out.replace(/\.md$/, ".json"), old = await readFile(json, "utf8").then((t) => JSON.parse(t) as PruneTable, () => undefined)
     const partial = args.missing || args.speeds || args.only !== undefined
     if (partial && old !== undefined && old.rows.length > 0 && !args.speeds && (old.tokens !== scored || old.seconds !== seconds)) throw new RangeError(`${json} is of ${old.tokens} tokens and ${old.seconds} seconds: its rows cannot stand beside others`)
-    const key = (r: { readonly group: string; readonly name: string }): string => `${r.group} ${r.name}`, known = new Map((partial ? old?.rows ?? [] : []).map((r) => [key(r), r]))
-    const write = async (row: PruneRow): Promise<void> => {
-      known.set(key(row), row)
+    const key = (r: { readonly group: string; readonly name: string }): string => `${r.group} ${r.name}`
+    const read = async (): Promise<PruneTable | undefined> => readFile(json, "utf8").then((t) => JSON.parse(t) as PruneTable, () => undefined), fresh: PruneTable = { tokens: scored, seconds, rows: [], ...(old?.digits && { digits: old.digits }) }
+    let table = partial ? old ?? fresh : fresh
+    const rowOf = (row: { readonly group: string; readonly name: string }): PruneRow => table.rows.find((r) => key(r) === key(row)) ?? { group: row.group, name: row.name, runs: [] }
+    /** Changes one row; others may have been measured meanwhile by another run, and digits read. */
+    const change = async (row: PruneRow, how: (row: PruneRow) => PruneRow, first: boolean): Promise<void> => {
+      table = (first && !partial ? undefined : await read()) ?? table
+      const all = new Map([...table.rows, how(rowOf(row))].map((r) => [key(r), r]))
       // Rows in the order of the list, whenever they were measured.
-      const table: PruneTable = { tokens: args.speeds && old ? old.tokens : scored, seconds: args.speeds && old ? old.seconds : seconds, rows: rows.map((r) => known.get(key(r))).filter((r) => r !== undefined), ...(old?.digits && { digits: old.digits }) }
+      table = { ...table, rows: rows.map((r) => all.get(key(r))).filter((r) => r !== undefined) }
       await writeFile(json, `${JSON.stringify(table, undefined, 1)}\n`)
       await writeFile(args.out, page(table))
     }
-    const wanted = rows.filter((r) => args.only === undefined || key(r).includes(args.only)), empty = ({ group, name }: { group: string; name: string }): PruneRow => ({ group, name, runs: [] })
+    const wanted = rows.filter((r) => args.only === undefined || key(r).includes(args.only))
     const seeds = Array.from({ length: count("seeds") }, (_, i) => i), prompt = tokenizer.encode("Once upon a time there was")
     // First seeds first, so that the page is of all rows soon.
     const jobs = args.speeds
-      ? wanted.filter((r) => r.recovers === undefined && !(args.missing && known.get(key(r))?.speed)).map((row) => ({ row, seed: 0 }))
-      : seeds.flatMap((seed) => wanted.filter((r) => (r.seeded || seed === 0) && !(args.missing && known.get(key(r))?.runs.some((m) => m.seed === seed))).map((row) => ({ row, seed })))
+      ? wanted.filter((r) => r.recovers === undefined && !(args.missing && rowOf(r).speed)).map((row) => ({ row, seed: 0 }))
+      : seeds.flatMap((seed) => wanted.filter((r) => (r.seeded || seed === 0) && !(args.missing && rowOf(r).runs.some((m) => m.seed === seed))).map((row) => ({ row, seed })))
     const bar = progress("{bar} {value}/{total} · {name}", jobs.length, { name: "" })
     try {
-      for (const { row, seed } of jobs) {
+      for (const [i, { row, seed }] of jobs.entries()) {
         bar.next({ name: args.speeds || !row.seeded ? row.name : `${row.name}, seed ${seed}` })
-        const before = known.get(key(row)) ?? empty(row)
-        if (args.speeds) await write({ ...before, speed: await speedOf(row, bench, prompt, rounds) })
-        else await write({ ...before, runs: [...before.runs.filter((m) => m.seed !== seed), await measured(row, seed, bench)].toSorted((a, b) => a.seed - b.seed) })
+        if (args.speeds) {
+          const speed = await speedOf(row, bench, prompt, rounds)
+          await change(rowOf(row), (r) => ({ ...r, speed }), i === 0)
+        } else {
+          const run = await measured(row, seed, bench)
+          await change(rowOf(row), (r) => ({ ...r, runs: [...r.runs.filter((m) => m.seed !== seed), run].toSorted((a, b) => a.seed - b.seed) }), i === 0)
+        }
       }
     } finally {
       bar.stop()
       await device.close()
     }
-    const found = claims([...known.values()])
+    const found = claims(table.rows)
     for (const { words, numbers, holds } of found) console.log(`${holds ? "yes" : "NO "}  ${words}: ${numbers.map((n) => n.toPrecision(3)).join(" / ")}`)
     console.log(`${found.filter((c) => c.holds).length} of ${found.length} hold`)
   },
