@@ -23,7 +23,7 @@ export interface Student {
   make(options: StudentOptions): Promise<{ readonly model: Model; readonly steps: number }>
 }
 
-/** Largest learning rates, chosen on the held-out documents that are not scored: of random weights, and of weights that were a teacher's. */
+/** Largest learning rates: of random weights, and of weights that were a teacher's, chosen on the held-out documents that are not scored. */
 const [fromNothing, fromTeacher] = [0.003, 0.001]
 
 /** A model of random weights, drawn as `examples/train.ts` draws them: what is added to the stream is smaller the more of it there is. */
