@@ -20,6 +20,8 @@ export interface DeviceRow {
   readonly skips?: Readonly<Record<string, string>>
   /** Op of the table → why this device does not run it. */
   readonly unsupported?: Readonly<Partial<Record<OpName, string>>>
+  /** Whether it may refuse a case with this error: some are too large for a device of small limits. */
+  mayRefuse?(e: unknown): boolean
 }
 
 type Abilities = Pick<DeviceRow, "f64" | "subnormals" | "share" | "corners">
