@@ -25,7 +25,16 @@ export function claims(rows: readonly PruneRow[]): Claim[] {
     ...scoreNames.filter((s) => s !== "random").flatMap((score) => claim(`At 50 %, ${score} loses less than chance`, [at(score), at("random")], rising)),
     ...["magnitude", "Wanda", "SparseGPT"].flatMap((score) => claim(`${score}: 50 % loses less than 4:8, and that less than 2:4`, [at(score), named("4:8", score), named("2:4", score)], rising)),
     ...scoreNames.flatMap((score) => claim(`${score}: what goes more, loses more`, [original, ...shares.map((s) => named(`${Math.round(100 * s)} %`, score))], rising)),
-    ...claim("Fine-tuning brings back more than half of what magnitude lost at 50 %", ["fine-tuned", at("magnitude")], (t, m) => t < m / 2),
+    ...tuned(rows, at("magnitude")),
+    ...claim("Distillation brings back more than half of what magnitude lost at 50 %", ["distilled", at("magnitude")], (t, m) => t < m / 2),
     ...claim("Distillation brings back more than fine-tuning in the same time", ["distilled", "fine-tuned"], rising),
   ]
+}
+
+/** Fine-tuning lowers cross entropy, and leads away from the original: it is held to that. */
+function tuned(rows: readonly PruneRow[], before: string): Claim[] {
+  const numbers = ["fine-tuned", before, original].map((name) => rows.find((r) => r.name === name)?.runs ?? []).map((runs) => mean(runs.map((r) => Math.log(r.perplexity))))
+  if (numbers.some(Number.isNaN)) return []
+  const [after, pruned, whole] = numbers as [number, number, number]
+  return [{ words: "Fine-tuning brings back more than half of the cross entropy (not divergence) that magnitude lost at 50 %", numbers, holds: pruned - after > (pruned - whole) / 2 }]
 }

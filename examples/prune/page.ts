@@ -61,7 +61,8 @@ the processor's cache, so fewer bytes are not fewer milliseconds: the work decid
 many of them are zero, and for csr goes with the elements that stay. Where matrices come from memory it is otherwise: of 4096 × 4096, csr is
 about 2.3 times as fast as all of f32 at 80 % zeros, 4 times at 90 %, 2:4 1.4 times (\`bench/kernels/sparse.ts\`, two threads).
 Wanda ranks the weights of each row by themselves and SparseGPT those of blocks of 128 columns, as they were published; the others rank a whole matrix.
-Movement is no score of a model that does not train, so it has no row here. Training takes ${seconds} s of processor time with one thread (4 windows of 128 tokens a step).
+Movement is no score of a model that does not train, so it has no row here. Training takes ${seconds} s of processor time with one thread (4 windows of 128 tokens a step);
+the embedding and norms train, too, and stay in f32 afterwards, which their bytes show.
 A small model is hurt more than a large one; and its inputs are so much alike that Wanda, which weighs them, is hardly better than magnitude. Where the sixteenth of the inputs that their norms make largest is made 32 times as large, and the columns that read them as much smaller, the function is
 the same and magnitude no longer a good score.
 ${sections.join("")}

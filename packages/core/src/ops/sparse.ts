@@ -59,7 +59,7 @@ const maskedOp: Op<Encoded> = {
 }
 
 /** x [..., k] times the transpose of a weight [n, k] stored in a sparse format. */
-export function sparseMatmul(x: Tensor, parts: Sources, encoded: Encoded): Tensor {
+export function sparseMatmul(x: Tensor, parts: readonly Tensor[], encoded: Encoded): Tensor {
   const { format: { sparse, name }, shape: [n, k] } = encoded
   if (sparse === undefined) return fail("value", "sparseMatmul", `${name} stores all elements`)
   if (x.shape.at(-1) !== k) fail("shape", "sparseMatmul", `inner sizes differ, ${showShape(x.shape)} × [${n}, ${k}]ᵀ`)
