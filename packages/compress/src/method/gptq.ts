@@ -21,7 +21,7 @@ export function gptq<K extends string = string>({ format, ...options }: GptqMeth
     name: "gptq",
     toJSON: (): Json => ({ method: "gptq", format: format.name, ...options }),
     observes: [gram],
-    target: (shape) => cost(format, shape),
+    target: (shape) => cost(format, shape, options.order === "activity" && options.grids !== "static"),
     async round({ path, values, shape }, statistics) {
       // H = 2·XᵀX by token: a factor that nothing but the damping's unit depends on.
       const h = mul(statistics!.of(gram), 2 / statistics!.tokens)

@@ -34,7 +34,7 @@ export function sparsegpt({ store = "f32", round, ...options }: SparsegptMethodO
     name: `sparsegpt ${typeof sparsity === "number" ? sparsity : `${sparsity.keep}:${sparsity.of}`}`,
     toJSON: (): Json => ({ method: "sparsegpt", ...options, ...(round ? { round: round.name } : { store: storeName(store) }) }),
     observes: [gram],
-    target: (shape) => (round === undefined ? storeTarget(store, { keeps }, shape) : cost(round, shape)),
+    target: (shape) => (round === undefined ? storeTarget(store, { keeps }, shape) : cost(round, shape, options.order === "activity")),
     async round({ path, values, shape }, statistics) {
       const h = mul(statistics!.of(gram), 2 / statistics!.tokens)
       try {

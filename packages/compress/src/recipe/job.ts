@@ -3,6 +3,7 @@ import type { Model, Stores } from "@thimble/models"
 import type { Calibration } from "./calibration.ts"
 import { openCheckpoint } from "./checkpoint.ts"
 import { hashOfModel } from "./model-hash.ts"
+import { release } from "./release.ts"
 import { reportOf, type Report } from "./report.ts"
 import type { JobEvent, PlannedStage, ReportEntry, Stage } from "./stage.ts"
 
@@ -26,22 +27,32 @@ export function startJob<K extends string>(model: Model, recipe: readonly Stage[
     signal?.throwIfAborted()
     const kept = checkpoint === undefined ? undefined : await openCheckpoint(checkpoint, { version: 1, model: await hashOfModel(model), recipe: recipe.map((s) => s.toJSON()), data: data?.hash ?? null })
     const entries: ReportEntry[] = []
-    let current = model
-    for (const [i, stage] of stages.entries()) {
-      if (stage.lazily === undefined) current = await current.loaded()
-      const own = stage.run(current, { ...(data && { data }), ...(signal && { signal }), ...(kept && { checkpoint: { load: (name) => kept.load(`${i}-${name}`), save: (name, w) => kept.save(`${i}-${name}`, w) } }) })
-      for (;;) {
-        const step = await own.next()
-        if (step.done === true) {
-          current = step.value
-          break
-        }
-        if (step.value.kind === "matrix") entries.push(step.value.entry)
-        yield { ...step.value, stage: i }
-      }
-      yield { kind: "stage", stage: i, name: stage.kind, done: i + 1, total: stages.length }
+    let current = model, finished = false
+    /** The next model; of the one before it stays what that has, and what the first has. */
+    const goOn = (next: Model): void => {
+      if (current !== model && current !== next) release(current, next, model)
+      current = next
     }
-    return { model: current, report: reportOf(model, current, entries, data, (performance.now() - begun) / 1000) }
+    try {
+      for (const [i, stage] of stages.entries()) {
+        if (stage.lazily === undefined) goOn(await current.loaded())
+        const own = stage.run(current, { ...(data && { data }), ...(signal && { signal }), ...(kept && { checkpoint: { load: (name) => kept.load(`${i}-${name}`), save: (name, w) => kept.save(`${i}-${name}`, w) } }) })
+        for (;;) {
+          const step = await own.next()
+          if (step.done === true) {
+            goOn(step.value)
+            break
+          }
+          if (step.value.kind === "matrix") entries.push(step.value.entry)
+          yield { ...step.value, stage: i }
+        }
+        yield { kind: "stage", stage: i, name: stage.kind, done: i + 1, total: stages.length }
+      }
+      finished = true
+      return { model: current, report: reportOf(model, current, entries, data, (performance.now() - begun) / 1000) }
+    } finally {
+      if (!finished && current !== model) release(current, model)
+    }
   }
   const events = work()
   let result: Promise<{ model: Model; report: Report }> | undefined, settle: PromiseWithResolvers<{ model: Model; report: Report }> | undefined

@@ -4,6 +4,7 @@ import { balancedFolds, moveScales, scalesOf } from "./balance.ts"
 import { errorsOf } from "./errors.ts"
 import { matrixOf, onDevice, weightOf, type Method, type Stored, type Statistics } from "./method.ts"
 import type { Statistic } from "./statistic.ts"
+import { release } from "./release.ts"
 import type { JobEvent, PlanEntry, ReportEntry, RunContext } from "./stage.ts"
 import { inputGroups, observe, streamOf, type Observed, type Stream, type Watched } from "./stream.ts"
 import { restored, workOf } from "./work.ts"
@@ -36,6 +37,7 @@ export async function* runMatrices(start: Model, { methods: asked, entries: plan
   /** Brings matrices that are still in their file to memory, or what was brought and stays as it is back to the file. */
   const bring = async (paths: Iterable<string>): Promise<void> => void (model = await model.loaded(paths))
   const leave = (paths: Iterable<string>): void => replace(Object.fromEntries([...paths].filter((p) => isLazy(start.weights[p]!) && !methods.has(p) && !isLazy(model.weights[p]!)).map((p) => [p, start.weights[p]!])))
+  let finished = false
   const blocks = model.blocks(), inBlocks = new Set(blocks.flatMap((b) => b.linears)), outer = Object.keys(model.weights).filter((p) => !inBlocks.has(p))
   let stream: Stream | undefined
   if (calibrated) {
@@ -124,9 +126,12 @@ export async function* runMatrices(start: Model, { methods: asked, entries: plan
     // A head is calibrated with what blocks give; embeddings read ids.
     yield* part("outside", outside, () => (x, see) => model.head(x, { observe: see }))
     await bring(Object.keys(model.weights))
+    finished = true
     return model
   } finally {
     stream?.dispose()
+    // Whoever stops it, or wherever it fails: what is done lies in the checkpoint, if anywhere.
+    if (!finished) release(model, start)
   }
 }
 
