@@ -20,6 +20,9 @@ export interface ActivationMethodOptions<K extends string = string> {
   readonly samples?: number
 }
 
+/** What a scale that goes with a matrix takes. */
+const scaleBytes = 4
+
 /** Products with activations in int8: with `rtn(int(8))` for the matrix it is W8A8, computed on integers. */
 export function int8Activations<K extends string = string>({ method, scale, ends = "whole", samples = 1024 }: ActivationMethodOptions<K>): Method & Stores<K> {
   if (scale !== "block" && scale !== "token" && scale !== "tensor") fail("value", "int8Activations", `scale must be block, token or tensor, got ${String(scale)}`)
@@ -32,7 +35,7 @@ export function int8Activations<K extends string = string>({ method, scale, ends
     ...(found === undefined && { observes: [...(method.observes ?? []).filter((s) => s.name !== rows.name), rows] }),
     target(shape) {
       const target = method.target(shape)
-      return target === undefined || (!("unfit" in target) && typeof target.format === "string") ? { unfit: "activations are rounded for matrices that are stored as integers" } : target
+      return target === undefined || (!("unfit" in target) && typeof target.format === "string") ? { unfit: "activations are rounded for matrices that are stored as integers" } : "unfit" in target || found !== undefined ? target : { ...target, bytes: target.bytes + scaleBytes }
     },
     async round(matrix, statistics, options) {
       const rounded = await method.round(matrix, statistics, options)

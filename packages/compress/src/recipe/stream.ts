@@ -119,9 +119,9 @@ export async function observe(stream: Stream, part: Watched, wanted: ReadonlyMap
       const made = await step(x, kept)
       kept = made.kept as Tensor[]
       made.pieces.forEach((t, j) => appended[j]!.push(t))
-      for (const [j, w] of made.whole.entries()) {
-        const good = (await w.data())[0]
-        w.dispose()
+      const whole = await Promise.all(made.whole.map(async (w) => (await w.data())[0]))
+      made.whole.forEach((w) => w.dispose())
+      for (const [j, good] of whole.entries()) {
         if (!good) fail("numeric", "run", `what goes into ${[...distinct(inputs(x)).values()][j]} is not finite in calibration sequences ${sequence} to ${sequence + x.shape[0]! - 1}`, "look at the model's weights, and at what it computes there")
       }
       sequence += x.shape[0]!
