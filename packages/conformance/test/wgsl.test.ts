@@ -13,8 +13,8 @@ import { anything, differentiable } from "../src/table/spec.ts"
 const nothing = { dawn: ["backend=null"] }
 const kinds = {
   "every WGSL kernel of the table is valid, with all optional features": {},
-  "so is every one of memory that is bound in windows": { features: { bindingBytes: 256, bindings: 64 } },
-}
+  "so is every one of memory that is bound in windows": { features: { bindingBytes: 256 } },
+} as const
 const webgpu = (await devices()).find((d) => d.name === "webgpu")!
 const loads = webgpu.available || !webgpu.reason.includes("package 'webgpu'")
 if (!loads) test.skip(`WGSL: ${webgpu.available ? "" : webgpu.reason}`, () => {})
@@ -27,7 +27,7 @@ for (const [kind, options] of Object.entries(kinds)) describe.runIf(loads || pro
     useDevice(outer)
     await device.close()
   })
-  const entry = { f64: false }
+  const entry = { f64: false }, small = "features" in options
   /** Results are all zero, which some routines of the host refuse; what was compiled until then is valid. */
   const unlessRefused = async (work: Promise<unknown>): Promise<void> => {
     const e: unknown = await work.then(() => undefined, (e: unknown) => e)
@@ -57,7 +57,9 @@ for (const [kind, options] of Object.entries(kinds)) describe.runIf(loads || pro
     for (const [m, k, n] of [[1, 64, 64], [1, 63, 65], [5, 33, 17], [64, 64, 64], [256, 256, 256]])
       for (const dtype of ["f16", "bf16", "f32"] as const) {
         const a = castTo(tensor(new Float32Array(m! * k!), { shape: [m!, k!] }), dtype), b = castTo(tensor(new Float32Array(k! * n!), { shape: [k!, n!] }), dtype)
-        expect((await softmax(matmul(a, b)).data()).length).toBe(m! * n!)
+        const whole = softmax(matmul(a, b)).data().then((values) => expect(values.length).toBe(m! * n!))
+        // Large ones need more windows than are bound.
+        await (small ? unlessRefused(whole) : whole)
       }
   })
 })

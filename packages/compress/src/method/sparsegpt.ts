@@ -2,7 +2,7 @@ import { fail, mul } from "@thimble/core"
 import type { Json } from "@thimble/models"
 import type { GptqOptions } from "../quantize/gptq.ts"
 import { storedSolution } from "../quantize/solved.ts"
-import { solveSparsegptOnDevice, type SparsegptOptions } from "../prune/sparsegpt.ts"
+import { cutGroups, solveSparsegptOnDevice, type SparsegptOptions } from "../prune/sparsegpt.ts"
 import { checkSparsity } from "../prune/sparsity.ts"
 import { stored, storeName, storeTarget, type Store } from "../prune/store.ts"
 import type { QuantizedFormat } from "../quantizer.ts"
@@ -34,7 +34,11 @@ export function sparsegpt({ store = "f32", round, ...options }: SparsegptMethodO
     name: `sparsegpt ${typeof sparsity === "number" ? sparsity : `${sparsity.keep}:${sparsity.of}`}`,
     toJSON: (): Json => ({ method: "sparsegpt", ...options, ...(round ? { round: round.name } : { store: storeName(store) }) }),
     observes: [gram],
-    target: (shape) => (round === undefined ? storeTarget(store, { keeps }, shape) : cost(round, shape, options.order === "activity")),
+    target(shape) {
+      if (round === undefined) return storeTarget(store, { keeps }, shape)
+      const unfit = cutGroups({ format: round }, shape[1], block)
+      return unfit === undefined ? cost(round, shape, options.order === "activity") : { unfit }
+    },
     async round({ path, values, shape }, statistics) {
       const h = mul(statistics!.of(gram), 2 / statistics!.tokens)
       try {

@@ -42,13 +42,19 @@ export const solveSparsegpt = (weights: Float32Array | Float64Array, shape: Matr
 export const solveSparsegptOnDevice = (weights: Float32Array | Float64Array, shape: MatrixShape, hessian: Tensor, options: SparsegptOptions): Promise<SparsegptResult> =>
   later(removeWeights(weights, shape, onDevice("sparsegpt", hessian, ...shape), options))
 
+/** Why blocks of so many columns do not go with groups that share a grid, in a row of `n`; undefined where they do. */
+export function cutGroups(round: GptqOptions, n: number, block: number): string | undefined {
+  const { block: fit, size } = settingOf({ ...round, block }, n)
+  return fit === block || n <= fit ? undefined : `blocks of ${block} columns cut groups of ${size}; ${fit} would not`
+}
+
 function* removeWeights(weights: Float32Array | Float64Array, shape: MatrixShape, arithmetic: Arithmetic, options: SparsegptOptions): Steps<SparsegptResult> {
   const { sparsity, round, order = "given", damping = 0.01, block = 128 } = options, [rows, n] = shape
   checkSparsity("sparsegpt", sparsity)
   if (typeof sparsity !== "number" && block % sparsity.of !== 0) fail("value", "sparsegpt", `blocks of ${block} cut runs of ${sparsity.of}`)
   if (typeof sparsity !== "number" && order === "activity") fail("value", "sparsegpt", "runs of neighbours are not neighbours in the order of activity", "order: \"given\"")
-  const setting = round && settingOf({ ...round, block }, n)
-  if (setting && setting.block !== block) fail("value", "sparsegpt", `blocks of ${block} cut groups of ${setting.size}`)
+  const setting = round && settingOf({ ...round, block }, n), cut = round && cutGroups(round, n, block)
+  if (cut !== undefined) fail("value", "sparsegpt", cut)
   const kept = new Uint8Array(rows * n).fill(1)
   let rounding: Rounding | undefined
   const solved = yield* solve({ op: "sparsegpt", weights, shape, order, damping, block }, arithmetic, (ready) => {

@@ -1,6 +1,6 @@
 import { abs, adam, clamp, exp, grad, log, matmul, maximum, mul, reshape, sigmoid, sub, sum, tensor, type AdamState, type Optimizer, type Tensor } from "@thimble/core"
 import type { MatrixShape } from "../quantizer.ts"
-import { reconstruct, type Given, type GroupOptions, type LearnedRounding, type Problem, type ReconstructionOptions } from "./reconstruct.ts"
+import { reconstruct, type Given, type GridChoice, type LearnedRounding, type Problem, type ReconstructionOptions } from "./reconstruct.ts"
 
 export interface AdaroundOptions extends ReconstructionOptions {
   /** Steps of Adam that are made; 500 unless given. */
@@ -30,7 +30,7 @@ const exponents = [20, 2] as const, free = 0.2
  * neither the size of H nor that of a layer matters. Source: Nagel et al., "Up or Down? Adaptive Rounding for Post-Training
  * Quantization", arXiv 2004.10568, equations 21–25.
  */
-export function solveAdaround(weights: Float32Array | Float64Array, shape: MatrixShape, hessian: Float64Array, options: AdaroundOptions & GroupOptions): Promise<LearnedRounding> {
+export function solveAdaround(weights: Float32Array | Float64Array, shape: MatrixShape, hessian: Float64Array, options: AdaroundOptions & GridChoice): Promise<LearnedRounding> {
   const { steps = 500, rate = 0.1, regularizer = 3 } = options
   return reconstruct<State, Fixed>("adaround", weights, shape, hessian, { ...options, steps }, (problem) => {
     const { weights: w, shape: [, columns], setting, starts } = problem, width = setting.groups * setting.size, optimizer = adam({ rate }), { logits, fixed } = begin(problem)

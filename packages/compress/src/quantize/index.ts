@@ -14,7 +14,7 @@ export { rotation, type Rotation, type RotationKind, type RotationOptions } from
 export { foldNorms, type FoldedModel } from "./fold-norms.ts"
 export { rotate, type RotatedModel, type RotateOptions, type RotationChoice } from "./rotate.ts"
 export type { EditOptions } from "./model-edit.ts"
-export type { GroupOptions, LearnedRounding, ReconstructionOptions } from "./reconstruct.ts"
+export type { GridChoice, LearnedRounding, ReconstructionOptions } from "./reconstruct.ts"
 export { learnRounding, type LearningOptions, type LearnRoundingOptions } from "./learn-rounding.ts"
 export { solveAdaround, type AdaroundOptions } from "./adaround.ts"
 export { fakeQuantize, straightThrough, type FixedGrid } from "./fake.ts"

@@ -1,7 +1,7 @@
 import { clamp, eq, grad, lt, matmul, mul, reshape, round, sign, stopGradient, sub, sum, tensor, where, type Tensor } from "@thimble/core"
 import type { MatrixShape } from "../quantizer.ts"
 import type { Grid } from "./grid.ts"
-import { reconstruct, type Given, type GroupOptions, type LearnedRounding, type ReconstructionOptions, type Setting } from "./reconstruct.ts"
+import { reconstruct, type Given, type GridChoice, type LearnedRounding, type ReconstructionOptions, type Setting } from "./reconstruct.ts"
 
 export interface LearningOptions extends ReconstructionOptions {
   /** Steps that are made; 200 unless given. */
@@ -11,7 +11,7 @@ export interface LearningOptions extends ReconstructionOptions {
   /** What is learned: which way each weight is rounded (`rounding`), or how far the codes of each group reach, too (`both`, unless given). */
   readonly learn?: "rounding" | "both"
 }
-export type LearnRoundingOptions = LearningOptions & GroupOptions
+export type LearnRoundingOptions = LearningOptions & GridChoice
 
 /** What a step changes: offsets of weights before rounding, shares of both ends of groups; and the best of each row so far. */
 type State = Readonly<Record<"offsets" | "low" | "high" | "bestOffsets" | "bestLow" | "bestHigh" | "bestLoss", Tensor>>

@@ -11,7 +11,7 @@ export interface ReconstructionOptions {
   readonly onProgress?: (progress: { readonly step: number; readonly steps: number; readonly loss: number }) => void
 }
 /** Integers on grids of their own, of so many neighbours along a row (the whole `row` unless given), or as a format stores them. */
-export type GroupOptions = (GridOptions & { readonly group?: number | "row"; readonly format?: undefined }) | { readonly format: SolvableFormat }
+export type GridChoice = (GridOptions & { readonly group?: number | "row"; readonly format?: undefined }) | { readonly format: SolvableFormat }
 
 /** `storedSolution` and `solvedWeight` store it. */
 export interface LearnedRounding extends Solution {
@@ -73,11 +73,11 @@ type Step<S, G> = ((state: S, given: G, ...numbers: readonly number[]) => Promis
  * rounded to nearest. Nothing stays on the device.
  */
 export async function reconstruct<S, F extends Tensors = Tensors>(
-  op: string, weights: Float32Array | Float64Array, shape: MatrixShape, hessian: Float64Array, { steps, signal, onProgress, ...options }: ReconstructionOptions & { readonly steps: number } & GroupOptions, begin: (problem: Problem) => Search<S, F>,
+  op: string, weights: Float32Array | Float64Array, shape: MatrixShape, hessian: Float64Array, { steps, signal, onProgress, ...options }: ReconstructionOptions & { readonly steps: number } & GridChoice, begin: (problem: Problem) => Search<S, F>,
 ): Promise<LearnedRounding> {
   const [rows, columns] = shape
   check(op, weights, shape, hessian, steps)
-  const setting = settingOf(op, options as GroupOptions, columns), { size, groups } = setting
+  const setting = settingOf(op, options as GridChoice, columns), { size, groups } = setting
   const w = Float64Array.from(weights), starts: Grid[] = []
   for (let r = 0; r < rows; r++) for (let g = 0; g < groups; g++) starts.push(setting.grids.fit(w.slice(r * columns + g * size, r * columns + Math.min(columns, (g + 1) * size))))
   const nearest = lay(w, shape, setting, { grid: (at) => starts[at]!, value: (r, c) => w[r * columns + c]! }), plainLoss = lossOf(w, nearest.values, hessian, shape)
@@ -117,7 +117,7 @@ function check(op: string, weights: Float32Array | Float64Array, [rows, columns]
   }
 }
 
-function settingOf(op: string, options: GroupOptions, columns: number): Setting {
+function settingOf(op: string, options: GridChoice, columns: number): Setting {
   const { format } = options, grids = options.format === undefined ? integerGrids(options) : options.format.grids, { step } = grids ?? {}
   if (grids === undefined || step === undefined) return fail("value", op, `${format!.name} has no evenly spaced codes in groups of a row`, "int does")
   const group = options.format === undefined ? options.group ?? "row" : options.format.group

@@ -27,7 +27,8 @@ export const held = {
   ],
 } as const satisfies Readonly<Record<ExportFormat, readonly string[]>>
 
-type Held<F extends ExportFormat> = (typeof held)[F][number]
+/** Kinds of weights that a target holds. */
+export type Held<F extends ExportFormat> = (typeof held)[F][number]
 /** Kinds of a model that a target cannot hold, as far as types know them. */
 export type Unheld<F extends ExportFormat, K extends string> = string extends K ? never : Exclude<K, Held<F> | "kept">
 /** Anything, if a target holds all kinds of a model; else what it does not. */
