@@ -45,7 +45,8 @@ const reference = referenceDevice()
 const run = (device: Device, entry: DeviceRow) => evaluate(device, () => Promise.resolve(Object.values(formulas).map((formula) => argumentsFor(entry, couples(["f32"])).map(([a, b]) => formula(a.make(), b.make())))))
 const expected = new Map<string, ReturnType<typeof run>>()
 
-describe.each(opDevices.slice(1))("special values in fused formulas on $name", (entry) => {
+// All at once they read more than windows of 256 bytes let through.
+describe.each(opDevices.slice(1).filter((d) => d.mayRefuse === undefined))("special values in fused formulas on $name", (entry) => {
   const { open, subnormals } = entry, key = sharedBy(entry, "formulas")
   let device: Device
   let results: ReturnType<typeof run>

@@ -1,8 +1,10 @@
-import { describe, expect, test } from "vitest"
+import { describe, expect, test, vi } from "vitest"
 import { compile, tensor, useDevice, type AttentionOptions, type Tensor } from "@thimble/core"
 import { check, gpu, normal, withGpu } from "./wgsl.ts"
 
 withGpu()
+// Drivers that compute on the CPU compile slowly.
+vi.setConfig({ testTimeout: 120_000 })
 
 interface Shape { readonly batch?: number; readonly heads: number; readonly kvHeads?: number; readonly tq: number; readonly tk: number; readonly d: number; readonly dv?: number }
 interface Inputs { readonly q: Tensor; readonly k: Tensor; readonly v: Tensor }
