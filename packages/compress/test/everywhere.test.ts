@@ -79,7 +79,7 @@ describe.each(Object.keys(models))("%s", (name) => {
       expect(after.length).toBe(before.length)
       expect(after.every(Number.isFinite), what).toBe(true)
       release(small, model)
-      expect(memory().bytes - held, what).toBe(0)
+      expect(memory().bytes - held, what).toBeLessThanOrEqual(0)
     }
     expect(await answer(model)).toEqual(before)
     expect(await contents(model)).toEqual(kept)
@@ -112,7 +112,7 @@ test("stopped after any event, nothing is held; and it goes on from its checkpoi
       ended = false
       expect((e as Error).name, what).toBe("AbortError")
     }
-    if (!ended) expect(memory().bytes - held, what).toBe(0)
+    if (!ended) expect(memory().bytes - held, what).toBeLessThanOrEqual(0)
     const again = (await plan(model, recipe).run(texts, { checkpoint }).result).model
     expect(await contents(again), what).toEqual(wanted)
     for (const m of [whole, again, ...(ended ? [(await job.result).model] : [])]) release(m, model)
@@ -125,6 +125,6 @@ test("calibration with a NaN ends with an error that names the place, whatever t
   for (const [what, method] of named) {
     if (method.observes === undefined && method.balance === undefined) continue
     await expect(plan(model, quantize({ default: method })).run(texts).result, what).rejects.toThrow(/model\.layers\.1\.self_attn\.[qkv]_proj is not finite in calibration sequences/)
-    expect(memory().bytes - held, what).toBe(0)
+    expect(memory().bytes - held, what).toBeLessThanOrEqual(0)
   }
 }, 60_000)

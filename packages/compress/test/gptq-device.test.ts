@@ -124,7 +124,8 @@ describe("on wasm", () => {
     await sum.add(x)
     await sum.add(x)
     for (const t of [await sum.matrix(), sum, x]) t.dispose()
-    expect(live()).toBe(before)
+    // Less, where garbage of earlier tests is collected meanwhile.
+    expect(live()).toBeLessThanOrEqual(before)
   })
 
   test("a singular H is damped, and said to be; dead columns become zero; what is no number is refused with its place", async () => {
