@@ -20,24 +20,35 @@ export class ArgumentRows {
   private readonly placed = new Map<string, number>()
 
   /**
-   * Puts down the arguments of calls that run as one, those of each from its row on, and returns the offset in bytes. One without any
-   * shares the row of zeros at 0.
+   * Puts down the arguments of calls that run as one, those of each from its row on (of those without a row, none), and returns the offset in
+   * bytes. Where there are none, it is the row of zeros at 0.
    */
-  add(parts: readonly Arguments[], rows: readonly number[] = noRows): number {
+  add(parts: readonly Arguments[], rows: readonly (number | undefined)[] = noRows): number {
+    // Layers are mostly called with the same arguments, and then share rows.
+    let key = "", count = 0, last = 0
+    for (let p = 0; p < parts.length; p++) {
+      const row = rows[p]
+      if (row === undefined) continue
+      const { types, values, places } = parts[p]!
+      key += `${row} ${types.join()} ${places.join()}`
+      for (const v of values) key += Object.is(v, -0) ? " -0" : ` ${v}`
+      key += ";"
+      count += values.length + places.length
+      last = row
+    }
     // As many zeros as the first row has serve all who ask for nothing else.
-    if (rows.at(-1)! + 1 < alignment / 16 && parts.every((p) => p.values.length + p.places.length === 0)) return 0
-    // Layers are mostly called with the same arguments, and then share a row.
-    let key = ""
-    for (let p = 0; p < parts.length; p++) key += `${rows[p]!} ${parts[p]!.values.join()} ${parts[p]!.types.join()} ${parts[p]!.places.join()};`
+    if (count === 0 && last + 1 < alignment / 16) return 0
     const known = this.placed.get(key)
     if (known !== undefined) return known
     const begin = Math.max(alignment / 4, Math.ceil((this.used * 4) / alignment) * (alignment / 4))
     this.placed.set(key, begin * 4)
     for (let p = 0; p < parts.length; p++) {
-      const { types, values, places } = parts[p]!, first = begin + 4 * rows[p]!, end = first + scalarAt + values.length + places.length
+      const row = rows[p]
+      if (row === undefined) continue
+      const { types, values, places } = parts[p]!, first = begin + 4 * row, end = first + scalarAt + values.length + places.length
       this.reserve(end)
       this.words.fill(0, Math.max(this.used, begin), end)
-      this.used = Math.max(this.used, end)
+      this.used = end
       for (let i = 0; i < values.length; i++) {
         if (types[i] === "f32") this.floats[first + scalarAt + i] = values[i]!
         else this.words[first + scalarAt + i] = values[i]!

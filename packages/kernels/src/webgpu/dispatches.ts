@@ -17,7 +17,7 @@ export interface Ready extends Executable {
 export interface Dispatch {
   readonly passes: readonly number[]
   /** How the passes run as one; a lone pass has its own pipeline. */
-  readonly merged: { readonly pipeline: Pipeline; readonly rows: readonly number[]; readonly units: number; readonly readsArguments: boolean } | undefined
+  readonly merged: { readonly pipeline: Pipeline; readonly rows: readonly (number | undefined)[]; readonly units: number; readonly readsArguments: boolean } | undefined
   /** The last group of buffers, and what it was made of: the next run mostly has the same. */
   blocks: readonly Block[]
   group: GPUBindGroup | undefined

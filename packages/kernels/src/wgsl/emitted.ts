@@ -39,7 +39,7 @@ export const entryPoint = ({ units, threads: [x, y = 1, z = 1] }: Pick<Pass, "un
   ({ units, threads: [x, y, z], subgroups, declarations, body })
 
 /** The lines of a module before its functions. */
-export function headText({ extensions, storage, argumentRows }: Pick<ModuleText, "extensions" | "storage" | "argumentRows">): string[] {
+function headText({ extensions, storage, argumentRows }: Pick<ModuleText, "extensions" | "storage" | "argumentRows">): string[] {
   return [
     ...extensions.map((e) => `enable ${e};`),
     // What a subgroup has in common, the analysis takes for different: it knows workgroups only.
@@ -50,7 +50,7 @@ export function headText({ extensions, storage, argumentRows }: Pick<ModuleText,
 }
 
 /** The entry point around a body that sees its unit and thread. */
-export function entryText({ units, threads: [x, y, z], subgroups, declarations, body }: Entry): string {
+function entryText({ units, threads: [x, y, z], subgroups, declarations, body }: Entry): string {
   const inputs = [
     "@builtin(workgroup_id) group: vec3<u32>", "@builtin(local_invocation_id) local: vec3<u32>", "@builtin(local_invocation_index) index: u32",
     ...(subgroups ? ["@builtin(subgroup_invocation_id) lane_: u32", "@builtin(subgroup_size) subgroup_size_: u32"] : []),

@@ -1,6 +1,6 @@
 // Several dispatches in one: the workgroups of one module after those of another. What they declare is told apart by
 // the number of the module; workgroup memory they share, since no workgroup runs two of them.
-import { gridWidth, headText, type EmittedPass, type ModuleText } from "./emitted.ts"
+import { gridWidth, moduleText, type EmittedPass, type ModuleText } from "./emitted.ts"
 import type { Features } from "./template/holes.ts"
 
 /** Dispatches that are joined at most: more only make the text longer. */
@@ -15,8 +15,8 @@ export interface MergedPass {
   readonly bindings: readonly { readonly writes: boolean }[]
   readonly readsArguments: boolean
   readonly units: number
-  /** The row of arguments at which each part's begin. */
-  readonly rows: readonly number[]
+  /** The row of arguments at which each part's begin; undefined where it reads none. */
+  readonly rows: readonly (number | undefined)[]
 }
 
 /** Whether a pass may share a dispatch with another. */
@@ -100,17 +100,15 @@ export function mergedPass(passes: readonly EmittedPass[]): MergedPass {
   const types: Readonly<Record<string, string>> = { local: "vec3<u32>" }
   const called = parts.map((_, i) => `part${i}(${inputs.map((name) => (name === "unit" && i > 0 ? `unit - ${ends[i - 1]!}` : name)).join(", ")});`)
   const choice = called.map((call, i) => (i === 0 ? `if (unit < ${ends[i]!}) { ${call} }` : i < called.length - 1 ? `else if (unit < ${ends[i]!}) { ${call} }` : `else { ${call} }`)).join("\n")
-  const [x, y, z] = texts[0]!.entry.threads
-  const code = [
-    ...headText({ extensions: [...new Set(texts.flatMap((t) => t.extensions))], storage: texts.flatMap((t, i) => t.storage.map((s) => ({ ...s, name: `${s.name}_of${i}` }))), argumentRows: row }),
-    ...[...workgroupTypes(texts)].flatMap(([type, count]) => Array.from({ length: count }, (_, n) => `var<workgroup> ${variableName(type, n)}: ${type};`)),
-    ...parts.map(({ functions, body }, i) => `${functions}\nfn part${i}(${inputs.map((name) => `${name}: ${types[name] ?? "i32"}`).join(", ")}) {\n${body}\n}`),
-    `@compute @workgroup_size(${x}, ${y}, ${z})
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>, @builtin(local_invocation_index) index: u32${subgroups ? ", @builtin(subgroup_invocation_id) lane_: u32, @builtin(subgroup_size) subgroup_size_: u32" : ""}) {
-let unit = i32(group.x);
-let thread = i32(index);
-${subgroups ? "let lane = i32(lane_);\nlet subgroupSize = i32(subgroup_size_);\n" : ""}${choice}
-}`,
-  ].join("\n")
-  return { code, bindings: passes.flatMap((p) => p.bindings), readsArguments: row > 0, units, rows }
+  const code = moduleText({
+    extensions: [...new Set(texts.flatMap((t) => t.extensions))],
+    storage: texts.flatMap((t, i) => t.storage.map((s) => ({ ...s, name: `${s.name}_of${i}` }))),
+    argumentRows: row,
+    functions: [
+      ...[...workgroupTypes(texts)].flatMap(([type, count]) => Array.from({ length: count }, (_, n) => `var<workgroup> ${variableName(type, n)}: ${type};`)),
+      ...parts.map(({ functions, body }, i) => `${functions}\nfn part${i}(${inputs.map((name) => `${name}: ${types[name] ?? "i32"}`).join(", ")}) {\n${body}\n}`),
+    ].join("\n"),
+    entry: { units, threads: texts[0]!.entry.threads, subgroups, declarations: "", body: choice },
+  })
+  return { code, bindings: passes.flatMap((p) => p.bindings), readsArguments: row > 0, units, rows: texts.map((t, i) => (t.argumentRows === 0 ? undefined : rows[i]!)) }
 }
