@@ -1,5 +1,6 @@
 import { evaluate, klDivergence, loadModel, type Model } from "@thimble/models"
 import type { Tokenizer } from "@thimble/formats"
+import { mean } from "../figures.ts"
 import { joined, ofSource, prose, sources, tokens, type Document } from "../train/text.ts"
 
 /** A model, text of its kind to train on, and text that it never saw. */
@@ -26,7 +27,6 @@ export async function material(path: string, scored: number): Promise<Material> 
     model, tokenizer, heldOut: parts.scored, begin: tokenizer.eos, text: tokens(texts.training, tokenizer, tokenizer.eos),
     async measure(other, on = "scored") {
       const { results } = await evaluate(other, { reference: model, metrics: parts[on].map((text) => klDivergence(text, { context: 256, tokens: Math.ceil(scored / parts[on].length) })) })
-      const mean = (x: readonly number[]): number => x.reduce((a, b) => a + b, 0) / x.length
       return {
         perplexity: Math.exp(mean(results.map((r) => Math.log(r.perplexity)))), divergence: mean(results.map((r) => r.value)),
         error: Math.hypot(...results.map((r) => r.standardError)) / results.length,

@@ -31,9 +31,3 @@ export async function record(path: string, section: string, numbers: unknown, te
   const written = `${begin}\n${text.trim()}\n\n${end}`
   await writeFile(path, from < 0 || to < from ? `${whole}${whole === "" ? "" : "\n"}${written}` : whole.slice(0, from) + written + whole.slice(to + end.length))
 }
-
-export const mean = (x: readonly number[]): number => x.reduce((a, b) => a + b, 0) / x.length
-/** Standard error of the mean; 0 of a single value. */
-export const standardError = (x: readonly number[]): number => (x.length < 2 ? 0 : Math.sqrt(x.reduce((n, v) => n + (v - mean(x)) ** 2, 0) / (x.length - 1) / x.length))
-/** A mean, with its standard error where there is one. */
-export const meanText = (x: readonly number[], digits: number): string => `${mean(x).toFixed(digits)}${x.length > 1 ? ` ± ${standardError(x).toFixed(digits)}` : ""}`

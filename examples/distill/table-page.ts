@@ -1,4 +1,5 @@
-import { checksTable, mean, meanText, type Check } from "./record.ts"
+import { mean, meanText } from "../figures.ts"
+import { checksTable, type Check } from "./record.ts"
 import { orderings, students } from "./students.ts"
 
 /** A student as it was measured: one value for each seed. */

@@ -1,5 +1,6 @@
 import type { Scored } from "./digits.ts"
-import { checksTable, mean, meanText, standardError, type Check } from "../distill/record.ts"
+import { mean, meanText, standardError } from "../figures.ts"
+import { checksTable, type Check } from "../distill/record.ts"
 
 /** Scores of students, one for each seed. */
 export interface DigitResults {

@@ -1,4 +1,5 @@
-import { mean, type PruneRow } from "./page.ts"
+import { mean } from "../figures.ts"
+import type { PruneRow } from "./page.ts"
 import { named, original, scoreNames, shares } from "./rows.ts"
 
 /** What should hold of the rows, in words, with the numbers that say whether it does. */

@@ -1,3 +1,5 @@
+import { mean, whole } from "../figures.ts"
+
 /** What pruning does to networks that read digits. */
 export interface DigitResults {
   readonly images: { readonly training: number; readonly test: number }
@@ -16,9 +18,7 @@ export interface DigitResults {
   }
 }
 
-const mean = (x: readonly number[]): number => x.reduce((a, b) => a + b, 0) / x.length
 const shown = (x: readonly number[]): string => `${mean(x).toFixed(2)} % (${x.map((v) => v.toFixed(2)).join(", ")})`
-const whole = (x: number): string => x.toLocaleString("en")
 
 /** Whether what should hold does, in words. */
 export function digitClaims({ ticket, channels }: DigitResults): readonly (readonly [words: string, holds: boolean])[] {

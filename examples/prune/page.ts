@@ -1,3 +1,4 @@
+import { deviation, mean, small, whole } from "../figures.ts"
 import { claims } from "./claims.ts"
 import { digitsSection, type DigitResults } from "./digits-page.ts"
 import type { Measured } from "./measured.ts"
@@ -19,17 +20,11 @@ export interface PruneTable {
   readonly digits?: DigitResults
 }
 
-export const mean = (x: readonly number[]): number => x.reduce((a, b) => a + b, 0) / x.length
-const spread = (x: readonly number[]): number => Math.sqrt(x.reduce((n, v) => n + (v - mean(x)) ** 2, 0) / (x.length - 1))
-const whole = (x: number): string => Math.round(x).toLocaleString("en")
-/** Three digits that count. */
-const small = (x: number): string => (x === 0 ? "0" : x >= 0.001 ? x.toPrecision(3) : x.toExponential(1))
-
 function line({ group, name, runs, speed }: PruneRow, bytes: number, seeds: number): string {
   const few = known.find((r) => r.group === group && r.name === name)?.seeded === true && runs.length < seeds ? ` (${runs.length} of ${seeds} seeds)` : ""
   const of = (key: "bytes" | "perplexity" | "divergence" | "error" | "agreement"): number => mean(runs.map((r) => r[key])), stores = [...new Set(runs.map((r) => r.store))].join(" / ")
   const fast = speed === undefined ? ["", ""] : [whole(speed.tokensPerSecond), name === original ? "" : `${(speed.tokensPerSecond / speed.original).toFixed(2)} ×${speed.tokensPerSecond <= speed.original ? ", not faster" : ""}`]
-  return `| ${name}${few} | ${of("perplexity").toFixed(2)} | ${small(of("divergence"))} | ${small(of("error"))} | ${runs.length > 1 ? small(spread(runs.map((r) => r.divergence))) : ""} | ${(100 * of("agreement")).toFixed(1)} % | ${stores} | ${whole(of("bytes"))}${name !== original && of("bytes") >= bytes ? ", no saving" : ""} | ${fast.join(" | ")} |`
+  return `| ${name}${few} | ${of("perplexity").toFixed(2)} | ${small(of("divergence"))} | ${small(of("error"))} | ${runs.length > 1 ? small(deviation(runs.map((r) => r.divergence))) : ""} | ${(100 * of("agreement")).toFixed(1)} % | ${stores} | ${whole(of("bytes"))}${name !== original && of("bytes") >= bytes ? ", no saving" : ""} | ${fast.join(" | ")} |`
 }
 
 /** The page that the table makes. */

@@ -1,6 +1,7 @@
 import { tensorsOf } from "@thimble/core"
 import type { Calibration } from "@thimble/compress"
 import { evaluate, klDivergence, type Model } from "@thimble/models"
+import { deviation, mean } from "../figures.ts"
 import type { Bench, Row } from "./rows.ts"
 
 /** A row as it was measured: means over seeds. */
@@ -31,8 +32,6 @@ export interface MeasureOptions extends Pick<Bench, "model" | "text" | "signal">
   readonly seeds: readonly number[]
 }
 
-const mean = (x: readonly number[]): number => x.reduce((a, b) => a + b, 0) / x.length
-
 export async function measured(row: Row, { model, text, signal, calibration, heldOut, tokens, seeds }: MeasureOptions): Promise<Measured> {
   const found: { bits: number; bytes: number; perplexity: number; divergence: number; error: number; agreement: number; seconds: number }[] = []
   for (const seed of row.seeded ? seeds : seeds.slice(0, 1)) {
@@ -45,7 +44,7 @@ export async function measured(row: Row, { model, text, signal, calibration, hel
   const of = (key: keyof (typeof found)[number]): number => mean(found.map((f) => f[key])), divergence = of("divergence")
   return {
     group: row.group, name: row.name, bits: of("bits"), bytes: of("bytes"), perplexity: of("perplexity"), divergence, error: of("error"), agreement: of("agreement"), seconds: of("seconds"), divergences: found.map((f) => f.divergence),
-    ...(found.length > 1 && { spread: Math.sqrt(found.reduce((n, f) => n + (f.divergence - divergence) ** 2, 0) / (found.length - 1)) }),
+    ...(found.length > 1 && { spread: deviation(found.map((f) => f.divergence)) }),
   }
 }
 

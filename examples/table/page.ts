@@ -1,16 +1,13 @@
+import { small, whole } from "../figures.ts"
 import type { Measured } from "./measured.ts"
 import { checked } from "./orderings.ts"
-
-const number = (x: number): string => Math.round(x).toLocaleString("en")
-/** Three digits that count. */
-const small = (x: number): string => (x === 0 ? "0" : x >= 0.001 ? x.toPrecision(3) : x.toExponential(1))
 
 /** The page that the rows make. */
 export function page(rows: readonly Measured[], seeds: number, tokens: number): string {
   const groups = [...new Set(rows.map((r) => r.group))], found = checked(rows), held = found.filter((c) => c.holds).length
   const table = (group: string): string => [
     "| | bits | bytes | perplexity | KL divergence | ± tokens | ± seeds | same top | seconds |", "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
-    ...rows.filter((r) => r.group === group).map((r) => `| ${r.name} | ${r.bits.toFixed(3)} | ${number(r.bytes)} | ${r.perplexity.toFixed(2)} | ${small(r.divergence)} | ${small(r.error)} | ${r.spread === undefined ? "" : small(r.spread)} | ${(100 * r.agreement).toFixed(1)} % | ${r.seconds.toFixed(1)} |`),
+    ...rows.filter((r) => r.group === group).map((r) => `| ${r.name} | ${r.bits.toFixed(3)} | ${whole(r.bytes)} | ${r.perplexity.toFixed(2)} | ${small(r.divergence)} | ${small(r.error)} | ${r.spread === undefined ? "" : small(r.spread)} | ${(100 * r.agreement).toFixed(1)} % | ${r.seconds.toFixed(1)} |`),
   ].join("\n")
   return `---
 title: What quantization costs
@@ -25,7 +22,7 @@ npx -y pnpm@12.21.0 table
 \`\`\`
 
 Matrices of blocks are quantized; the embedding stays as it is but where a row says otherwise. *Bits* are stored bits by weight of those
-matrices, scales included; *bytes* are the whole model's. Perplexity and KL divergence from the original are per token, on the first ${number(tokens)} tokens of
+matrices, scales included; *bytes* are the whole model's. Perplexity and KL divergence from the original are per token, on the first ${whole(tokens)} tokens of
 held-out chapters of Moby Dick, in windows of 256. Rows that depend on data are means over ${seeds} seeds: of 32 calibration sequences of
 256 tokens out of the training text, of rotations, of training (from what GPTQ solved for, in groups of neighbours: 600 steps of 512
 tokens of the training text towards the original's logits; weights, norms, steps of codes and the embedding learn, and the embedding is f32

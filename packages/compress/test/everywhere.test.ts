@@ -3,10 +3,11 @@ import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import fc from "fast-check"
-import { memory, realize, tensor, tensorsOf } from "@thimble/core"
+import { realize, tensor, tensorsOf } from "@thimble/core"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { open } from "../../kernels/src/index.ts"
 import type { Json, Model } from "../../models/src/index.ts"
+import { liveBytes } from "./live-bytes.ts"
 import { smallModel } from "../../models/test/random-model.ts"
 import {
   adaround, affine, awq, biasCorrected, binary, codebook, fp, gptq, hqq, int, int8Activations, keep, learned, llmInt8, lowRank, mse, mx, nf4, on, parseRecipe, plan, pruned, quantize, rotated, rtn, sequencesOf, smooth, sparsegpt, ternary, unstructured, wanda,
@@ -69,7 +70,7 @@ describe.each(Object.keys(models))("%s", (name) => {
   test("every method gives what was planned, leaves the model as it was, and holds nothing back", async () => {
     const model = await made(name), before = await answer(model), texts = await data, kept = await contents(model)
     for (const [what, method] of named) {
-      const held = memory().bytes, p = plan(model, all(method, model)), { model: small, report } = await p.run(texts).result
+      const held = liveBytes(), p = plan(model, all(method, model)), { model: small, report } = await p.run(texts).result
       // How many columns inputs reach far in, data tells.
       if (method.name === "LLM.int8()") expect(small.bytes, what).toBeGreaterThanOrEqual(p.bytesAfter)
       else expect(small.bytes, what).toBe(p.bytesAfter)
@@ -79,7 +80,7 @@ describe.each(Object.keys(models))("%s", (name) => {
       expect(after.length).toBe(before.length)
       expect(after.every(Number.isFinite), what).toBe(true)
       release(small, model)
-      expect(memory().bytes - held, what).toBeLessThanOrEqual(0)
+      expect(liveBytes() - held, what).toBe(0)
     }
     expect(await answer(model)).toEqual(before)
     expect(await contents(model)).toEqual(kept)
@@ -103,7 +104,7 @@ test("stopped after any event, nothing is held; and it goes on from its checkpoi
   let count = 0
   await fc.assert(fc.asyncProperty(fc.constantFrom(...named), fc.constantFrom("matrices", "blocks"), fc.boolean(), fc.nat({ max: 20 }), async ([what, method], sequence, turned, at) => {
     const recipe: Recipe = [...(turned ? [rotated({ seed: 2 })] : []), quantize({ default: method, rules: [on("lm_head", method)], sequence: sequence as "blocks" })], checkpoint = join(folder, String(count++))
-    const whole = (await plan(model, recipe).run(texts).result).model, wanted = await contents(whole), held = memory().bytes, control = new AbortController()
+    const whole = (await plan(model, recipe).run(texts).result).model, wanted = await contents(whole), held = liveBytes(), control = new AbortController()
     const job = plan(model, recipe).run(texts, { checkpoint, signal: control.signal })
     let seen = 0, ended = true
     try {
@@ -112,7 +113,7 @@ test("stopped after any event, nothing is held; and it goes on from its checkpoi
       ended = false
       expect((e as Error).name, what).toBe("AbortError")
     }
-    if (!ended) expect(memory().bytes - held, what).toBeLessThanOrEqual(0)
+    if (!ended) expect(liveBytes() - held, what).toBe(0)
     const again = (await plan(model, recipe).run(texts, { checkpoint }).result).model
     expect(await contents(again), what).toEqual(wanted)
     for (const m of [whole, again, ...(ended ? [(await job.result).model] : [])]) release(m, model)
@@ -121,10 +122,10 @@ test("stopped after any event, nothing is held; and it goes on from its checkpoi
 }, 60_000)
 
 test("calibration with a NaN ends with an error that names the place, whatever the method; nothing is held", async () => {
-  const whole = await made("llama, odd"), path = "model.layers.1.input_layernorm.weight", model = whole.with({ [path]: tensor(Float32Array.from({ length: 18 }, (_, i) => (i === 3 ? NaN : 1))) }), texts = await data, held = memory().bytes
+  const whole = await made("llama, odd"), path = "model.layers.1.input_layernorm.weight", model = whole.with({ [path]: tensor(Float32Array.from({ length: 18 }, (_, i) => (i === 3 ? NaN : 1))) }), texts = await data, held = liveBytes()
   for (const [what, method] of named) {
     if (method.observes === undefined && method.balance === undefined) continue
     await expect(plan(model, quantize({ default: method })).run(texts).result, what).rejects.toThrow(/model\.layers\.1\.self_attn\.[qkv]_proj is not finite in calibration sequences/)
-    expect(memory().bytes - held, what).toBeLessThanOrEqual(0)
+    expect(liveBytes() - held, what).toBe(0)
   }
 }, 60_000)

@@ -3,17 +3,13 @@ import { compile, currentDevice, expr, memory, realize, referenceDevice, tensor,
 import { gpujsDevice } from "../src/gpujs/device.ts"
 import type { Handle } from "../src/gpujs/library.ts"
 import { Residents } from "../src/gpujs/resident.ts"
+import { numbers } from "./numbers.ts"
 
 // In Node the modes of the CPU, on a page those of the GPU.
 const modes = typeof document === "object" ? (["webgl2", "webgpu"] as const) : (["webasm", "cpu"] as const)
 const outer = currentDevice()
 afterAll(() => void useDevice(outer))
 
-/** Numbers 0 … 1 that are always the same. */
-function numbers(seed: number): () => number {
-  let a = seed
-  return () => ((a = (Math.imul(a, 1664525) + 1013904223) >>> 0) / 2 ** 32)
-}
 const random = numbers(1)
 const edges = [0, 1, 2, 3, 5, 16, 31, 32, 255, 256, 65535, 65536, 65537, 0x7fffffff, 0x80000000, 0x80000001, 0xffff0000, 0xfffffffe, 0xffffffff]
 const words = [...edges, ...Array.from({ length: 40 }, () => Math.floor(random() * 2 ** (1 + 31 * random())))]

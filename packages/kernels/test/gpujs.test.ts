@@ -3,15 +3,11 @@ import { currentDevice, roundHalfEven, tensor, useDevice } from "@thimble/core"
 import { specials } from "../src/gpujs/functions.ts"
 import { startLibrary } from "../src/gpujs/library.ts"
 import { open } from "../src/index.ts"
+import { numbers } from "./numbers.ts"
 
 const outer = currentDevice()
 afterAll(() => void useDevice(outer))
 
-/** Numbers 0 … 1 that are always the same. */
-function numbers(seed: number): () => number {
-  let a = seed
-  return () => ((a = (Math.imul(a, 1664525) + 1013904223) >>> 0) / 2 ** 32)
-}
 const random = numbers(1)
 
 describe("refuses", () => {
