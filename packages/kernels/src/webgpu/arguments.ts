@@ -1,4 +1,4 @@
-// Run-time scalars of a program's calls: rows of words in one uniform buffer, each call's at an offset of its own.
+// Run-time scalars of a program's calls: rows of words in one uniform buffer, equal ones at one offset.
 import type { Scalar } from "@thimble/core"
 import { scalarAt } from "../wgsl/module.ts"
 import type { Memory, Pool } from "./pool.ts"
