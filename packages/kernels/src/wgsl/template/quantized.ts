@@ -41,17 +41,25 @@ export const quantizedMatmul: Template = {
   },
   passes({ dims, operands, features }: Holes) {
     const sizes = dims as unknown as Sizes, { m, k, n } = sizes
-    // A large adapter reads the faster, the more of its threads ask for memory.
-    const subgroup = fixedSubgroup(features, largeThreads), large = features.threads >= largeThreads && subgroup === 32 && n >= manyGroups
-    const loads = operands.x!.body.op === "load", threads = large && loads ? largeThreads : fewThreads, rows = large ? (loads && m <= 2 ? 2 : 1) : m <= 2 && n >= 4 * manyGroups ? 4 : n >= 2 * manyGroups ? 2 : 1
-    const least = fixedSubgroup(features, fewThreads) ?? 32
-    const group = large ? (k >= longRow ? 64 : 32) : n < manyGroups / 4 && k >= block * threads ? threads : Math.min(threads, Math.max(least, 16))
+    const loads = operands.x!.body.op === "load", { threads, rows, group } = spread(sizes, features, loads)
     const perUnit = (threads / group) * rows, has = (name: string): boolean => operands[name] !== undefined
     const plan: Plan = { sizes, features, threads, rows, group, perUnit, blocks: k / block, pieces: sizes.group < block ? 2 : 1, sums: has("zero") || has("min"), has }
     const held = loads && sharedBytes(plan) <= features.sharedBytes
     const product: Pass = { units: Math.ceil(n / perUnit), threads: [threads], write: (pass) => writeProduct(pass, plan, held ? inWorkgroup(pass, plan) : inScratch(pass, plan)) }
     return held ? [product] : [{ units: Math.ceil((m * plan.blocks * perBlock) / fewThreads), threads: [fewThreads], write: (pass) => writeRounding(pass, plan) }, product]
   },
+}
+
+/** How rows of W are spread over threads: `loads` says whether workgroups round activations themselves. */
+function spread({ m, k, n }: Sizes, features: Features, loads: boolean): Pick<Plan, "threads" | "rows" | "group"> {
+  // A large adapter reads the faster, the more of its threads ask for memory.
+  if (features.threads >= largeThreads && fixedSubgroup(features, largeThreads) === 32 && n >= manyGroups)
+    return { threads: loads ? largeThreads : fewThreads, rows: loads && m <= 2 ? 2 : 1, group: k >= longRow ? 64 : 32 }
+  const least = fixedSubgroup(features, fewThreads) ?? 32
+  return {
+    threads: fewThreads, rows: m <= 2 && n >= 4 * manyGroups ? 4 : n >= 2 * manyGroups ? 2 : 1,
+    group: n < manyGroups / 4 && k >= block * fewThreads ? fewThreads : Math.min(fewThreads, Math.max(least, 16)),
+  }
 }
 
 const each = <T>(count: number, of: (i: number) => T): T[] => Array.from({ length: count }, (_, i) => of(i))
@@ -69,7 +77,7 @@ const rateOf = (divide: (a: string, b: string) => string): string => `select(${d
 function inWorkgroup(pass: PassHoles, plan: Plan): Rounded {
   const { sizes: { m }, features, threads, blocks, pieces, sums } = plan
   const declarations = [`var<workgroup> codes: array<vec4<u32>, ${2 * m * blocks}>;`, `var<workgroup> steps: array<f32, ${m * blocks}>;`, ...(sums ? [`var<workgroup> totals: array<f32, ${m * blocks * pieces}>;`] : [])]
-  const swaps = fixedSubgroup(features, threads) !== undefined && fixedSubgroup(features, threads)! >= perBlock
+  const swaps = (fixedSubgroup(features, threads) ?? 1) >= perBlock
   const rounded = { codes: "codes", steps: "steps", totals: "totals" }
   if (swaps) {
     // Threads swap words, so that four are written at once.
