@@ -2,25 +2,14 @@ import fc from "fast-check"
 import { beforeAll, describe, expect, test } from "vitest"
 import { memory } from "@thimble/core"
 import { open } from "../../kernels/src/index.ts"
-import { fitGrid, hessian, int, learnRounding, mse, nf4, solveAdaround, solvedWeight, type AdaroundOptions, type GridOptions } from "../src/index.ts"
+import { fitGrid, int, learnRounding, mse, nf4, solveAdaround, solvedWeight, type AdaroundOptions, type GridOptions } from "../src/index.ts"
 import { calibrations } from "../src/laws/index.ts"
 import { fill } from "../src/laws/values.ts"
+import { layer, obeysCommonLaws, rows, total } from "./reconstruction.ts"
 
 beforeAll(async () => void (await open("wasm", { threads: 1 })))
 
-const columns = 12, rows = 4, shape = [rows, columns] as const
-const weights = (seed: number): Float64Array => Float64Array.from(fill("gaussian", seed, shape))
-const hessianOf = (x: Float32Array, n = columns): Float64Array => {
-  const h = hessian(n)
-  h.add(x, x.length / n)
-  return h.matrix()
-}
-/** Neighbours that resemble each other: which way one is rounded matters to the others. */
-function inputs(seed: number, n = columns): Float32Array {
-  const x = fill("gaussian", seed, [60, n])
-  for (let i = 1; i < x.length; i++) if (i % n) x[i] = x[i]! * 0.4 + x[i - 1]!
-  return x
-}
+const given = layer(12), { columns, shape, weights, hessianOf, inputs } = given
 const quadratic = (e: ArrayLike<number>, h: Float64Array): number => {
   let loss = 0
   for (let i = 0; i < e.length; i++) for (let j = 0; j < e.length; j++) loss += e[i]! * h[i * e.length + j]! * e[j]!
@@ -29,7 +18,6 @@ const quadratic = (e: ArrayLike<number>, h: Float64Array): number => {
 const options = fc.record({
   bits: fc.constantFrom(1, 2, 3, 4), range: fc.constantFrom("symmetric", "asymmetric"), group: fc.constantFrom("row", 5, 8, 64), scales: fc.constantFrom("f64", "f16", "bf16"), ends: fc.constantFrom("whole", "search"), steps: fc.constantFrom(1, 30), rate: fc.constantFrom(0.02, 0.5),
 }) as fc.Arbitrary<AdaroundOptions & GridOptions & { readonly group: number | "row" }>
-const total = (v: Float64Array): number => v.reduce((a, b) => a + b, 0)
 
 describe("laws of AdaRound", () => {
   test("no row loses more than rounded to nearest; grids stay, and no code is more than one step from the nearest", () => fc.assert(fc.asyncProperty(fc.integer(), calibrations(fc, { columns }), options, async (seed, { values }, o) => {
@@ -58,17 +46,7 @@ describe("laws of AdaRound", () => {
     expect(found.loss).toEqual(found.plainLoss)
   }), { numRuns: 10 }))
 
-  test("four times H changes nothing, and neither does running it again", () => fc.assert(fc.asyncProperty(fc.integer(), options, async (seed, o) => {
-    const w = weights(seed), h = hessianOf(inputs(seed)), found = await solveAdaround(w, shape, h, o)
-    expect((await solveAdaround(w, shape, h.map((v) => 4 * v), o)).codes).toEqual(found.codes)
-    expect(await solveAdaround(w, shape, h, o)).toEqual(found)
-  }), { numRuns: 8 }))
-
-  test("weights on the grid stay there", async () => {
-    const once = await solveAdaround(weights(1), shape, hessianOf(inputs(1)), { bits: 3, group: 5, steps: 1 })
-    const again = await solveAdaround(once.values, shape, hessianOf(inputs(2)), { bits: 3, group: 5, steps: 50 })
-    again.values.forEach((v, i) => expect(Math.abs(v - once.values[i]!)).toBeLessThan(1e-12))
-  })
+  obeysCommonLaws(solveAdaround, given, { options, steps: 50 })
 })
 
 // No law for any one row: it goes downhill from where the weights are.

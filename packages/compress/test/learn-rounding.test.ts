@@ -2,30 +2,17 @@ import fc from "fast-check"
 import { beforeAll, describe, expect, test } from "vitest"
 import { memory } from "@thimble/core"
 import { open } from "../../kernels/src/index.ts"
-import { fitGrid, hessian, int, learnRounding, mse, nf4, solvedWeight, solveGptq, type GridOptions, type LearningOptions } from "../src/index.ts"
+import { fitGrid, int, learnRounding, mse, nf4, solvedWeight, solveGptq, type GridOptions, type LearningOptions } from "../src/index.ts"
 import { calibrations } from "../src/laws/index.ts"
-import { fill } from "../src/laws/values.ts"
+import { layer, obeysCommonLaws, rows, total } from "./reconstruction.ts"
 
 beforeAll(async () => void (await open("wasm", { threads: 1 })))
 
-const columns = 20, rows = 4, shape = [rows, columns] as const
-const weights = (seed: number): Float64Array => Float64Array.from(fill("gaussian", seed, shape))
-const hessianOf = (x: Float32Array): Float64Array => {
-  const h = hessian(columns)
-  h.add(x, x.length / columns)
-  return h.matrix()
-}
-/** Neighbours that resemble each other: which way one is rounded matters to the others. */
-function inputs(seed: number, tokens = 60): Float32Array {
-  const x = fill("gaussian", seed, [tokens, columns])
-  for (let i = 1; i < x.length; i++) if (i % columns) x[i] = x[i]! * 0.4 + x[i - 1]!
-  return x
-}
+const given = layer(20), { columns, shape, weights, hessianOf, inputs } = given
 const options = fc.record({
   bits: fc.constantFrom(2, 3, 4), range: fc.constantFrom("symmetric", "asymmetric"), group: fc.constantFrom("row", 5, 8, 64), scales: fc.constantFrom("f64", "f16", "bf16"),
   ends: fc.constantFrom("whole", "search"), learn: fc.constantFrom("rounding", "both"), steps: fc.constantFrom(1, 6),
 }) as fc.Arbitrary<LearningOptions & GridOptions & { readonly group: number | "row" }>
-const total = (v: Float64Array): number => v.reduce((a, b) => a + b, 0)
 
 describe("laws of learned rounding", () => {
   test("no row loses more than rounded to nearest, whatever the inputs; losses are those of what is returned", () => fc.assert(fc.asyncProperty(fc.integer(), calibrations(fc, { columns }), options, async (seed, { values }, o) => {
@@ -55,17 +42,7 @@ describe("laws of learned rounding", () => {
     }
   }), { numRuns: 10 }))
 
-  test("four times H changes nothing, and neither does running it again", () => fc.assert(fc.asyncProperty(fc.integer(), options, async (seed, o) => {
-    const w = weights(seed), h = hessianOf(inputs(seed)), found = await learnRounding(w, shape, h, o)
-    expect((await learnRounding(w, shape, h.map((v) => 4 * v), o)).codes).toEqual(found.codes)
-    expect(await learnRounding(w, shape, h, o)).toEqual(found)
-  }), { numRuns: 8 }))
-
-  test("weights on the grid stay there", async () => {
-    const w = weights(1), once = await learnRounding(w, shape, hessianOf(inputs(1)), { bits: 3, group: 5, steps: 1 })
-    const again = await learnRounding(once.values, shape, hessianOf(inputs(2)), { bits: 3, group: 5, steps: 5 })
-    again.values.forEach((v, i) => expect(Math.abs(v - once.values[i]!)).toBeLessThan(1e-12))
-  })
+  obeysCommonLaws(learnRounding, given, { options, steps: 5 })
 })
 
 test.each([int(3, { group: 8 }), int(4), int(2, { group: 5, range: "asymmetric", scales: "bf16" }), int(8, { group: 7, scales: "f32" }), int(4, { group: 10, ends: mse() })].map((f) => [f.name, f] as const))("%s: what was learned is stored as it is, and begins where the format rounds to", async (_, format) => {
