@@ -10,7 +10,6 @@ import { number } from "./demo/number.ts"
 import { page, printChecks, record } from "./distill/record.ts"
 import { digits, places, score, type Scored } from "./mnist/digits.ts"
 import { convolutional, plain, type Layers } from "./mnist/networks.ts"
-import { noisy } from "./mnist/noisy.ts"
 import { digitChecks, digitPage, type DigitResults } from "./mnist/page.ts"
 import { warped } from "./mnist/warped.ts"
 
@@ -26,13 +25,13 @@ const command = defineCommand({
     rounds: { type: "string", default: "40", description: "Times that a student does, as it is", valueHint: "N" },
     seeds: { type: "string", default: "5", description: "Students of each kind", valueHint: "N" },
     temperature: { type: "string", default: "4", description: "Temperature of soft targets", valueHint: "T" },
-    noise: { type: "string", default: "0.3", description: "Deviation of the noise in images of noisy students", valueHint: "X" },
+    known: { type: "string", default: "1000", description: "Images whose labels are known, of students that learn from few labels", valueHint: "N" },
     out: { type: "string", default: page, description: "The page on which the results are recorded", valueHint: "FILE" },
     device: { type: "string", default: "wasm", description: "Where to compute" },
   },
   async run({ args }) {
-    const count = (name: "epochs" | "rounds" | "seeds"): number => number(name, args[name], 1)!
-    const [epochs, rounds, seeds, temperature] = [count("epochs"), count("rounds"), count("seeds"), Number(args.temperature)], deviation = Number(args.noise)
+    const count = (name: "epochs" | "rounds" | "seeds" | "known"): number => number(name, args[name], 1)!
+    const [epochs, rounds, seeds, known, temperature] = [count("epochs"), count("rounds"), count("seeds"), count("known"), Number(args.temperature)]
     const device = await open(args.device, { threads: 1 }), [training, test] = [await digits(args.data, args.train), await digits(args.data, args.test)]
     const batch = 50, perRound = Math.floor(training.labels.length / batch), folder = await mkdtemp(join(tmpdir(), "thimble-digits-"))
     const images = (seed: number) => examples({ inputs: training.images, shape: [places], labels: training.labels }, { batch, seed })
@@ -49,22 +48,24 @@ const command = defineCommand({
       await using answers = await cachedTeacher(folder, { of: teacher })
       return await done(student, distill({ teacher: answers, student, loss: softTargets({ ...how, restrict: topK(10) }), data, ...learning(rounds, 0.003) }))
     }
-    /** A student of noisy images: of labels, and what a parent says of the images without noise, half and half; or of labels alone. */
-    const disturbed = async (student: Network<Layers>, seed: number, parent?: Network<Layers>) => {
-      const how = { data: noisy(repeat(images(seed), perRound), { seed, deviation, ...(parent && { teacher: parent }) }), ...learning(rounds, 0.003) }
-      return done(student, parent === undefined ? fit({ model: student, loss: labels(), ...how }) : distill({ teacher: parent, student, loss: softTargets({ temperature: 1, hard: 0.5, restrict: topK(10) }), ...how }))
+    /** Students of which one learns from the labels of a few images, of other ones for each seed, and one from what the first makes of all images. */
+    const ofFew = async (seed: number, begin: Network<Layers>, again: Network<Layers>) => {
+      const first = (seed * known) % (training.labels.length - known + 1)
+      const few = examples({ inputs: training.images.subarray(first * places, (first + known) * places), shape: [places], labels: training.labels.subarray(first, first + known) }, { batch, seed })
+      const parent = await done(begin, fit({ model: begin, loss: labels(), data: few, ...learning(rounds, 0.003) }))
+      return { parent, child: await done(again, distill({ teacher: parent.network, student: again, loss: softTargets({ temperature: 1 }), data: images(seed), ...learning(rounds, 0.003) })) }
     }
     try {
       const first = await convolutional(0), teacher = await done(first, fit({ model: first, loss: labels(), data: warped(images(0), { seed: 0 }), ...learning(epochs, 0.002) }))
       const hidden = Math.floor((sizeOf(first) / 10 - 10) / (places + 11)), start = (n: number): Promise<Network<Layers>> => plain(hidden, n)
-      let results: DigitResults = { images: training.labels.length, tested: test.labels.length, epochs, rounds, temperature, hidden, teacher: { size: sizeOf(first), percent: teacher.scored.percent }, student: sizeOf(await start(0)), deviation, labels: [], taught: [], bornAgain: [], noisyLabels: [], noisyBornAgain: [] }
+      let results: DigitResults = { images: training.labels.length, tested: test.labels.length, epochs, rounds, temperature, hidden, teacher: { size: sizeOf(first), percent: teacher.scored.percent }, student: sizeOf(await start(0)), known, labels: [], taught: [], bornAgain: [], fewLabels: [], fewBornAgain: [] }
       console.log(`teacher, ${results.teacher.size.toLocaleString("en")} parameters: ${teacher.scored.percent.toFixed(2)} %`)
       for (let seed = 0; seed < seeds; seed++) {
         const begin = await start(seed), alone = await done(begin, fit({ model: begin, loss: labels(), data: repeat(images(seed), perRound), ...learning(rounds, 0.003) }))
         const student = await taught(teacher.network, begin, seed, { temperature }), child = await taught(alone.network, await start(1000 + seed), seed, { temperature: 1, hard: 0.5 })
-        const control = await disturbed(await start(2000 + seed), seed), disturbedChild = await disturbed(await start(1000 + seed), seed, alone.network)
-        results = { ...results, labels: [...results.labels, alone.scored], taught: [...results.taught, student.scored], bornAgain: [...results.bornAgain, child.scored], noisyLabels: [...results.noisyLabels, control.scored], noisyBornAgain: [...results.noisyBornAgain, disturbedChild.scored] }
-        console.log(`seed ${seed}: labels ${alone.scored.percent.toFixed(2)} %, taught ${student.scored.percent.toFixed(2)} %, born again ${child.scored.percent.toFixed(2)} %; noisy: labels ${control.scored.percent.toFixed(2)} %, born again ${disturbedChild.scored.percent.toFixed(2)} %`)
+        const few = await ofFew(seed, begin, await start(1000 + seed))
+        results = { ...results, labels: [...results.labels, alone.scored], taught: [...results.taught, student.scored], bornAgain: [...results.bornAgain, child.scored], fewLabels: [...results.fewLabels, few.parent.scored], fewBornAgain: [...results.fewBornAgain, few.child.scored] }
+        console.log(`seed ${seed}: labels ${alone.scored.percent.toFixed(2)} %, taught ${student.scored.percent.toFixed(2)} %, born again ${child.scored.percent.toFixed(2)} %; ${known} labels: ${few.parent.scored.percent.toFixed(2)} %, born again ${few.child.scored.percent.toFixed(2)} %`)
         await record(args.out, "digits", results, digitPage(results))
       }
       printChecks(digitChecks(results))
