@@ -104,14 +104,17 @@ const sized = (group: string, size: (teacher: Model) => Config): Student[] => {
     { group, name: `${group}: progressive`, make: async (o) => progressive(await start(o), o) },
   ]
 }
-const cut = async (o: StudentOptions): Promise<{ model: Model; steps: number }> => trained(await halved(o.teacher), o, taught(soft()), fromTeacher)
+/** Soft targets, and the streams of blocks that stay where they were. */
+const softAndHidden = (): Loss => sum([1, soft()], [1, hidden({ layers: evenly() })])
+const cut = (loss: () => Loss) => async (o: StudentOptions): Promise<{ model: Model; steps: number }> => trained(await halved(o.teacher), o, taught(loss()), fromTeacher)
 export const students: readonly Student[] = [
   ...sized("half depth", halfDepth),
   { group: "half depth", name: "half depth: layers dropped, labels only", make: (o) => trained(shallow(o.teacher), o, ways["labels only"]!, fromTeacher) },
   { group: "half depth", name: "half depth: layers dropped, soft targets", make: (o) => trained(shallow(o.teacher), o, taught(soft()), fromTeacher) },
   ...sized("quarter size", quarter),
-  { group: "half size", name: "half size: layers dropped and narrowed, soft targets", make: cut },
-  { group: "half size", name: "half size: the same, 60 times the time", times: 60, make: cut },
+  { group: "half size", name: "half size: layers dropped and narrowed, soft targets", make: cut(soft) },
+  { group: "half size", name: "half size: layers dropped and narrowed, soft targets + hidden", make: cut(softAndHidden) },
+  { group: "half size", name: "half size: the same, 30 times the time", times: 30, make: cut(softAndHidden) },
 ]
 
 /** What should hold: the first diverges less from the teacher than the second, and has the lower perplexity. */
@@ -119,6 +122,11 @@ export const orderings: readonly (readonly [claim: string, better: string, worse
   ["soft targets beat labels only, half depth", "half depth: soft targets", "half depth: labels only"],
   ["soft targets beat labels only, quarter size", "quarter size: soft targets", "quarter size: labels only"],
   ["soft targets beat labels only, layers dropped", "half depth: layers dropped, soft targets", "half depth: layers dropped, labels only"],
+  ["hidden states add to soft targets, half depth", "half depth: soft targets + hidden", "half depth: soft targets"],
+  ["attention adds to soft targets, half depth", "half depth: soft targets + attention", "half depth: soft targets"],
+  ["hidden states add to soft targets, quarter size", "quarter size: soft targets + hidden", "quarter size: soft targets"],
+  ["attention adds to soft targets, quarter size", "quarter size: soft targets + attention", "quarter size: soft targets"],
+  ["hidden states add to soft targets, layers dropped and narrowed", "half size: layers dropped and narrowed, soft targets + hidden", "half size: layers dropped and narrowed, soft targets"],
   ["layers of the teacher beat random ones, soft targets", "half depth: layers dropped, soft targets", "half depth: soft targets"],
   ["layers of the teacher beat random ones, labels only", "half depth: layers dropped, labels only", "half depth: labels only"],
 ]
