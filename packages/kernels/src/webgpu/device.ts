@@ -55,6 +55,7 @@ export async function webgpuDevice(options: AdapterOptions = {}): Promise<Webgpu
   return {
     name: "webgpu", adapter: own.adapter, features, gpu, limits: own.limits, queued: true,
     accepts: (name, dims, dtype) => own.accepts(name, dims, dtype),
+    pairs: (name, dims, dtype) => own.pairs(name, dims, dtype),
     alloc: (bytes) => own.alloc(bytes),
     free: (buffer) => own.free(buffer),
     write: (buffer, data, at) => own.write(buffer, data, at),
@@ -117,6 +118,9 @@ class Opened {
 
   accepts(name: string, dims: Readonly<Record<string, number>>, dtype: Kernel["dtype"]): boolean {
     return dtypes[dtype].scalar === "f32" && templateFor(name, dims, this.features) !== undefined
+  }
+  pairs(name: string, dims: Readonly<Record<string, number>>, dtype: Kernel["dtype"]): boolean {
+    return dtypes[dtype].scalar === "f32" && templateFor(name, dims, this.features)?.pairs === true
   }
   alloc(bytes: number): Buffer {
     this.refuse("alloc")
