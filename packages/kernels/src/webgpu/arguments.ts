@@ -24,15 +24,16 @@ export class ArgumentRows {
    * bytes. Where there are none, it is the row of zeros at 0.
    */
   add(parts: readonly Arguments[], rows: readonly (number | undefined)[] = noRows): number {
-    // Layers are mostly called with the same arguments, and then share rows.
+    // Layers are mostly called with the same arguments, and then share rows; so do calls whose arguments begin as others do.
     let key = "", count = 0, last = 0
+    const beginnings: string[] = []
     for (let p = 0; p < parts.length; p++) {
       const row = rows[p]
       if (row === undefined) continue
       const { types, values, places } = parts[p]!
       key += `${row} ${types.join()} ${places.join()}`
       for (const v of values) key += Object.is(v, -0) ? " -0" : ` ${v}`
-      key += ";"
+      beginnings.push((key += ";"))
       count += values.length + places.length
       last = row
     }
@@ -41,7 +42,7 @@ export class ArgumentRows {
     const known = this.placed.get(key)
     if (known !== undefined) return known
     const begin = Math.max(alignment / 4, Math.ceil((this.used * 4) / alignment) * (alignment / 4))
-    this.placed.set(key, begin * 4)
+    for (const b of beginnings) if (!this.placed.has(b)) this.placed.set(b, begin * 4)
     for (let p = 0; p < parts.length; p++) {
       const row = rows[p]
       if (row === undefined) continue
