@@ -123,7 +123,8 @@ function describe(node: Node): void {
   node.constant = (computed || kind === "number") && size === 1 && sources.every((s) => s.constant)
   if (!computed || node.stored) return
   for (const s of sources) node.chain = Math.max(node.chain, 1 + s.chain)
-  if (node.chain < longestChain) return
+  // What moves only is left to the next that computes, as long as there is one.
+  if (node.chain < (kind === "move" ? 2 * longestChain : longestChain)) return
   node.stored = true
   node.chain = 0
 }
