@@ -325,7 +325,7 @@ describe("a device that computes products of normalized rows, and two of them at
     `)
   })
   test("products of different operands are two kernels, as are those that somebody else reads", () => {
-    const { scale, gate, up } = layer()
+    const { gate, up } = layer()
     expect(shown(mul(gate.apply(x(2, 32)), up.apply(x(2, 32))))).toMatchInlineSnapshot(`
       "
       t0 = quantizedMatmul [2,64] (f32 f32 i8 f16) <m=2 n=64 k=32 group=32 low=-128 high=127> {x[2,32]: p1 | code[64,32]: p2 | scale[64,1]: p3} -> {acc} (b1, b2, b3)

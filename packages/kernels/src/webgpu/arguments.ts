@@ -16,6 +16,9 @@ export class ArgumentRows {
   private words = new Uint32Array(1024)
   private floats = new Float32Array(this.words.buffer)
   private used = 0
+  /** What is in the buffer already. */
+  private uploaded = 0
+  private memory: Memory | undefined
   /** Offsets of the rows that were put down, by what is in them. */
   private readonly placed = new Map<string, number>()
 
@@ -58,16 +61,20 @@ export class ArgumentRows {
     }
     return begin * 4
   }
-  get isEmpty(): boolean {
-    return this.used === 0
+  /** A buffer with all rows, and room for the last one's span: the one from before, if none was added. Undefined where there are none. */
+  upload(pool: Pool, queue: GPUQueue): Memory | undefined {
+    if (this.uploaded === this.used) return this.memory
+    if (this.memory !== undefined) pool.give(this.memory)
+    this.memory = pool.take(this.used * 4 + spanBytes)
+    queue.writeBuffer(this.memory.block.gpu, 0, this.words, 0, (this.uploaded = this.used))
+    return this.memory
   }
-  /** Writes the rows to a buffer, with room for the last one's span; the caller gives it back after the submission. */
-  upload(pool: Pool, queue: GPUQueue): Memory {
-    const memory = pool.take(this.used * 4 + spanBytes)
-    queue.writeBuffer(memory.block.gpu, 0, this.words, 0, this.used)
-    this.used = 0
+  /** Forgets the rows, and gives their buffer back, once all that reads them was handed over. */
+  clear(pool: Pool): void {
+    if (this.memory !== undefined) pool.give(this.memory)
+    this.memory = undefined
+    this.used = this.uploaded = 0
     this.placed.clear()
-    return memory
   }
   private reserve(words: number): void {
     if (words <= this.words.length) return
