@@ -68,13 +68,25 @@ export function reachedBy(x: Tensor, grid: ActivationGrid): Tensor {
   return reshape(onGrid(castTo(reshape(x, [rows, columns]), "f32"), scaleOfRows("reachedBy", grid, rows), grid.zero ?? 0).inside, x.shape)
 }
 
+interface Bounds { readonly low: number; readonly high: number }
+/** By the matrix, and the types of its parts: a graph asks for each of its products. */
+const bounds = new WeakMap<Encoded, Map<string, Bounds>>()
 /** Bounds of a format's codes, as its expression states them. */
-function codeBounds({ format, names, shape: [n, k] }: Encoded, parts: readonly Tensor[]): { low: number; high: number } {
-  return freshExprs(() => {
-    const read = partReader(names, 0, (source, [at]) => load(source, parts[source]!.dtype, at!))
-    const { low, high } = format.code(read, index(0, n), index(1, k))
-    return { low, high }
-  })
+function codeBounds(encoded: Encoded, parts: readonly Tensor[]): Bounds {
+  const types = parts.map((p) => p.dtype).join(" ")
+  let known = bounds.get(encoded)
+  if (known === undefined) bounds.set(encoded, (known = new Map()))
+  let found = known.get(types)
+  if (found === undefined) {
+    const { format, names, shape: [n, k] } = encoded
+    found = freshExprs(() => {
+      const read = partReader(names, 0, (source, [at]) => load(source, parts[source]!.dtype, at!))
+      const { low, high } = format.code(read, index(0, n), index(1, k))
+      return { low, high }
+    })
+    known.set(types, found)
+  }
+  return found
 }
 
 type Sources = readonly Tensor[]
