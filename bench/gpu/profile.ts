@@ -1,52 +1,15 @@
 // Where the time of a decoding step goes on the GPU: its dispatches are recorded as they are sent, then those of each kernel are sent again
 // and again, alone, in one pass between two timestamps. So a kernel's time is what it adds to a step, the start of a dispatch included.
-import { argmax, compile, tensor, tensorsOf, type Tensor } from "@thimble/core"
+import { tensorsOf } from "@thimble/core"
 import { int } from "@thimble/compress"
-import { createCache, type LayerCache } from "@thimble/models"
+import { decoding } from "./decoding.ts"
 import type { GpuDevice, Part } from "./part.ts"
+import { encode, record, type Sent } from "./record.ts"
 import { median } from "./time.ts"
 import { configs, randomModel } from "./weights.ts"
 
 // Node has no WebGPU globals.
 const usage = { mapRead: 0x1, copySource: 0x4, copyTarget: 0x8, queryResolve: 0x200 }, mapForReading = 1
-
-type Group = Parameters<GPUComputePassEncoder["setBindGroup"]>
-interface Sent { readonly pipeline: GPUComputePipeline; readonly groups: readonly Group[]; readonly workgroups: readonly [number, number] }
-/** Microseconds since the step was begun, at which work was handed over. */
-interface Recorded { readonly sent: readonly Sent[]; readonly submitted: readonly number[] }
-
-/** What is dispatched while `work` runs. */
-async function record({ gpu }: GpuDevice, work: () => Promise<void>): Promise<Recorded> {
-  const sent: Sent[] = [], submitted: number[] = []
-  const original = gpu.createCommandEncoder.bind(gpu), submit = gpu.queue.submit.bind(gpu.queue), start = performance.now()
-  gpu.createCommandEncoder = (descriptor) => {
-    const encoder = original(descriptor), begin = encoder.beginComputePass.bind(encoder)
-    encoder.beginComputePass = (d) => {
-      const pass = begin(d), groups: Group[] = []
-      let pipeline: GPUComputePipeline
-      const [setPipeline, setBindGroup, dispatch] = [pass.setPipeline.bind(pass), pass.setBindGroup.bind(pass) as (...group: Group) => void, pass.dispatchWorkgroups.bind(pass)]
-      pass.setPipeline = (p) => setPipeline((pipeline = p))
-      pass.setBindGroup = ((...group: Group) => setBindGroup(...(groups[group[0]] = group))) as typeof pass.setBindGroup
-      pass.dispatchWorkgroups = (x, y = 1) => {
-        sent.push({ pipeline, groups: [...groups], workgroups: [x, y] })
-        dispatch(x, y)
-      }
-      return pass
-    }
-    return encoder
-  }
-  gpu.queue.submit = (buffers) => {
-    submit(buffers)
-    submitted.push(1e3 * (performance.now() - start))
-  }
-  try {
-    await work()
-  } finally {
-    gpu.createCommandEncoder = original
-    gpu.queue.submit = submit
-  }
-  return { sent, submitted }
-}
 
 /** Microseconds that these dispatches take in one pass. */
 async function replay({ gpu }: GpuDevice, sent: readonly Sent[], samples = 5): Promise<number> {
@@ -54,11 +17,7 @@ async function replay({ gpu }: GpuDevice, sent: readonly Sent[], samples = 5): P
   const read = gpu.createBuffer({ size: 16, usage: usage.copyTarget | usage.mapRead }), times: number[] = []
   for (let i = 0; i < samples; i++) {
     const encoder = gpu.createCommandEncoder(), pass = encoder.beginComputePass({ timestampWrites: { querySet: queries, beginningOfPassWriteIndex: 0, endOfPassWriteIndex: 1 } })
-    for (const { pipeline, groups, workgroups } of sent) {
-      pass.setPipeline(pipeline)
-      for (const g of groups) if (g !== undefined) pass.setBindGroup(...g)
-      pass.dispatchWorkgroups(...workgroups)
-    }
+    encode(pass, sent)
     pass.end()
     encoder.resolveQuerySet(queries, 0, 2, resolved, 0)
     encoder.copyBufferToBuffer(resolved, 0, read, 0, 16)
@@ -78,18 +37,7 @@ export const profile: Part = {
   seconds: 40,
   async run({ device, tiny, row }) {
     const config = { ...configs[tiny ? "tiny" : "7B"], layers: tiny ? 2 : 32 }, model = randomModel(config, int(4, { group: 32 }), "int8")
-    type Layers = readonly LayerCache[]
-    const step = compile((layers: Layers, ids: Tensor, count: Tensor, position: Tensor) => {
-      const { logits, cache } = model.step(ids, { layers }, { position, count, at: count.sub(1) })
-      return { next: argmax(logits, { axis: -1 }), layers: cache.layers }
-    }, { donate: [0] })
-    let layers: Layers = createCache(model, { length: tiny ? 32 : 1024, dtype: tiny ? "f32" : "f16" }).layers, next: Tensor
-    const ids = tensor(Int32Array.of(1), { shape: [1, 1] })
-    const token = async (position: number): Promise<void> => {
-      ({ next, layers } = await step(layers, ids, 1n as never, BigInt(position) as never))
-      await next.data()
-      next.dispose()
-    }
+    const { token, dispose } = decoding(model, { length: tiny ? 32 : 1024, dtype: tiny ? "f32" : "f16" })
     // So often that all is compiled, and the adapter's clock is up.
     const start = tiny ? 16 : 512, before = tiny ? 6 : 60
     for (let i = 0; i < before; i++) {
@@ -102,6 +50,7 @@ export const profile: Part = {
     const found: [string, number, number][] = []
     for (const [pipeline, list] of kernels) found.push([pipeline.label, await replay(device, list), list.length])
     for (const [label, microseconds, times] of found.toSorted((a, b) => b[1] - a[1])) row(label, { "µs each": microseconds / times, times, "µs": microseconds })
-    for (const t of [...tensorsOf(layers), ...tensorsOf(model), ids]) t.dispose()
+    dispose()
+    for (const t of tensorsOf(model)) t.dispose()
   },
 }

@@ -40,14 +40,19 @@ export const configs = {
   "7B": shape(4096, 32, 32, 32, 11008),
 } satisfies Record<string, Config>
 
-/** A model of random weights: matrices in `format`, or in f32 where there is none. */
-export function randomModel(config: Config, format?: Format, activations: "f32" | "int8" = "int8"): Model {
-  const parameters: Record<string, Weight | Tensor> = {}
+/** A model of random weights: matrices in `format`, or in f32 where there is none. With `sameLayers`, those of all layers are the same in memory. */
+export function randomModel(config: Config, format?: Format, activations: "f32" | "int8" = "int8", { sameLayers = false } = {}): Model {
+  const parameters: Record<string, Weight | Tensor> = {}, known = new Map<string, ReturnType<typeof uploadParts>>()
+  const partsOf = (format: Format, path: string, size: [number, number]): ReturnType<typeof uploadParts> => {
+    const name = path.replace(/\.\d+\./, "."), parts = (sameLayers ? known.get(name) : undefined) ?? uploadParts(randomParts(format, size))
+    known.set(name, parts)
+    return parts
+  }
   for (const { name, path, kind, shape } of expectedTensors(config)) {
     if (kind !== "matrix") parameters[name] = tensor(new Float32Array(shape[0]!).fill(1))
     else {
       const size = shape as [number, number]
-      parameters[path] = format === undefined ? denseWeight(size) : quantizedWeight(format, size, uploadParts(randomParts(format, size)), { activations })
+      parameters[path] = format === undefined ? denseWeight(size) : quantizedWeight(format, size, partsOf(format, path, size), { activations })
     }
   }
   return createModel(config, parameters)

@@ -296,6 +296,54 @@ describe("the wasm device", () => {
   `))
 })
 
+describe("a device that computes products of normalized rows, and two of them at once", () => {
+  const outer = referenceDevice(), names = ["rmsNorm", "quantizedMatmul", "rmsNormQuantizedMatmul"]
+  const device: Device = { ...outer, accepts: (name) => names.includes(name), pairs: (name) => name.endsWith("QuantizedMatmul") }
+  const layer = () => ({ scale: x(32), gate: weight(bytes, 64, 32, "int8"), up: weight(bytes, 64, 32, "int8"), down: weight(bytes, 32, 64, "int8") })
+  const shown = (...outputs: Tensor[]): string => `\n${outline(explain(...outputs))}\n`
+  beforeAll(() => void useDevice(device))
+  afterAll(() => void useDevice(outer))
+
+  test("a gated layer: one kernel for the norm, the gate and the values, one for what reads them", () => {
+    const { scale, gate, up, down } = layer(), h = x(2, 32), y = rmsNorm(h, scale)
+    expect(shown(add(h, down.apply(mul(silu(gate.apply(y)), up.apply(y)))))).toMatchInlineSnapshot(`
+      "
+      t0 = rmsNormQuantizedMatmul [2,64] (f32 f32 f32 i8 f16 i8 f16) <m=2 n=64 k=32 group=32 low=-128 high=127 eps=0.000001> {x[2,32]: p1 | weight[32]: p2 | code[64,32]: p3 | scale[64,1]: p4 | code2[64,32]: p5 | scale2[64,1]: p6} -> {mul div add exp neg} (b1, b2, b3, b4, b5, b6)
+      out0 = quantizedMatmul [2,32] (f32 f32 i8 f16 f32) <m=2 n=32 k=64 group=32 low=-128 high=127> {x[2,64]: p1 | code[32,64]: p2 | scale[32,2]: p3} -> {p4 add} (t0, b8, b9, b1)
+      places: 512
+      "
+    `)
+  })
+  test("rows that somebody else reads are stored for that one", () => {
+    const { scale, gate } = layer(), y = rmsNorm(x(2, 32), scale)
+    expect(shown(gate.apply(y), y)).toMatchInlineSnapshot(`
+      "
+      out0 = rmsNormQuantizedMatmul [2,64] (f32 f32 f32 i8 f16) <m=2 n=64 k=32 group=32 low=-128 high=127 eps=0.000001> {x[2,32]: p1 | weight[32]: p2 | code[64,32]: p3 | scale[64,1]: p4} -> {acc} (b1, b2, b3, b4)
+      out1 = rmsNorm [2,32] (f32 f32 f32) <rows=2 columns=32 eps=0.000001> {x[2,32]: p1 | weight[32]: p2} -> {acc} (b1, b2)
+      places: none
+      "
+    `)
+  })
+  test("products of different operands are two kernels, as are those that somebody else reads", () => {
+    const { gate, up } = layer()
+    expect(shown(mul(gate.apply(x(2, 32)), up.apply(x(2, 32))))).toMatchInlineSnapshot(`
+      "
+      t0 = quantizedMatmul [2,64] (f32 f32 i8 f16) <m=2 n=64 k=32 group=32 low=-128 high=127> {x[2,32]: p1 | code[64,32]: p2 | scale[64,1]: p3} -> {acc} (b1, b2, b3)
+      out0 = quantizedMatmul [2,64] (f32 f32 i8 f16 f32) <m=2 n=64 k=32 group=32 low=-128 high=127> {x[2,32]: p1 | code[64,32]: p2 | scale[64,1]: p3} -> {p4 mul} (b5, b6, b7, t0)
+      places: 512
+      "
+    `)
+    const read = rmsNorm(x(2, 32)), values = up.apply(read)
+    expect(shown(mul(gate.apply(read), values), values)).toMatchInlineSnapshot(`
+      "
+      out1 = rmsNormQuantizedMatmul [2,64] (f32 f32 i8 f16) <m=2 n=64 k=32 group=32 low=-128 high=127 eps=0.000001> {x[2,32]: p1 | code[64,32]: p2 | scale[64,1]: p3} -> {acc} (b1, b2, b3)
+      out0 = rmsNormQuantizedMatmul [2,64] (f32 f32 i8 f16 f32) <m=2 n=64 k=32 group=32 low=-128 high=127 eps=0.000001> {x[2,32]: p1 | code[64,32]: p2 | scale[64,1]: p3} -> {p4 mul} (b1, b5, b6, out1)
+      places: none
+      "
+    `)
+  })
+})
+
 describe("functions of one example, mapped on the wasm device, are kernels of all", () => {
   let device: Device, rows: Tensor, w: Tensor, b: Tensor
   beforeAll(async () => {

@@ -25,6 +25,11 @@ export interface Device {
   readonly queued?: boolean
   /** Whether the device has a tuned kernel for the composite op `name` at these sizes; otherwise it gets the expansion. */
   accepts(name: string, dims: Readonly<Record<string, number>>, dtype: DType): boolean
+  /**
+   * Whether its kernel for that composite also computes two of them that share their first sources: the epilogue sees both results
+   * (`acc` 0 and 1), and operands of the second that are its own have names with a 2 behind.
+   */
+  pairs?(name: string, dims: Readonly<Record<string, number>>, dtype: DType): boolean
   alloc(bytes: number): Buffer
   free(buffer: Buffer): void
   write(buffer: Buffer, data: Uint8Array, at?: number): void

@@ -12,8 +12,8 @@ export function index(axis: number, size: number): Expr {
 }
 /** The run-time scalar number `slot` of a kernel. */
 export const scalar = (type: Scalar, slot: number): Expr => intern("scalar", type, noSources, slot)
-/** What a reduction or template has accumulated; only in epilogues. */
-export const acc = (type: Scalar): Expr => intern("acc", type, noSources)
+/** What a reduction or template has accumulated, or the second of two; only in epilogues. */
+export const acc = (type: Scalar, which: 0 | 1 = 0): Expr => intern("acc", type, noSources, which)
 
 /** Reads element `at` (i32, in elements) of parameter `parameter`, stored as `dtype`. */
 export function load(parameter: number, dtype: DType, at: Expr): Expr {

@@ -88,7 +88,12 @@ function newNode(tensor: Tensor): Node {
 }
 
 function expanded(t: Tensor, device: Device): Tensor {
-  while (t.storage === undefined && "expand" in t.op.meaning && !hasKernel(t, device)) t = t.op.meaning.expand(t.sources, t.attrs)
+  while (t.storage === undefined && "expand" in t.op.meaning) {
+    const wider = t.op.template?.wider?.(t, t.attrs)
+    if (wider !== undefined && hasKernel(wider, device)) return wider
+    if (hasKernel(t, device)) return t
+    t = t.op.meaning.expand(t.sources, t.attrs)
+  }
   return t
 }
 function hasKernel(t: Tensor, device: Device): boolean {

@@ -48,6 +48,8 @@ export interface TemplateKernel extends KernelBase {
   readonly dims: Readonly<Record<string, number>>
   /** The value of each operand at its coordinates, and the sizes of those coordinates. */
   readonly loads: Readonly<Record<string, Load>>
+  /** Two of them side by side: what the second does not share has names with a 2 behind, and the epilogue sees `acc` 0 and 1. */
+  readonly pair?: boolean
   readonly epilogue: Expr
 }
 export interface Load { readonly shape: Shape; readonly body: Expr }

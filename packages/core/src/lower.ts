@@ -4,8 +4,10 @@ import { fail } from "./errors.ts"
 import { acc, constant, freshExprs, index, load, scalar, store, type Expr } from "./expr.ts"
 import type { Node } from "./graph.ts"
 import type { Kernel, Load } from "./kernel.ts"
+import { ownLoads } from "./pairs.ts"
 import type { Group } from "./schedule.ts"
 import { sizeOf } from "./shape.ts"
+import type { TemplateLoad } from "./tensor.ts"
 
 /** A kernel and what its parameters (after the output) and scalars stand for. */
 export interface Lowered { readonly kernel: Kernel; readonly inputs: readonly Node[]; readonly scalars: readonly Node[] }
@@ -46,12 +48,14 @@ function codeOf(group: Group, at: Reader): Code {
   }
   const { loads, dims } = op.template!
   const bodies: Record<string, Load> = {}
-  for (const [name, l] of Object.entries(loads(core.tensor, attrs))) {
+  const read = ({ sources }: Node, l: TemplateLoad): Load => {
     const i = coordinates(l.shape)
-    const value = (): Expr => ("source" in l ? at(core.sources[l.source]!, l.coords(i)) : l.at((s, c) => at(core.sources[s]!, c), i))
-    bodies[name] = { shape: l.shape, body: sizeOf(l.shape) === 0 ? constant("f32", 0) : value() }
+    const value = (): Expr => ("source" in l ? at(sources[l.source]!, l.coords(i)) : l.at((s, c) => at(sources[s]!, c), i))
+    return { shape: l.shape, body: sizeOf(l.shape) === 0 ? constant("f32", 0) : value() }
   }
-  return { kind: "template", name: op.name, shape, dims: dims(core.tensor, attrs), loads: bodies, epilogue: finish() }
+  for (const [name, l] of Object.entries(loads(core.tensor, attrs))) bodies[name] = read(core, l)
+  if (group.pair !== undefined) for (const [name, l] of ownLoads(group.pair)) bodies[`${name}2`] = read(group.pair, l)
+  return { kind: "template", name: op.name, shape, ...(group.pair !== undefined && { pair: true }), dims: dims(core.tensor, attrs), loads: bodies, epilogue: finish() }
 }
 
 /** What an op puts into its first source, and where. */
@@ -72,6 +76,7 @@ function reader(group: Group, inputs: Node[], scalars: Node[]): Reader {
     const { dtype, shape } = node.tensor
     if (isLoaded(node, group)) return load(1 + slot(inputs, node), dtype, flatIndex(coords, shape))
     if (node === group.core) return acc(scalarOf(dtype))
+    if (node === group.pair) return acc(scalarOf(dtype), 1)
     const before = node.evaluation?.by === at ? node.evaluation : undefined
     for (let e = before; e !== undefined; e = e.before) if (sameCoordinates(e.coords, coords)) return e.value
     const value = store(meaning(node, coords), dtype)

@@ -1,5 +1,6 @@
 import type { Device } from "./device.ts"
 import { graphOf, type Node } from "./graph.ts"
+import { arePair, storeMeetings } from "./pairs.ts"
 import { sizeOf } from "./shape.ts"
 import type { Tensor } from "./tensor.ts"
 
@@ -21,6 +22,8 @@ export interface Group {
   readonly root: Node
   /** The reduction, tuned composite or routine inside, if any; may be the root itself. */
   core: Node | undefined
+  /** A second tuned composite beside the core, see pairs.ts: the root's arithmetic joins both. */
+  pair: Node | undefined
   readonly frame: Frame
   /** A donated operand that the root replaces part of: the kernel computes that part only, into the operand's memory. */
   readonly over: Node | undefined
@@ -36,12 +39,13 @@ export function schedule(tensors: readonly Tensor[], device: Device, donated: Re
   const over = donated.size === 0 ? undefined : updated(nodes, outputs, donated)
   for (const node of outputs) node.stored = true
   for (const { kind, sources } of nodes) if (kind === "routine") for (const s of sources) s.stored = true
+  storeMeetings(nodes, device)
   for (const node of nodes) describe(node)
 
   const groups: Group[] = []
   const newGroup = (root: Node, core?: Node): Group => {
     const into = core === undefined ? over?.get(root) : undefined
-    const group = { root, core, frame: { size: into === undefined ? root.size : root.sources[1]!.size }, over: into }
+    const group = { root, core, pair: undefined, frame: { size: into === undefined ? root.size : root.sources[1]!.size }, over: into }
     root.root = true
     groups.push(group)
     return group
@@ -53,8 +57,12 @@ export function schedule(tensors: readonly Tensor[], device: Device, donated: Re
     const only = use?.before === undefined ? use : undefined
     if (kind === "reduce" || kind === "template" || kind === "routine") {
       const host = stored || kind === "routine" || only === undefined ? undefined : only.group
-      if (host !== undefined && host.core === undefined && only!.frame === host.frame && host.frame.size === node.size) {
+      const fits = host !== undefined && only!.frame === host.frame && host.frame.size === node.size
+      if (fits && host.core === undefined) {
         host.core = node
+        readByCore(node, host)
+      } else if (fits && host.pair === undefined && arePair(host.core!, node, device)) {
+        host.pair = node
         readByCore(node, host)
       } else readByCore(node, newGroup(node, node))
       continue
@@ -115,7 +123,8 @@ function describe(node: Node): void {
   node.constant = (computed || kind === "number") && size === 1 && sources.every((s) => s.constant)
   if (!computed || node.stored) return
   for (const s of sources) node.chain = Math.max(node.chain, 1 + s.chain)
-  if (node.chain < longestChain) return
+  // What moves only is left to the next that computes, as long as there is one.
+  if (node.chain < (kind === "move" ? 2 * longestChain : longestChain)) return
   node.stored = true
   node.chain = 0
 }

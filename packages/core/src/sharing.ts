@@ -5,7 +5,7 @@ import type { Group } from "./schedule.ts"
 import { Structure } from "./structure.ts"
 
 /** What the words of a group say before those of a node. */
-const is = { known: 0, loaded: 1, core: 2, computed: 3, updated: 4 } as const
+const is = { known: 0, loaded: 1, core: 2, computed: 3, updated: 4, pair: 5 } as const
 
 /** A kernel, where its group's words begin, and which of the nodes they name are its inputs and scalars. */
 interface Shared { readonly words: number; readonly kernel: Kernel; readonly inputs: readonly number[]; readonly scalars: readonly number[] }
@@ -31,7 +31,7 @@ export function sharedLowering(): (group: Group) => Lowered {
       structure.addType(node.tensor)
       return
     }
-    structure.add(node === group.core ? is.core : node === group.root && group.over !== undefined ? is.updated : is.computed)
+    structure.add(node === group.core ? is.core : node === group.pair ? is.pair : node === group.root && group.over !== undefined ? is.updated : is.computed)
     structure.addTensor(node.tensor)
     structure.add(node.sources.length)
     for (let i = 0; i < node.sources.length; i++) walk(node.sources[i]!, group)

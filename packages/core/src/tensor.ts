@@ -36,6 +36,10 @@ export interface Template<A> {
   dims(node: Tensor, attrs: A): Record<string, number>
   /** Operands by name. */
   loads(node: Tensor, attrs: A): Record<string, TemplateLoad>
+  /** The same as a wider composite that includes what a source is made by, where that is such: devices that have a kernel for it are given that. */
+  wider?(node: Tensor, attrs: A): Tensor | undefined
+  /** Two of these that have so many first sources in common may be computed side by side, where a device can (see `pairs` of Device). */
+  paired?(attrs: A): number
 }
 /** One operand of a tuned kernel: the sizes of its coordinates, and its value there, made of the sources' values. */
 export type TemplateLoad =

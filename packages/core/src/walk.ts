@@ -42,7 +42,7 @@ export function rebuild(e: Expr, src: readonly Expr[]): Expr {
     case "const": return constant(e.type, e.value)
     case "index": return index(e.value, e.high + 1)
     case "scalar": return scalar(e.type, e.value)
-    case "acc": return acc(e.type)
+    case "acc": return acc(e.type, e.value as 0 | 1)
     case "load": return load(e.value, e.dtype!, src[0]!)
     case "cast": return cast(src[0]!, e.type)
     case "bitcast": return bitcast(src[0]!, e.type)
@@ -64,7 +64,7 @@ export function showExpr(root: Expr): string {
       e.op === "const" ? `${Object.is(e.value, -0) ? "-0" : e.value}${e.type === "i32" ? "" : e.type}`
       : e.op === "index" ? `i${e.value}`
       : e.op === "scalar" ? `s${e.value}:${e.type}`
-      : e.op === "acc" ? "acc"
+      : e.op === "acc" ? (e.value === 0 ? "acc" : "acc2")
       : e.op === "load" ? `p${e.value}[${args[0]}]`
       : e.op === "store" ? `store.${e.dtype}(${args[0]})`
       : e.op === "cast" || e.op === "bitcast" ? `${e.op}.${e.type}(${args[0]})`

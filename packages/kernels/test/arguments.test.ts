@@ -38,3 +38,19 @@ test("zeros of either sign, and equal numbers of other types, are told apart", (
   const places = cases.map(([type, value]) => rows.add([{ types: [type], values: [value], places: [] }]) / 4), words = uploaded(rows)
   expect(places.map((at) => words[at + scalarAt])).toEqual([0, 0x80000000, 1, 0x3f800000, 0x80000000, 0])
 })
+
+test("a buffer serves until rows are added, and those that begin as others do add none", () => {
+  const rows = new ArgumentRows(), given: unknown[] = []
+  let written = 0
+  const pool = { take: () => ({ block: {} }) as Memory, give: (m: Memory) => void given.push(m) } as unknown as Pool
+  const queue = { writeBuffer: () => void written++ } as unknown as GPUQueue, one: Arguments = { types: ["i32"], values: [7], places: [] }
+  expect(rows.upload(pool, queue)).toBeUndefined()
+  const both = rows.add([one, { ...one, values: [8] }], [0, 1]), first = rows.upload(pool, queue)
+  expect([rows.add([one]), rows.add([one, { ...one, values: [8] }], [0, 1])]).toEqual([both, both])
+  expect([rows.upload(pool, queue), written, given]).toEqual([first, 1, []])
+  expect(rows.add([{ ...one, values: [8] }])).not.toBe(both)
+  const second = rows.upload(pool, queue)
+  expect([second === first, written, given]).toEqual([false, 2, [first]])
+  rows.clear(pool)
+  expect([rows.upload(pool, queue), given]).toEqual([undefined, [first, second]])
+})

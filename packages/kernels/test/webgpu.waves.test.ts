@@ -1,6 +1,7 @@
 // Programs that run again and again: kernels that do not depend on each other share dispatches, and nothing else changes.
 import { describe, expect, test } from "vitest"
-import { compile, rmsNorm, tensor, withDevice, type Device, type Tensor } from "@thimble/core"
+import { compile, quantizeWeight, rmsNorm, silu, tensor, withDevice, type Device, type Tensor } from "@thimble/core"
+import { int } from "../../compress/src/index.ts"
 import { gpu, normal, reference, withGpu } from "./wgsl.ts"
 
 withGpu({ merges: true })
@@ -49,6 +50,27 @@ describe("kernels of one wave share a dispatch", () => {
     ], 1e-2)
     expect(merged).toBeGreaterThan(0)
   })
+})
+
+test("integer products of normalized rows share one, also with pairs of them", async () => {
+  const [k, n] = [64, 96], format = int(4, { group: 32 }), data = await Promise.all([1, 2, 3, 4].map((seed) => normal(seed, n * k)))
+  const see = async (device: Device): Promise<number[]> => {
+    const x = await normal(9, k), weights = data.map((w) => withDevice(device, () => quantizeWeight(format, w, [n, k], { activations: "int8" })))
+    const program = withDevice(device, () => compile((x: Tensor, step: Tensor) => {
+      const [a, b, c, d] = weights.map((w) => w.apply(rmsNorm(x))) as [Tensor, Tensor, Tensor, Tensor]
+      return [a.add(step), b.relu(), silu(c).mul(d)]
+    }))
+    const seen: number[] = []
+    using row = withDevice(device, () => tensor(x, { shape: [1, k] }))
+    for (let i = 0; i < 6; i++) {
+      for (const y of await program(row, i as never)) seen.push(...((await y.data()) as Float32Array))
+      if (device !== reference) await gpu().settled()
+    }
+    return seen
+  }
+  const before = gpu().counts().merged, want = await see(reference), got = await see(gpu()), most = Math.max(...want.map(Math.abs))
+  expect(got.findIndex((v, i) => !(Math.abs(v - want[i]!) <= 1e-4 * most))).toBe(-1)
+  expect(gpu().counts().merged - before).toBe(1)
 })
 
 test("a cache that is written in place is read before and after by whom it should be", async () => {

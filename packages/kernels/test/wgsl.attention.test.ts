@@ -27,6 +27,8 @@ const shapes: Shape[] = [
   // Tiles of many queries.
   { heads: 12, kvHeads: 1, tq: 11, tk: 20, d: 6 },
   { batch: 2, heads: 2, kvHeads: 1, tq: 40, tk: 140, d: 40, dv: 72 },
+  // Many heads of few keys.
+  { batch: 2, heads: 32, kvHeads: 16, tq: 1, tk: 300, d: 8, dv: 12 },
 ]
 
 // A driver that runs on the CPU takes most of a second to compile a kernel, seconds for a tile: what does not depend on shapes is

@@ -1,7 +1,9 @@
 // Kernels for features that no adapter without a GPU has: Dawn's null backend has them all, and checks their text.
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
-import { realize, referenceDevice, tensor, useDevice, type Device, type DType, type Kernel, type Tensor } from "@thimble/core"
+import { layerNorm, quantizedWeight, realize, referenceDevice, rmsNorm, tensor, uploadParts, useDevice, type Device, type DType, type Kernel, type Tensor, type Weight } from "@thimble/core"
+import { int } from "../../compress/src/index.ts"
 import { emitKernel } from "../src/wgsl/kernel.ts"
+import { mergedPass, shareOut } from "../src/wgsl/merged.ts"
 import { templateFor } from "../src/wgsl/template/index.ts"
 import type { Features } from "../src/wgsl/template/holes.ts"
 
@@ -28,7 +30,7 @@ const pretended = (): Device => {
   const reference = referenceDevice()
   return {
     name: "pretended", limits: reference.limits,
-    accepts: (name, dims) => templateFor(name, dims, all) !== undefined,
+    accepts: (name, dims) => templateFor(name, dims, all) !== undefined, pairs: (name, dims) => templateFor(name, dims, all)?.pairs === true,
     alloc: (bytes) => reference.alloc(bytes), free: (b) => reference.free(b), write: (b, data, at) => reference.write(b, data, at), read: (b, bytes, into) => reference.read(b, bytes, into),
     prepare: (more) => { kernels.push(...more); return Promise.resolve(more.map((kernel) => ({ kernel }))) },
     run: () => {}, used: () => 0, close: () => Promise.resolve(),
@@ -48,6 +50,13 @@ async function stored(shape: number[], dtype: DType): Promise<Tensor> {
   return t
 }
 
+/** A matrix of zeros in groups of 32. */
+async function packed([rows, columns]: [number, number]): Promise<Weight> {
+  const format = int(4, { group: 32 }), weight = quantizedWeight(format, [rows, columns], uploadParts(format.encode(new Float32Array(rows * columns), [rows, columns])), { activations: "int8" })
+  await realize(...Object.values(weight.parts()))
+  return weight
+}
+
 describe("kernels for all optional features are valid WGSL", () => {
   const graphs: Record<string, () => Promise<() => Tensor>> = {
     "f16 product": async () => { const [a, b] = [await stored([256, 64], "f16"), await stored([64, 128], "f16")]; return () => a.matmul(b).cast("f32").relu() },
@@ -59,6 +68,9 @@ describe("kernels for all optional features are valid WGSL", () => {
     truths: async () => { const a = await stored([3, 10_000], "f32"); return () => a.gt(0).any({ axis: 1 }).cast("i8") },
     "few rows": async () => { const [a, b] = [await stored([3, 640], "f32"), await stored([300, 640], "f16")]; return () => a.matmul(b.T) },
     softmax: async () => { const a = await stored([9, 1000], "f32"); return () => a.softmax() },
+    "attention of many heads": async () => { const [q, k] = [await stored([1, 32, 1, 128], "f32"), await stored([1, 32, 600, 128], "f16")]; return () => q.attention(k.cast("f32"), k.cast("f32"), { causal: true, qOffset: 599 }) },
+    "two products of normalized rows": async () => { const [x, w] = [await stored([1, 2048], "f32"), await stored([2048], "f32")], [a, b] = [await packed([1100, 2048]), await packed([1100, 2048])]; return () => { const y = rmsNorm(x, w); return a.apply(y).silu().mul(b.apply(y)) } },
+    "normalized rows, more than workgroup memory holds": async () => { const x = await stored([8, 8192], "f32"), a = await packed([1100, 8192]); return () => a.apply(layerNorm(x)) },
     attention: async () => { const [q, k] = [await stored([1, 8, 1, 128], "f32"), await stored([1, 8, 600, 128], "f16")]; return () => q.attention(k.cast("f32"), k.cast("f32")) },
   }
   test.each(Object.keys(graphs))("%s", async (name) => {
@@ -72,4 +84,14 @@ describe("kernels for all optional features are valid WGSL", () => {
     expect(inWindows.some((c) => /var<storage, read(_write)?> p\d_1:/.test(c))).toBe(true)
     if (name.startsWith("f16")) expect(codes.some((c) => c.includes("subgroupMatrixMultiplyAccumulate"))).toBe(true)
   })
+})
+
+test("so are kernels that share a dispatch", async () => {
+  const [x, w] = [await stored([1, 1024], "f32"), await stored([1024], "f32")], matrices = await Promise.all([1024, 1100, 1200].map((n) => packed([n, 1024])))
+  kernels.length = 0
+  await realize(...matrices.map((m) => m.apply(rmsNorm(x, w))))
+  const passes = kernels.flatMap((k) => emitKernel(k, all).passes)
+  expect(passes.length).toBe(3)
+  expect(shareOut(passes, all)).toEqual([[0, 1, 2]])
+  expect(await errors(mergedPass(passes).code)).toEqual([])
 })

@@ -73,6 +73,15 @@ const rmsNormOp: Op<Rows> = {
 }
 const rate = (x: Tensor, eps: number): Tensor => rsqrt(add(mean(square(x), last), eps))
 
+/** The ops that normalize the rows of a matrix: sources [x, its vectors …]. */
+export const rowNorms = [layerNormOp, rmsNormOp] as const
+/** The normalization whose rows a matrix is, if it is not computed yet. */
+export function rowNormOf(x: Tensor): Tensor | undefined {
+  let t = x
+  while (t.op.flat === true && t.storage === undefined && t.sources.length === 1) t = t.sources[0]!
+  return t.storage === undefined && !t.disposed && rowNorms.some((op) => op === (t.op as unknown)) && sameShape(t.shape, x.shape) ? t : undefined
+}
+
 export interface NormOptions {
   /** Added to the variance, 1e-5 unless given (1e-6 for rmsNorm). */
   readonly eps?: number

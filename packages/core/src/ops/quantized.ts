@@ -7,6 +7,7 @@ import { full } from "./create.ts"
 import { abs, add, castTo, clamp, div, eq, mul, round, sub, where } from "./elementwise.ts"
 import { matmul } from "./matmul.ts"
 import { expand, place, reshape, slice, transpose, unsqueeze } from "./movement.ts"
+import { rowNormOf, rowNorms } from "./norm.ts"
 import { amax } from "./reduce.ts"
 
 /** Neighbours of an activation row that share an int8 scale. */
@@ -67,13 +68,25 @@ export function reachedBy(x: Tensor, grid: ActivationGrid): Tensor {
   return reshape(onGrid(castTo(reshape(x, [rows, columns]), "f32"), scaleOfRows("reachedBy", grid, rows), grid.zero ?? 0).inside, x.shape)
 }
 
+interface Bounds { readonly low: number; readonly high: number }
+/** By the matrix, and the types of its parts: a graph asks for each of its products. */
+const bounds = new WeakMap<Encoded, Map<string, Bounds>>()
 /** Bounds of a format's codes, as its expression states them. */
-function codeBounds({ format, names, shape: [n, k] }: Encoded, parts: readonly Tensor[]): { low: number; high: number } {
-  return freshExprs(() => {
-    const read = partReader(names, 0, (source, [at]) => load(source, parts[source]!.dtype, at!))
-    const { low, high } = format.code(read, index(0, n), index(1, k))
-    return { low, high }
-  })
+function codeBounds(encoded: Encoded, parts: readonly Tensor[]): Bounds {
+  const types = parts.map((p) => p.dtype).join(" ")
+  let known = bounds.get(encoded)
+  if (known === undefined) bounds.set(encoded, (known = new Map()))
+  let found = known.get(types)
+  if (found === undefined) {
+    const { format, names, shape: [n, k] } = encoded
+    found = freshExprs(() => {
+      const read = partReader(names, 0, (source, [at]) => load(source, parts[source]!.dtype, at!))
+      const { low, high } = format.code(read, index(0, n), index(1, k))
+      return { low, high }
+    })
+    known.set(types, found)
+  }
+  return found
 }
 
 type Sources = readonly Tensor[]
@@ -109,8 +122,32 @@ const quantizedOp: Op<Encoded> = {
   template: {
     dims: ({ sources: [x, ...parts] }, encoded) => dimsOf(x!, encoded, parts),
     loads: ({ sources: [x, ...parts] }, encoded) => ({ x: { source: 0, shape: x!.shape, coords: (i) => [...i] }, ...loadsOfWeight(encoded, parts, 1) }),
+    paired: () => 1,
+    wider: ({ sources: [x, ...parts] }, encoded) => {
+      const norm = rowNormOf(x!), op = norm && normedOps.get(norm.op)
+      return op && apply(op, [...norm.sources, ...parts], { encoded, norm: norm.attrs, vectors: norm.sources.length - 1 })
+    },
   },
 }
+
+/** A product of normalized rows: the attributes of the normalization, and how many vectors it has. */
+interface Normed { readonly encoded: Encoded; readonly norm: unknown; readonly vectors: number }
+/**
+ * The same of rows that are normalized first, by each of the ops that do that: sources [x, vectors …, parts …]. Nobody calls it; graphs
+ * are scheduled as it on devices that have a kernel for both, which saves a start, and memory between.
+ */
+const normedOps: ReadonlyMap<unknown, Op<Normed>> = new Map(rowNorms.map((norm): [unknown, Op<Normed>] => [norm, {
+  name: `${norm.name}QuantizedMatmul`,
+  meaning: {
+    expand: (src, { encoded, norm: attrs, vectors }) => apply(quantizedOp, [apply(norm as Op, src.slice(0, 1 + vectors), attrs), ...src.slice(1 + vectors)], encoded),
+  },
+  result: ([x], { encoded: { shape } }) => ({ shape: [x!.shape[0]!, shape[0]], dtype: "f32" }),
+  template: {
+    dims: (node, { encoded, norm: attrs, vectors }) => ({ ...dimsOf(node.sources[0]!, encoded, node.sources.slice(1 + vectors)), eps: (attrs as { eps: number }).eps }),
+    loads: (node, { encoded, norm: attrs, vectors }) => ({ ...norm.template!.loads(node.sources[0]!, attrs as never), ...loadsOfWeight(encoded, node.sources.slice(1 + vectors), 1 + vectors) }),
+    paired: ({ vectors }) => 1 + vectors,
+  },
+}]))
 
 /** The same with x̂ on a grid: sources [x, scales [m], ...parts]. */
 const griddedOp: Op<Encoded & { readonly zeroPoint: number }> = {

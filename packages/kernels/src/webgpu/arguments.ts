@@ -16,6 +16,9 @@ export class ArgumentRows {
   private words = new Uint32Array(1024)
   private floats = new Float32Array(this.words.buffer)
   private used = 0
+  /** What is in the buffer already. */
+  private uploaded = 0
+  private memory: Memory | undefined
   /** Offsets of the rows that were put down, by what is in them. */
   private readonly placed = new Map<string, number>()
 
@@ -24,15 +27,16 @@ export class ArgumentRows {
    * bytes. Where there are none, it is the row of zeros at 0.
    */
   add(parts: readonly Arguments[], rows: readonly (number | undefined)[] = noRows): number {
-    // Layers are mostly called with the same arguments, and then share rows.
+    // Layers are mostly called with the same arguments, and then share rows; so do calls whose arguments begin as others do.
     let key = "", count = 0, last = 0
+    const beginnings: string[] = []
     for (let p = 0; p < parts.length; p++) {
       const row = rows[p]
       if (row === undefined) continue
       const { types, values, places } = parts[p]!
       key += `${row} ${types.join()} ${places.join()}`
       for (const v of values) key += Object.is(v, -0) ? " -0" : ` ${v}`
-      key += ";"
+      beginnings.push((key += ";"))
       count += values.length + places.length
       last = row
     }
@@ -41,7 +45,7 @@ export class ArgumentRows {
     const known = this.placed.get(key)
     if (known !== undefined) return known
     const begin = Math.max(alignment / 4, Math.ceil((this.used * 4) / alignment) * (alignment / 4))
-    this.placed.set(key, begin * 4)
+    for (const b of beginnings) if (!this.placed.has(b)) this.placed.set(b, begin * 4)
     for (let p = 0; p < parts.length; p++) {
       const row = rows[p]
       if (row === undefined) continue
@@ -57,16 +61,20 @@ export class ArgumentRows {
     }
     return begin * 4
   }
-  get isEmpty(): boolean {
-    return this.used === 0
+  /** A buffer with all rows, and room for the last one's span: the one from before, if none was added. Undefined where there are none. */
+  upload(pool: Pool, queue: GPUQueue): Memory | undefined {
+    if (this.uploaded === this.used) return this.memory
+    if (this.memory !== undefined) pool.give(this.memory)
+    this.memory = pool.take(this.used * 4 + spanBytes)
+    queue.writeBuffer(this.memory.block.gpu, 0, this.words, 0, (this.uploaded = this.used))
+    return this.memory
   }
-  /** Writes the rows to a buffer, with room for the last one's span; the caller gives it back after the submission. */
-  upload(pool: Pool, queue: GPUQueue): Memory {
-    const memory = pool.take(this.used * 4 + spanBytes)
-    queue.writeBuffer(memory.block.gpu, 0, this.words, 0, this.used)
-    this.used = 0
+  /** Forgets the rows, and gives their buffer back, once all that reads them was handed over. */
+  clear(pool: Pool): void {
+    if (this.memory !== undefined) pool.give(this.memory)
+    this.memory = undefined
+    this.used = this.uploaded = 0
     this.placed.clear()
-    return memory
   }
   private reserve(words: number): void {
     if (words <= this.words.length) return

@@ -55,6 +55,7 @@ export async function webgpuDevice(options: AdapterOptions = {}): Promise<Webgpu
   return {
     name: "webgpu", adapter: own.adapter, features, gpu, limits: own.limits, queued: true,
     accepts: (name, dims, dtype) => own.accepts(name, dims, dtype),
+    pairs: (name, dims, dtype) => own.pairs(name, dims, dtype),
     alloc: (bytes) => own.alloc(bytes),
     free: (buffer) => own.free(buffer),
     write: (buffer, data, at) => own.write(buffer, data, at),
@@ -117,6 +118,9 @@ class Opened {
 
   accepts(name: string, dims: Readonly<Record<string, number>>, dtype: Kernel["dtype"]): boolean {
     return dtypes[dtype].scalar === "f32" && templateFor(name, dims, this.features) !== undefined
+  }
+  pairs(name: string, dims: Readonly<Record<string, number>>, dtype: Kernel["dtype"]): boolean {
+    return dtypes[dtype].scalar === "f32" && templateFor(name, dims, this.features)?.pairs === true
   }
   alloc(bytes: number): Buffer {
     this.refuse("alloc")
@@ -198,6 +202,7 @@ class Opened {
         for (; at < end; at++) this.plan(calls[at]!, { written, temporary, steps })
         this.submit(steps, dispatches)
       }
+      this.rows.clear(this.uniforms)
     })
     for (const m of temporary) this.pool.give(m)
   }
@@ -340,7 +345,7 @@ class Opened {
       else for (const step of own) starts.push({ dispatch: own.length === 1 && d.merged === undefined ? d : undefined, steps: [step], pipeline: step.pipeline, units: step.pass.units, readsArguments: step.pass.readsArguments, offset: step.pass.readsArguments ? this.rows.add([step.args]) : 0 })
     }
     if (starts.length === 0) return
-    const uniform = this.rows.isEmpty ? this.zeros : this.rows.upload(this.uniforms, this.gpu.queue), args = this.groups.arguments(this.pipelines.argumentLayout, uniform)
+    const uniform = this.rows.upload(this.uniforms, this.gpu.queue) ?? this.zeros, args = this.groups.arguments(this.pipelines.argumentLayout, uniform)
     const encoder = this.gpu.createCommandEncoder()
     // What the pass has already.
     let pass: GPUComputePassEncoder | undefined, current: Pipeline | undefined, row = -1
@@ -363,7 +368,6 @@ class Opened {
     }
     pass?.end()
     this.gpu.queue.submit([encoder.finish()])
-    if (uniform !== this.zeros) this.uniforms.give(uniform)
   }
 
   /** The buffers of some steps, as one group: mostly what the dispatch had the last time. */

@@ -25,8 +25,11 @@ export interface Dispatch {
 /** Calls whose dispatches are handed over together: those up to `calls`. */
 export interface Batch { readonly calls: number; readonly dispatches: readonly Dispatch[] }
 
-/** Calls that are handed over together, at first and later: some 0.5 ms of planning and encoding, against some 50 µs that handing over takes. */
-const firstCalls = 8, laterCalls = 96
+/**
+ * Calls that are handed over together, at first and at most: some 0.4 ms of planning and encoding, against some 50 µs that handing over takes.
+ * Between, each time twice as many: an adapter is about twice as long at a call of a decoding step as the host, so it always has something to do.
+ */
+const firstCalls = 8, mostCalls = 96
 /** Runs after which a program is taken to run on. */
 const manyRuns = 3
 
@@ -35,13 +38,13 @@ const lone = (pass: number): Dispatch => ({ passes: [pass], merged: undefined, b
 /** The calls from each place on that belong together, by their waves. */
 function batchesOf(calls: readonly Call[]): number[] {
   const ends: number[] = []
-  let from = 0
+  let from = 0, wanted = firstCalls
   for (let i = 1; i <= calls.length; i++) {
-    const wanted = ends.length === 0 ? firstCalls : laterCalls
     const between = i === calls.length || calls[i]!.wave === undefined || calls[i]!.wave !== calls[i - 1]!.wave
     if (!between || (i < calls.length && i - from < wanted)) continue
     ends.push(i)
     from = i
+    wanted = Math.min(2 * wanted, mostCalls)
   }
   return ends
 }

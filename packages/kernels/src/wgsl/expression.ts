@@ -19,13 +19,13 @@ export class Statements {
   private readonly words: Map<string, string>
   private readonly uses = new Map<Expr, number>()
   private readonly axes: readonly string[]
-  private readonly accumulator: string | undefined
+  private readonly accumulators: readonly string[]
 
   /** `axes`: names of the coordinates; `outer`: code around this one, whose values can be used. */
-  constructor(module: ModuleWriter, axes: readonly string[], { accumulator, outer }: { readonly accumulator?: string; readonly outer?: Statements } = {}) {
+  constructor(module: ModuleWriter, axes: readonly string[], { accumulators = [], outer }: { readonly accumulators?: readonly string[]; readonly outer?: Statements } = {}) {
     this.module = module
     this.axes = axes
-    this.accumulator = accumulator
+    this.accumulators = accumulators
     this.names = new Map(outer?.names)
     this.words = new Map(outer?.words)
   }
@@ -38,7 +38,7 @@ export class Statements {
   value(e: Expr): string {
     if (e.op === "const") return constantText(e, this.module)
     if (e.op === "index") return this.axes[e.value] ?? fail("internal", "webgpu", `no coordinate ${e.value}`)
-    if (e.op === "acc") return this.accumulator ?? fail("internal", "webgpu", "no accumulator here")
+    if (e.op === "acc") return this.accumulators[e.value] ?? fail("internal", "webgpu", "no accumulator here")
     const known = this.names.get(e)
     if (known !== undefined) return known
     typeName(e.type)

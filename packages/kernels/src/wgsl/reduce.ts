@@ -68,7 +68,7 @@ export function emitReduce(kernel: ReduceKernel, features: Features): { passes: 
     return {
       units: unitsOf(items, group),
       ...writeModule(kernel, features, parts === 1 ? 0 : 1, (module) => {
-        const outside = new Statements(module, ["result", "place"], { accumulator: "total" })
+        const outside = new Statements(module, ["result", "place"], { accumulators: ["total"] })
         outside.expect(lanes)
         hoist(outside, lanes)
         const inside = new Statements(module, ["result", "place"], { outer: outside })
@@ -175,7 +175,7 @@ function hoist(w: Statements, roots: readonly Expr[]): void {
 
 /** Statements that finish and store the element `result`. */
 function writeResult(module: ModuleWriter, { dtype }: ReduceKernel, epilogue: Expr): string {
-  const w = new Statements(module, ["result"], { accumulator: "total" })
+  const w = new Statements(module, ["result"], { accumulators: ["total"] })
   w.expect([epilogue])
   const bits = asBits(module, dtype, w.variable(epilogue))
   const bytes = bytesOf(dtype)

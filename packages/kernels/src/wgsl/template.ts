@@ -1,5 +1,5 @@
 // Template kernels: the functions that fill the holes.
-import { bytesOf, expr, fail, rewrite, type Expr, type Shape, type TemplateKernel } from "@thimble/core"
+import { bytesOf, expr, fail, flatten, rewrite, type Expr, type Shape, type TemplateKernel } from "@thimble/core"
 import { entryPoint, type EmittedPass } from "./emitted.ts"
 import { asBits, beforeStore, Statements, typeName } from "./expression.ts"
 import { contiguousAxis, laneOf } from "./lanes.ts"
@@ -83,19 +83,19 @@ function finishFunction(module: ModuleWriter, kernel: TemplateKernel, epilogue: 
   return module.function(`finish_${lanes}`, (called) => {
     const { shape, dtype } = kernel
     const axes = coordinates(shape), axis = shape.length - 1, size = shape[axis] ?? 1
-    const bytes = bytesOf(dtype), accumulator = accumulatorType(epilogue)
+    const bytes = bytesOf(dtype), accumulators = accumulatorTypes(kernel, epilogue)
     // Whole words, if lanes fill them and never cross the end of the axis.
     const whole = bytes === 4 || ((lanes * bytes) % 4 === 0 && size % lanes === 0)
     const bits: string[] = [], blocks: string[] = []
-    const w = new Statements(module, axes, { accumulator: "total" })
+    const w = new Statements(module, axes)
     const position = (lane: number): Expr => {
       const coords = shape.map((n, i) => expr.index(i, n))
       if (lanes > 1) coords[axis] = expr.add(expr.mul(expr.index(axis, Math.ceil(size / lanes)), expr.int(lanes)), expr.int(lane))
       return coords.reduce((at, c, i) => expr.add(expr.mul(at, expr.int(shape[i]!)), c), expr.int(0))
     }
     for (let lane = 0; lane < lanes; lane++) {
-      // Each lane has an accumulator of its own, so nothing is shared between them.
-      const own = new Statements(module, axes, { accumulator: element("acc", lanes, lane) })
+      // Each lane has accumulators of its own, so nothing is shared between them.
+      const own = new Statements(module, axes, { accumulators: accumulators.map((_, i) => element(`acc${i}`, lanes, lane)) })
       const value = lanes === 1 ? epilogue : laneOf(epilogue, axis, size, lanes, lane)
       own.expect([value])
       const text = asBits(module, dtype, own.variable(value))
@@ -107,7 +107,8 @@ function finishFunction(module: ModuleWriter, kernel: TemplateKernel, epilogue: 
       blocks.push(size % lanes === 0 || lane === 0 ? write : `if (i${axis} * ${lanes} + ${lane} < ${size}) { ${write} }`)
     }
     if (whole) blocks.push(...writeWords(module, w, { bits, per: 4 / bytes, lanes, size, axis, at: position(0) }))
-    return `fn ${called}(${typed(axes)}${axes.length > 0 ? ", " : ""}acc: ${vectorType(accumulator, lanes)}) {\n${w.lines.join("\n")}\n${blocks.join("\n")}\n}`
+    const given = [...axes.map((name) => `${name}: i32`), ...accumulators.map((type, i) => `acc${i}: ${vectorType(type, lanes)}`)]
+    return `fn ${called}(${given.join(", ")}) {\n${w.lines.join("\n")}\n${blocks.join("\n")}\n}`
   })
 }
 
@@ -127,8 +128,9 @@ function writeWords(module: ModuleWriter, w: Statements, { bits, per, lanes, siz
   })
 }
 
-/** The type of what a template accumulates: that of `acc`, or f32 where the epilogue does not look at it. */
-function accumulatorType(epilogue: Expr): string {
-  const find = (e: Expr): Expr | undefined => (e.op === "acc" ? e : e.src.map(find).find((x) => x !== undefined))
-  return typeName(find(epilogue)?.type ?? "f32")
+/** The types of what a template accumulates: those of `acc`, and f32 where the epilogue does not look at it. */
+function accumulatorTypes({ pair }: TemplateKernel, epilogue: Expr): string[] {
+  const types = pair === true ? ["f32", "f32"] : ["f32"]
+  for (const e of flatten([epilogue])) if (e.op === "acc") types[e.value] = typeName(e.type)
+  return types
 }

@@ -1,5 +1,6 @@
 // Attention of few queries: reading the keys and values takes the time. Each workgroup takes a span of the keys of one key
-// head and all queries that share it; a second pass joins the spans (Dao et al., "Flash-Decoding", 2023).
+// head and all queries that share it; a second pass joins the spans (Dao et al., "Flash-Decoding", 2023). Where there are many
+// heads of few keys, a span is all of them, and there is nothing to join.
 import { fixedSubgroup, joinAcross, largest, sums } from "./join.ts"
 import { lanesFor, quarters } from "./read.ts"
 import type { Features, Holes, PassHoles, PassText, Template } from "./holes.ts"
@@ -14,6 +15,8 @@ export const fewRows = 8
 const threads = 128
 /** Threads of a workgroup that only large adapters allow: there waiting for memory is what costs, and all that is needed is asked for at once. */
 const largeThreads = 512
+/** Keys that a workgroup of many threads reads in about the time that a second pass takes to start, queries that share them, and heads from which an adapter is busy. */
+const alone = { keys: 1024, rows: 2, heads: 32, least: 256, most: 512 }
 
 interface Plan extends AttentionSizes {
   /** Rows of a unit: head within the group · tq + query. */
@@ -21,6 +24,8 @@ interface Plan extends AttentionSizes {
   readonly span: number
   readonly parts: number
   readonly large: boolean
+  /** Threads of a workgroup that takes a span. */
+  readonly threads: number
   /** Features of a key, and of a value, that are read at once, and vectors of so many. */
   readonly keyLanes: 4 | 8
   readonly valueLanes: 4 | 8
@@ -40,12 +45,14 @@ export const attentionFew: Template = {
     const sizes = dims as unknown as AttentionSizes, { batch, kvHeads, tk } = sizes
     const rows = rowsOf(sizes), large = features.threads >= largeThreads
     const units = (span: number): number => batch * kvHeads * Math.ceil(tk / span)
-    const span = large ? ([64, 128].find((n) => units(n) <= 1024) ?? 256) : units(256) < 256 ? 128 : 256, parts = Math.ceil(tk / span)
+    const lone = Math.min(alone.most, 2 ** Math.floor(Math.log2(features.threads)))
+    const whole = lone >= alone.least && tk <= alone.keys && rows <= alone.rows && batch * kvHeads >= alone.heads && rows * 4 * (alone.keys + sizes.d) + 16 * lone + 1024 <= features.sharedBytes
+    const span = whole ? Math.ceil(tk / 64) * 64 : large ? ([64, 128].find((n) => units(n) <= 1024) ?? 256) : units(256) < 256 ? 128 : 256, parts = Math.ceil(tk / span)
     const keyLanes = Math.min(8, lanesFor(operands.k!, sizes.d)) as 4 | 8, valueLanes = Math.min(8, lanesFor(operands.v!, sizes.dv)) as 4 | 8
-    const plan: Plan = { ...sizes, rows, span, parts, large, keyLanes, valueLanes, keyVectors: Math.ceil(sizes.d / keyLanes), valueVectors: Math.ceil(sizes.dv / valueLanes), has: (name) => operands[name] !== undefined }
+    const plan: Plan = { ...sizes, rows, span, parts, large, threads: whole ? lone : threads, keyLanes, valueLanes, keyVectors: Math.ceil(sizes.d / keyLanes), valueVectors: Math.ceil(sizes.dv / valueLanes), has: (name) => operands[name] !== undefined }
     const items = batch * kvHeads * rows * plan.valueVectors * (valueLanes / 4)
     return [
-      { units: batch * kvHeads * parts, threads: [threads] as const, write: (pass) => spans(pass, features, plan) },
+      { units: batch * kvHeads * parts, threads: [plan.threads] as const, write: (pass) => spans(pass, features, plan) },
       ...(parts === 1 ? [] : [{ units: Math.ceil(items / threads), threads: [threads] as const, write: (pass: PassHoles) => joins(pass, plan, items) }]),
     ]
   },
@@ -68,11 +75,11 @@ let filled = ${has("length") ? `clamp(${pass.read("length")}(), 0, ${tk})` : tk}
 }
 
 function spans(pass: PassHoles, features: Features, plan: Plan): PassText {
-  const { rows, span, parts, large, keyLanes, valueLanes, keyVectors, valueVectors, kvHeads, tq, causal, window, scale, has } = plan
+  const { rows, span, parts, large, threads, keyLanes, valueLanes, keyVectors, valueVectors, kvHeads, tq, causal, window, scale, has } = plan
   const q = pass.read("q", 4, 3), k = pass.read("k", keyLanes, 3), v = pass.read("v", valueLanes, 3), exp = pass.math("exp"), nothing = `${pass.math("special")}(0xff800000u)`
   const each = <T>(count: number, of: (i: number) => T): T[] => Array.from({ length: count }, (_, i) => of(i))
   // Neighbouring threads share a key, so that they read memory side by side; each asks for several keys before it needs one.
-  const across = Math.min(8, fixedSubgroup(features, threads) ?? 1), keys = threads / across, sweeps = Math.max(1, Math.min(4, Math.floor(8 / rows), span / keys))
+  const across = Math.min(8, fixedSubgroup(features, threads) ?? 1), keys = threads / across, sweeps = Math.max(1, Math.min(4, Math.floor(8 / rows), Math.floor(span / keys)))
   if (across > 1) pass.enable("subgroups")
   const pairs = each(rows, (r) => each(sweeps, (i) => ({ r, i }))).flat()
   const shuffles = each(Math.log2(across), (s) => pairs.map(({ r, i }) => `s${r}_${i} += subgroupShuffleXor(s${r}_${i}, ${1 << s}u);`).join(" ")).join("\n")
@@ -96,7 +103,7 @@ function spans(pass: PassHoles, features: Features, plan: Plan): PassText {
   const total = joinAcross(pass, features, { variables: each(rows, (r) => `total${r}`), group: threads, threads, how: sums, name: "totalOf" })
   const slices = Math.max(1, Math.floor(threads / valueVectors)), quads = valueLanes / 4
   // Whole slices, so that halving works.
-  const deep = 2 ** Math.floor(Math.log2(slices)), ahead = Math.max(1, Math.min((large ? 16 : 8) / quads, span / deep)), { outputs, totals } = parts > 1 ? scratchOf(pass, plan) : { outputs: "", totals: "" }
+  const deep = 2 ** Math.floor(Math.log2(slices)), ahead = Math.max(1, Math.min((large ? 16 : 8) / quads, Math.floor(span / deep))), { outputs, totals } = parts > 1 ? scratchOf(pass, plan) : { outputs: "", totals: "" }
   const finish = parts === 1 ? pass.finish(4) : ""
   const store = (r: number, h: number): string => {
     const { head, query } = place(plan, r), quad = quads === 1 ? "column" : `column * ${quads} + ${h}`

@@ -53,6 +53,8 @@ export interface Operand {
 export interface Template {
   /** Sizes and adapters it is for; all unless given. Otherwise the next template of the name is asked, in the end the op's expansion runs. */
   accepts?(dims: Readonly<Record<string, number>>, features: Features): boolean
+  /** Also computes two at once: the second's own operands have names with a 2 behind, and `finish` takes two accumulators. */
+  readonly pairs?: boolean
   /** The passes, one dispatch each, in order. */
   passes(kernel: Holes): readonly Pass[]
 }

@@ -5,11 +5,13 @@ import { attentionMany } from "./attention.many.ts"
 import { matmul } from "./matmul.ts"
 import { matmulFew } from "./matmul.few.ts"
 import { layerNorm, logSoftmax, rmsNorm, softmax } from "./rows.ts"
-import { quantizedMatmul } from "./quantized.ts"
+import { layerNormQuantizedMatmul, quantizedMatmul, rmsNormQuantizedMatmul } from "./quantized.ts"
 
 export const templates: Readonly<Record<string, readonly Template[]>> = {
   matmul: [matmulFew, matmul],
   quantizedMatmul: [quantizedMatmul],
+  rmsNormQuantizedMatmul: [rmsNormQuantizedMatmul],
+  layerNormQuantizedMatmul: [layerNormQuantizedMatmul],
   attention: [attentionFew, attentionMany],
   softmax: [softmax],
   logSoftmax: [logSoftmax],

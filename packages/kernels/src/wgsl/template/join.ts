@@ -20,11 +20,13 @@ export function fixedSubgroup({ subgroup }: Features, threads: number): number |
  */
 export function joinAcross(pass: Pick<PassHoles, "enable">, features: Features, { variables, group, threads, how = sums, name = "joined", type = "f32" }:
   { readonly variables: readonly string[]; readonly group: number; readonly threads: number; readonly how?: Joining; readonly name?: string; readonly type?: string }): Joined {
+  /** Joins over neighbours within a subgroup. */
+  const swapped = (count: number): string => Array.from({ length: Math.log2(count) }, (_, s) => variables.map((v) => `${v} = ${how.of(v, `subgroupShuffleXor(${v}, ${1 << s}u)`)};`).join(" ")).join("\n")
   const whole = fixedSubgroup(features, threads)
   // Part of a subgroup: its threads swap values.
   if (whole !== undefined && group < whole && Number.isInteger(Math.log2(group)) && whole % group === 0) {
     pass.enable("subgroups")
-    return { declarations: "", text: Array.from({ length: Math.log2(group) }, (_, s) => variables.map((v) => `${v} = ${how.of(v, `subgroupShuffleXor(${v}, ${1 << s}u)`)};`).join(" ")).join("\n") }
+    return { declarations: "", text: swapped(group) }
   }
   const own = fixedSubgroup(features, Math.min(group, threads)), size = own ?? 1
   if (own !== undefined) pass.enable("subgroups")
@@ -34,7 +36,10 @@ export function joinAcross(pass: Pick<PassHoles, "enable">, features: Features, 
   // One place for each subgroup, or each thread where there are none.
   const places = threads / size, at = (j: number): string => `${name}[place + ${j * places}]`
   const lines = [within, `{\nlet place = thread / ${size};`, variables.map((v, j) => (size === 1 ? `${at(j)} = ${v};` : `if (thread % ${size} == 0) { ${at(j)} = ${v}; }`)).join("\n"), "workgroupBarrier();"]
-  if (left <= 8) {
+  if (left <= size && Number.isInteger(Math.log2(left))) {
+    // A subgroup has a thread for each place: they swap again.
+    lines.push(...variables.map((v, j) => `${v} = ${name}[thread / ${group} * ${left} + ${j * places} + thread % ${left}];`), swapped(left))
+  } else if (left <= 8) {
     const first = (j: number, i: number): string => `${name}[thread / ${group} * ${left} + ${j * places + i}]`
     lines.push(...variables.map((v, j) => `${v} = ${Array.from({ length: left }, (_, i) => first(j, i)).reduce((a, b) => how.of(a, b))};`))
   } else {

@@ -8,17 +8,18 @@ const kept = 8
 
 interface Sizes { readonly rows: number; readonly columns: number; readonly eps: number }
 
-/** What the ops differ in, with the means to say it. */
-interface Row {
+/** A row that a group of threads reads, each some vectors of it. */
+export interface RowRead {
   readonly pass: PassHoles
   readonly columns: number
   readonly eps: number
-  /** `of` once for each vector of the row that a thread has: `v` is its text, `at` its number. */
-  each(of: (v: string, at: string) => string): string
   /** Declares and fills a value joined over the row from a vector of parts, begun with `start`. */
   fold(name: string, start: string, how: "sum" | "largest", of: (v: string, at: string) => string): string
   /** Zero past the end of the row. */
   within(value: string, at: string): string
+}
+/** What the ops differ in, with the means to say it. */
+interface Row extends RowRead {
   /** Stores a value for each vector. */
   finish(of: (v: string, at: string) => string): string
   exp(v: string): string
@@ -41,7 +42,7 @@ interface Plan { readonly sizes: Sizes; readonly group: number; readonly write: 
 function text(pass: PassHoles, features: Features, { sizes: { rows, columns, eps }, group, write, padding, has }: Plan): PassText {
   const groups = Math.ceil(columns / 4), own = Math.ceil(groups / group), keeps = own <= kept
   const read = pass.read("x", 4, 1)
-  const declarations: string[] = []
+  const declarations: string[] = [], declare = (text: string): void => void declarations.push(text)
   // What is past the end of the row must change no result.
   const within = (v: string, at: string, otherwise = "0f"): string => (columns % 4 === 0 ? v : `select(vec4<f32>(${otherwise}), ${v}, vec4<i32>(4 * ${at}) + vec4<i32>(0, 1, 2, 3) < vec4<i32>(${columns}))`)
   const value = (at: string): string => within(`${read}(row, ${at})`, at, padding)
@@ -49,22 +50,14 @@ function text(pass: PassHoles, features: Features, { sizes: { rows, columns, eps
   const numbers = Array.from({ length: own }, (_, i) => i)
   const at = (i: number): string => `(place + ${i * group})`
   const inside = (i: number, body: string): string => ((i + 1) * group <= groups ? body : `if (${at(i)} < ${groups}) {\n${body}\n}`)
-  const each: Row["each"] = (of) => keeps
+  const each: EachVector = (of) => keeps
     ? numbers.map((i) => inside(i, of(`x${i}`, at(i)))).join("\n")
     : `for (var g = place; g < ${groups}; g += ${group}) {\nlet v = ${value("g")};\n${of("v", "g")}\n}`
   const row: Row = {
-    pass, columns, eps, each,
+    pass, columns, eps,
     within: (v, at) => within(v, at),
     finish: (of) => each((v, at) => `${whole ? "" : `if (own < ${rows}) `}{ ${finish}(row, ${at}, ${of(v, at)}); }`),
-    fold(name, start, how, of) {
-      const four = `${name}_four`, join = how === "sum" ? (a: string, b: string) => `${a} + ${b}` : (a: string, b: string) => `max(${a}, ${b})`
-      const joined = joinAcross(pass, features, { variables: [name], group, threads, name: `${name}_all`, ...(how === "largest" && { how: largest }) })
-      if (joined.declarations !== "") declarations.push(joined.declarations)
-      return `var ${four} = vec4<f32>(${start});
-${each((v, at) => `${four} = ${join(four, of(v, at))};`)}
-var ${name} = ${join(join(`${four}.x`, `${four}.y`), join(`${four}.z`, `${four}.w`))};
-${joined.text}`
-    },
+    fold: folding(pass, features, { each, group, threads, declare }),
     exp: (v) => `vec4<f32>(${["x", "y", "z", "w"].map((c) => `${pass.math("exp")}(${v}.${c})`).join(", ")})`,
   }
   const body = write(row, has)
@@ -79,6 +72,22 @@ ${body}`,
   }
 }
 
+/** Its argument once for each vector of a row that a thread has: `v` is its text, `at` its number. */
+type EachVector = (of: (v: string, at: string) => string) => string
+/** How values are joined over a row that belongs to `group` of `threads` threads. */
+export function folding(pass: PassHoles, features: Features, { each, group, threads, declare }:
+  { readonly each: EachVector; readonly group: number; readonly threads: number; declare(text: string): void }): RowRead["fold"] {
+  return (name, start, how, of) => {
+    const four = `${name}_four`, join = how === "sum" ? (a: string, b: string) => `${a} + ${b}` : (a: string, b: string) => `max(${a}, ${b})`
+    const joined = joinAcross(pass, features, { variables: [name], group, threads, name: `${name}_all`, ...(how === "largest" && { how: largest }) })
+    if (joined.declarations !== "") declare(joined.declarations)
+    return `var ${four} = vec4<f32>(${start});
+${each((v, at) => `${four} = ${join(four, of(v, at))};`)}
+var ${name} = ${join(join(`${four}.x`, `${four}.y`), join(`${four}.z`, `${four}.w`))};
+${joined.text}`
+  }
+}
+
 /** Below every finite number, as padding for a maximum. */
 const lowest = "-3.4028234663852886e38f"
 const exponentials = (r: Row): string => `${r.fold("most", lowest, "largest", (v) => v)}
@@ -86,18 +95,35 @@ ${r.fold("total", "0f", "sum", (v, at) => r.within(r.exp(`(${v} - most)`), at))}
 const inverseRoot = (x: string): string => `1f / sqrt(${x})`
 
 /** Times the weight plus the bias, where they are. */
-function affine(r: Row, has: (operand: string) => boolean, value: string, at: string): string {
+function affine(r: RowRead, has: (operand: string) => boolean, value: string, at: string): string {
   const weighted = has("weight") ? `${value} * ${r.pass.read("weight", 4, 0)}(${at})` : value
   return has("bias") ? `${weighted} + ${r.pass.read("bias", 4, 0)}(${at})` : weighted
 }
 
 export const softmax = rowsOf((r) => `${exponentials(r)}\n${r.finish((v) => `${r.exp(`(${v} - most)`)} / total`)}`, lowest)
 export const logSoftmax = rowsOf((r) => `${exponentials(r)}\nlet logTotal = ${r.pass.math("log")}(total);\n${r.finish((v) => `(${v} - most) - logTotal`)}`, lowest)
-export const layerNorm = rowsOf((r, has) => `${r.fold("sum", "0f", "sum", (v) => v)}
+/** How the elements of a row are normalized: what has to be known of the row, how it is found, and the values of a vector by it. */
+export interface Normalization {
+  readonly known: readonly string[]
+  find(r: RowRead): string
+  /** `known`: the text of what was found. */
+  value(r: RowRead, has: (operand: string) => boolean, v: string, at: string, known: (name: string) => string): string
+}
+export const normalizations = {
+  layerNorm: {
+    known: ["center", "rate"],
+    find: (r) => `${r.fold("sum", "0f", "sum", (v) => v)}
 let center = sum / ${r.columns}f;
 ${r.fold("spread", "0f", "sum", (v, at) => r.within(`(${v} - center) * (${v} - center)`, at))}
-let rate = ${inverseRoot(`spread / ${r.columns}f + ${r.eps}f`)};
-${r.finish((v, at) => affine(r, has, `(${v} - center) * rate`, at))}`)
-export const rmsNorm = rowsOf((r, has) => `${r.fold("squares", "0f", "sum", (v) => `${v} * ${v}`)}
-let rate = ${inverseRoot(`squares / ${r.columns}f + ${r.eps}f`)};
-${r.finish((v, at) => affine(r, has, `${v} * rate`, at))}`)
+let rate = ${inverseRoot(`spread / ${r.columns}f + ${r.eps}f`)};`,
+    value: (r, has, v, at, known) => affine(r, has, `(${v} - ${known("center")}) * ${known("rate")}`, at),
+  },
+  rmsNorm: {
+    known: ["rate"],
+    find: (r) => `${r.fold("squares", "0f", "sum", (v) => `${v} * ${v}`)}
+let rate = ${inverseRoot(`squares / ${r.columns}f + ${r.eps}f`)};`,
+    value: (r, has, v, at, known) => affine(r, has, `${v} * ${known("rate")}`, at),
+  },
+} satisfies Record<string, Normalization>
+const normalized = ({ find, value }: Normalization): Template => rowsOf((r, has) => `${find(r)}\n${r.finish((v, at) => value(r, has, v, at, (name) => name))}`)
+export const layerNorm = normalized(normalizations.layerNorm), rmsNorm = normalized(normalizations.rmsNorm)
