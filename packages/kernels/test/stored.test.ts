@@ -16,6 +16,8 @@ const formats: readonly (readonly [Format, number])[] = [
   ...[Q4_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_XS, TQ1_0, MXFP4].map((f) => [f, 768] as const),
   // Groups that end within a run of quads, and rows that do.
   [int(4, { group: 16 }), 160], [int(3, { group: 20 }), 100], [int(4, { group: 64 }), 320], [int(8), 72], [Q4_0, 96],
+  // Runs of 32 with scales and zero points of their halves, of themselves, of two runs, of rows, and in other types.
+  [int(8, { group: 16, range: "asymmetric" }), 160], [int(4, { group: 32, range: "asymmetric" }), 96], [int(8, { group: 64, range: "asymmetric" }), 320], [int(8), 320], [int(4), 96], [int(5, { scales: "bf16" }), 64], [int(8, { group: 32, scales: "f32" }), 64],
 ]
 
 for (const [format, k] of formats)

@@ -1,6 +1,7 @@
 // A template is a hand-tuned loop nest with holes: it never knows where operands come from or where results go.
 // The expression emitter fills the holes, so that casts, decoding, bias, activation … are fused into the loops.
 import type { FunctionBuilder, Local } from "../emit/assembler.ts"
+import type { DecodedRuns } from "../emit/decoded.ts"
 
 /** Pushes code; used for addresses that only the caller knows. */
 export type Push = (f: FunctionBuilder) => void
@@ -33,6 +34,8 @@ export interface Operand {
    * which an aligned quad of them shares. Undefined where a stream reads as well.
    */
   quad?(f: FunctionBuilder, axis: number, coords: readonly Local[], quad: Local): void
+  /** It in runs of 32 neighbours along an axis, which is a multiple long, by rows along another; undefined where a stream reads as well. */
+  runs?(axis: number, rowAxis: number): DecodedRuns | undefined
   /** Whether all values along the axis are the same one. */
   constantAlong(axis: number): boolean
 }
