@@ -5,7 +5,7 @@ import type { FunctionBuilder, Local } from "./assembler.ts"
 import { decodedRuns, type Counts } from "./decoded.ts"
 import { ExpressionStream, type Environment } from "./expression.ts"
 import { loadsOf, strideOf } from "./map.ts"
-import type { Operand } from "../template/holes.ts"
+import type { Operand, Stream } from "../template/holes.ts"
 
 /** `counts` are the kernel's; without them there are no runs. */
 export function operand(body: Expr, shape: readonly number[], env: (f: FunctionBuilder) => Environment, counts?: Counts): Operand {
@@ -25,17 +25,22 @@ export function operand(body: Expr, shape: readonly number[], env: (f: FunctionB
     along(f, axis, coords, position, aligned = false) {
       const stream = new ExpressionStream(f, env(f), axis, coords, position, [body])
       const own = aligned && uneven[axis] ? quadsInRuns(f, env(f), inQuads(body, axis, shape[axis]!), coords, shape[axis]!) : undefined
+      const value: Stream["value"] = (lanes, offset = 0) => {
+        if (own === undefined || lanes === 1) return stream.value(body, lanes, offset)
+        const quad = f.local("i32")
+        f.address(position, offset, 1)
+        f.i32(2)
+        f.op("i32.shr_u")
+        f.set(quad)
+        own(quad)
+      }
       return {
-        value(lanes, offset = 0) {
-          if (own === undefined || lanes === 1) return stream.value(body, lanes, offset)
-          const quad = f.local("i32")
-          f.address(position, offset, 1)
-          f.i32(2)
-          f.op("i32.shr_u")
-          f.set(quad)
-          own(quad)
-        },
-        vectors: (count) => stream.vectors(body, count),
+        value,
+        vectors: (count) => own === undefined ? stream.vectors(body, count) : Array.from({ length: count }, (_, i) => {
+          const local = f.local("v128")
+          value(4, 4 * i); f.set(local)
+          return local
+        }),
       }
     },
     runs: (axis, rowAxis) => counts && decodedRuns(body, [axis, shape[axis]!], rowAxis, counts, env),

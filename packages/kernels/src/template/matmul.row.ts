@@ -112,7 +112,7 @@ function emitDots(f: FunctionBuilder, u: Unit, count: number, sum: Local): void 
     })
   } else f.forRange(u.k, 0, kSize - (kSize % step), step, () => {
     const x = v128s(f, 2)
-    const weights = streams.map((stream) => v128s(f, 2).map((w, half) => { stream.value(4, 4 * half); f.set(w); return w }))
+    const weights = streams.map((stream) => stream.vectors(step / 4))
     x.forEach((v, half) => { f.get(at); f.load("v128.load", 16 * half); f.set(v) })
     sums.forEach((pair, s) => pair.forEach((local, half) => multiplyAdd(f, relaxed, () => f.get(x[half]!), () => f.get(weights[s]![half]!), local)))
     f.increment(at, sumBytes)
