@@ -16,7 +16,7 @@ afterAll(async () => {
 })
 
 const numbers = async (seed: number, n: number): Promise<Float32Array> => withDevice(referenceDevice(), () => random.normal(random.key(seed), [n]).data()) as Promise<Float32Array>
-const formats: readonly SparseFormat[] = [csr(), csr({ values: "bf16" }), csr({ values: "int8" }), bitmask(), bitmask({ values: "f16" }), bitmask({ values: "int4" }), nOfM(2, 4), nOfM(1, 4), nOfM(1, 2, { values: "int8" }), nOfM(4, 8), blocks([4, 4]), blocks([1, 8], { values: "f16" }), blocks([3, 4]), blocks([2, 2])]
+const formats: readonly SparseFormat[] = [csr(), csr({ values: "bf16" }), csr({ values: "int8" }), bitmask(), bitmask({ values: "f16" }), bitmask({ values: "int4" }), bitmask({ values: "bf16" }), bitmask({ values: "int8" }), nOfM(2, 4), nOfM(2, 4, { values: "f16" }), nOfM(2, 4, { values: "int8" }), nOfM(2, 4, { values: "int4" }), nOfM(4, 8, { values: "int4" }), nOfM(1, 4), nOfM(1, 2, { values: "int8" }), nOfM(4, 8), blocks([4, 4]), blocks([1, 8], { values: "f16" }), blocks([3, 4]), blocks([2, 2])]
 const sizes = [[1, 5, 32], [3, 33, 72], [9, 17, 200], [1, 3, 40]] as const
 
 for (const format of formats)

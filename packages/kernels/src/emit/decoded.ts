@@ -1,11 +1,12 @@
 // Stored weights in runs of 32 neighbours: what of an element is a small integer is computed in byte lanes, sixteen at a
 // time, and widened; what the run shares (its scale) is computed once.
-import { expr, flatten, rebuild, rewrite, type Expr } from "@thimble/core"
+import { expr, flatten, rewrite, type Expr } from "@thimble/core"
 import { sparingSubnormals } from "./approx.ts"
 import type { FunctionBuilder, Local } from "./assembler.ts"
 import { ByteStream } from "./bytes16.ts"
 import { ExpressionStream, valueType, type Environment } from "./expression.ts"
 import { Copies } from "./halves.ts"
+import { replaced } from "./replaced.ts"
 import { expressible, laneAxis, runAxis, varies } from "./lanes16.ts"
 
 /** Neighbours of a run. */
@@ -74,17 +75,6 @@ export function decodedRuns(body: Expr, [axis, length]: readonly [number, number
       }
     },
   }
-}
-
-/** Expressions with replacements, which are not looked into: one may be part of another. */
-function replaced(roots: readonly Expr[], rule: (e: Expr) => Expr | undefined): Expr[] {
-  const memo = new Map<Expr, Expr>()
-  const go = (e: Expr): Expr => {
-    const known = memo.get(e) ?? rule(e) ?? (e.src.length === 0 ? e : rebuild(e, e.src.map(go)))
-    memo.set(e, known)
-    return known
-  }
-  return roots.map(go)
 }
 
 /** The one small integer of an expression that differs from lane to lane, and the expression with `acc` in its place. */

@@ -5,6 +5,7 @@ import type { FunctionBuilder, Local } from "./assembler.ts"
 import { decodedRuns, type Counts } from "./decoded.ts"
 import { ExpressionStream, type Environment } from "./expression.ts"
 import { loadsOf, strideOf } from "./map.ts"
+import { rawElements } from "./raw.ts"
 import type { Operand, Stream } from "../template/holes.ts"
 
 /** `counts` are the kernel's; without them there are no runs. */
@@ -44,6 +45,7 @@ export function operand(body: Expr, shape: readonly number[], env: (f: FunctionB
       }
     },
     runs: (axis, rowAxis) => counts && decodedRuns(body, [axis, shape[axis]!], rowAxis, counts, env),
+    raw: (axis) => rawElements(body, axis, env),
     constantAlong: (axis) => flatten([body]).every((e) => e.op !== "index" || e.value !== axis),
   }
 }

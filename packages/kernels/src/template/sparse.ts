@@ -22,6 +22,8 @@ export interface SparseProduct {
   prepare(f: FunctionBuilder, rows: readonly Local[]): {
     /** Adds the product of each row of W with the row of x at `x` (which may be changed) to sums that are 0. */
     product(x: Local, sums: readonly Sums[]): void
+    /** What each product is to be multiplied with (f32), if anything is. */
+    readonly scales?: readonly (Local | undefined)[]
   }
 }
 
@@ -37,7 +39,7 @@ export function sparseProduct({ dims, operands, result, threadScratch }: Holes, 
       const rows = i32s(f, streamCount), sums = rows.map(() => v128s(f, 2) as unknown as Sums)
       /** Products of `count` rows of W. */
       const emitRows = (count: number): void => {
-        const { product } = prepare(f, rows.slice(0, count)), some = sums.slice(0, count)
+        const { product, scales } = prepare(f, rows.slice(0, count)), some = sums.slice(0, count)
         f.assign(x, all)
         f.forRange(i, from, to, 1, () => {
           for (const s of some.flat()) { f.f32x4(0); f.set(s) }
@@ -49,6 +51,7 @@ export function sparseProduct({ dims, operands, result, threadScratch }: Holes, 
               f.get(a); f.lane("f32x4.extract_lane", lane)
               if (lane > 0) f.op("f32.add")
             }
+            if (scales?.[s] !== undefined) { f.get(scales[s]); f.op("f32.mul") }
             f.set(total)
             result.along(f, 1, [i, rows[s]!], rows[s]!).finish(1, total)
           })
