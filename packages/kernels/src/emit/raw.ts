@@ -9,16 +9,16 @@ import { replaced } from "./replaced.ts"
 /** An operand whose elements along one axis lie side by side, each made of one of so many bits. */
 export interface RawElements {
   readonly bits: 4 | 8 | 16 | 32
-  /** Whether numbers of eight bits are; of four are, once `offset` is added to them. */
+  /** Whether they are signed, if they are integers; of four bits they are, once `offset` is added to them. */
   readonly signed: boolean
   readonly offset: number
-  /** Whether numbers are elements, but for a scale. */
+  /** Whether elements are little else than their bits, but for a scale. */
   readonly plain: boolean
   /** Emits what all elements share. */
   along(f: FunctionBuilder, coords: readonly Local[]): {
     /** The address of the first element. */
     readonly base: Local
-    /** Pushes four elements: of lanes that hold the number they are made of, but 16 bits at the top of the lane, with 0 below. */
+    /** Pushes four elements, of lanes that hold the bits they are made of, as integers of 32 bits. */
     value(lanes: Local): void
     /** What each is to be multiplied with (f32), if anything is. */
     readonly scale: Local | undefined
@@ -32,7 +32,7 @@ export function rawElements(body: Expr, axis: number, env: (f: FunctionBuilder) 
   const [decoded, scale] = rest.op !== "mul" ? [rest] : fixed(b) ? [a, b] : fixed(a) ? [b, a] : [rest]
   const first = rewrite([load.src[0]!], (e) => (e.op === "index" && e.value === axis ? expr.int(0) : undefined))[0]!
   return {
-    bits, signed, offset, plain: decoded!.op === "acc" || (decoded!.op === "bitcast" && decoded!.src[0]!.op === "acc"),
+    bits, signed, offset, plain: flatten([decoded!]).length <= 4,
     along(f, coords) {
       const own = env(f), none = f.local("i32"), base = f.local("i32"), factor = scale && f.local("f32")
       f.assign(none, 0)
@@ -56,15 +56,8 @@ type Found = Pick<RawElements, "bits" | "signed" | "offset"> & { readonly load: 
 function wholeBytes(body: Expr, axis: number): Found | undefined {
   const loads = loadsOf(body).filter((l) => dependsOn(l, axis)), load = loads[0]
   if (load === undefined || loads.length > 1 || strideOf(load, axis) !== 1 || load.type === "bool" || load.type === "f64") return undefined
-  const bits = (8 * bytesOf(load.dtype!)) as 8 | 16 | 32, down = bits === 16 ? 16 : 0, acc = expr.acc(load.type)
-  // What was to be moved up is there already.
-  const [rest] = replaced([body], (e) => {
-    if (e === load) return down === 0 ? acc : expr.shr(acc, expr.constant(load.type, down))
-    const [a, n] = e.src
-    if (down === 0 || e.op !== "shl" || a !== load || n!.op !== "const" || n!.value > down) return undefined
-    return n!.value === down ? acc : expr.shr(acc, expr.constant(load.type, down - n!.value))
-  })
-  return { bits, signed: load.dtype === "i8", offset: 0, load, rest: rest! }
+  const [rest] = replaced([body], (e) => (e === load ? expr.acc(load.type) : undefined))
+  return { bits: (8 * bytesOf(load.dtype!)) as 8 | 16 | 32, signed: load.dtype === "i8" || load.dtype === "i16", offset: 0, load, rest: rest! }
 }
 
 /** Two elements to a byte, the first in its lower half. */

@@ -1,5 +1,5 @@
-// Rows of x times a weight stored as bits and narrow values: eight bits choose two shuffles, which put the next values, as they
-// lie in memory, where the bits are set, four to a vector.
+// Rows of x times a weight stored as bits and narrow values: eight bits choose a shuffle, which puts the next values, as they
+// lie in memory, where the bits are set.
 import type { FunctionBuilder, Local } from "../emit/assembler.ts"
 import type { Holes } from "../emit/kernel.ts"
 import type { RawElements } from "../emit/raw.ts"
@@ -9,45 +9,51 @@ import { multiplyAdd } from "./tile.ts"
 
 /** What a shuffle takes a byte from that is to be zero. */
 const nothing = 128
-const setBits = (bits: number): number[] => Array.from({ length: 8 }, (_, i) => i).filter((i) => (bits >> i) & 1)
-/** For eight bits, the bytes of four lanes: lane i takes the value of bit `from` + i, of so many bytes, at its top. */
-const tableOf = (bytes: 1 | 2, from: 0 | 4): Uint8Array => Uint8Array.from(Array.from({ length: 256 }, (_, bits) => [0, 1, 2, 3].flatMap((i) => {
-  const place = setBits(bits).indexOf(from + i)
-  return [0, 1, 2, 3].map((byte) => (place < 0 || byte < 4 - bytes ? nothing : bytes * place + byte - (4 - bytes)))
-})).flat())
-const tables = { 1: [tableOf(1, 0), tableOf(1, 4)], 2: [tableOf(2, 0), tableOf(2, 4)] } as const
+/** For eight bits, lanes of 16: that of bit i takes the value of that bit, of so many bytes, at its top. */
+const tableOf = (bytes: 1 | 2): Uint8Array => Uint8Array.from(Array.from({ length: 256 }, (_, bits) => Array.from({ length: 8 }, (_, i) => {
+  const before = Array.from({ length: i }, (_, b) => (bits >> b) & 1).reduce((a, b) => a + b, 0)
+  return [0, 1].map((byte) => (((bits >> i) & 1) === 0 || byte < 2 - bytes ? nothing : bytes * before + byte - (2 - bytes)))
+}).flat()).flat())
+const tables = { 1: tableOf(1), 2: tableOf(2) } as const
 
-/** `next`: the address of the next value, or its number where values are four bits. */
-interface Row { readonly first: Local; readonly next: Local; readonly mask: Local; readonly bits: Local; readonly values: ReturnType<RawElements["along"]> }
+/** A row of W that is walked: `next` is the address of its next value, or that value's number where values are of four bits; `mask` that of its next bits. */
+export interface MaskedRow { readonly next: Local; readonly mask: Local; readonly values: ReturnType<RawElements["along"]> }
+
+/** Rows that are walked, and what begins a walk. */
+export function maskedRows(f: FunctionBuilder, { operands: { begin } }: Holes, elements: RawElements, masks: RawElements, all: readonly Local[]): { readonly rows: readonly MaskedRow[]; start(): void } {
+  const none = f.local("i32")
+  f.assign(none, 0)
+  const rows = all.map((row) => {
+    const [first, next, mask] = i32s(f, 3) as [Local, Local, Local], values = elements.along(f, [row, none])
+    begin!.along(f, 1, [row, none], none).value(1); f.scale(sizeOf(elements))
+    if (elements.bits !== 4) { f.get(values.base); f.op("i32.add") }
+    f.set(first)
+    return { first, next, mask, values, bits: masks.along(f, [row, none]).base }
+  })
+  return { rows, start: () => { for (const { next, first, mask, bits } of rows) { f.assign(next, first); f.assign(mask, bits) } } }
+}
+/** How far one value is from the next, as rows count. */
+const sizeOf = ({ bits }: RawElements): number => (bits === 4 ? 1 : bits / 8)
 
 /** `elements` are of 16 bits at most, `masks` words of 32. */
 export function eights(holes: Holes, elements: RawElements, masks: RawElements): SparseProduct {
-  const { k, ofFour } = holes.dims as { k: number; ofFour: number }, { begin } = holes.operands, bytes = elements.bits === 16 ? 2 : 1, size = elements.bits === 4 ? 1 : bytes
-  const count = Math.ceil(k / 8), rest = count % 4
+  const { k, ofFour } = holes.dims as { k: number; ofFour: number }, count = Math.ceil(k / 8), rest = count % 4
   return {
     together: 4,
     padding: 8,
+    joined: true,
     prepare(f, all) {
-      const [word, none] = i32s(f, 2) as [Local, Local]
-      f.assign(none, 0)
-      const rows = all.map((row): Row => {
-        const [first, next, mask, bits] = i32s(f, 4) as [Local, Local, Local, Local], values = elements.along(f, [row, none])
-        begin!.along(f, 1, [row, none], none).value(1); f.scale(size)
-        if (elements.bits !== 4) { f.get(values.base); f.op("i32.add") }
-        f.set(first)
-        return { first, next, mask, bits, values }
-      })
-      const ones = all.map((row) => masks.along(f, [row, none]).base)
+      const word = f.local("i32"), { rows, start } = maskedRows(f, holes, elements, masks, all)
       return {
         scales: rows.map(({ values }) => values.scale),
         product(x, sums) {
           const some = (n: number): void => {
-            for (let j = 0; j < n; j++) emitEight(f, holes, elements, { rows, x, sums, j, size, tables: tables[bytes] })
-            if (ofFour > 0) for (const { next } of rows) f.increment(next, 2 * ofFour * n * size)
+            for (let j = 0; j < n; j++) emitEight(f, holes, elements, { rows, x, sums, j })
+            if (ofFour > 0) for (const { next } of rows) f.increment(next, 2 * ofFour * n * sizeOf(elements))
             for (const { mask } of rows) f.increment(mask, n)
             f.increment(x, 32 * n)
           }
-          rows.forEach(({ next, first, mask }, s) => { f.assign(next, first); f.assign(mask, ones[s]!) })
+          start()
           f.forRange(word, 0, (count - rest) / 4, 1, () => some(4))
           if (rest > 0) some(rest)
         },
@@ -56,13 +62,13 @@ export function eights(holes: Holes, elements: RawElements, masks: RawElements):
   }
 }
 
-interface Eight { readonly rows: readonly Row[]; readonly x: Local; readonly sums: readonly Sums[]; /** Which eight from the word's first on. */ readonly j: number; readonly size: number; readonly tables: readonly [Uint8Array, Uint8Array] }
+interface Eight { readonly rows: readonly MaskedRow[]; readonly x: Local; readonly sums: readonly Sums[]; /** Which eight from the word's first on. */ readonly j: number }
 
 /** Eight columns of every row. */
-function emitEight(f: FunctionBuilder, { dims, features: { relaxed }, constants }: Holes, elements: RawElements, { rows, x, sums, j, size, tables }: Eight): void {
-  const ofFour = dims.ofFour!, fours = v128s(f, 2), [at, place] = i32s(f, 2) as [Local, Local], [raw, lanes] = v128s(f, 2) as [Local, Local]
+function emitEight(f: FunctionBuilder, { dims, features: { relaxed }, constants }: Holes, elements: RawElements, { rows, x, sums, j }: Eight): void {
+  const ofFour = dims.ofFour!, size = sizeOf(elements), sign = elements.signed ? "s" : "u", fours = v128s(f, 2), [at, bits, place] = i32s(f, 3) as [Local, Local, Local], numbers = f.local("v128")
   fours.forEach((four, h) => { f.get(x); f.load("v128.load", 32 * j + 16 * h); f.set(four) })
-  rows.forEach(({ next, mask, bits, values }, s) => {
+  rows.forEach(({ next, mask, values }, s) => {
     f.get(mask); f.load("i32.load8_u", j); f.tee(bits); f.i32(4); f.op("i32.shl"); f.set(at)
     // With so many of each four the next values are where they would be of any row.
     const ahead = 2 * ofFour * j
@@ -70,14 +76,17 @@ function emitEight(f: FunctionBuilder, { dims, features: { relaxed }, constants 
       f.address(next, ahead, 1); f.set(place)
       unpack(f, elements.offset, values.base, place, constants.bytes(f, 15))
     } else { f.get(next); f.load(size === 2 ? "v128.load" : "v128.load64_zero", ahead * size, 0) }
-    f.set(raw)
-    tables.forEach((table, h) => {
-      f.get(raw); f.get(at); f.load("v128.load", constants.table(table)); f.op(relaxed ? "i8x16.relaxed_swizzle" : "i8x16.swizzle")
-      // Numbers of a byte are at the top of their lanes.
-      if (elements.bits < 16) { f.i32(24); f.op(elements.signed ? "i32x4.shr_s" : "i32x4.shr_u") }
-      f.set(lanes)
-      multiplyAdd(f, relaxed, () => f.get(fours[h]!), () => values.value(lanes), sums[s]![h]!)
+    f.get(at); f.load("v128.load", constants.table(tables[elements.bits === 16 ? 2 : 1])); f.op(relaxed ? "i8x16.relaxed_swizzle" : "i8x16.swizzle")
+    if (elements.bits < 16) { f.i32(8); f.op(`i16x8.shr_${sign}`) }
+    f.set(numbers)
+    // Halves of one vector, which the revectorizer joins.
+    const lanes = (["low", "high"] as const).map((half) => {
+      const own = f.local("v128"), value = f.local("v128")
+      f.get(numbers); f.op(`i32x4.extend_${half}_i16x8_${sign}`); f.set(own)
+      values.value(own); f.set(value)
+      return value
     })
+    lanes.forEach((own, h) => multiplyAdd(f, relaxed, () => f.get(fours[h]!), () => f.get(own), sums[s]![h]!))
     if (ofFour === 0) { f.get(next); f.get(bits); f.op("i32.popcnt"); f.scale(size); f.op("i32.add"); f.set(next) }
   })
 }

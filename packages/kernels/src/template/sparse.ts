@@ -6,8 +6,8 @@ import type { Template } from "./holes.ts"
 import { ceilDiv, i32s, minimum, roundUp, split, v128s } from "./loops.ts"
 import { emitPack } from "./pack.ts"
 
-/** Rows of W per unit. */
-const unitRows = 32
+/** Rows of W per unit: long streams, but enough units to share. */
+const unitRowsOf = (n: number): number => Math.max(32, Math.min(128, 4 * Math.ceil(n / 128)))
 /** Rows of x per unit, as long as they are no more bytes than that. */
 const tileMaximum = 8, tileBytes = 2 ** 17
 
@@ -18,6 +18,8 @@ export interface SparseProduct {
   readonly together: number
   /** x is padded with zeros to whole multiples of so many columns. */
   readonly padding: number
+  /** Whether both sums of a row are made alike: neighbouring stores at their end are where the revectorizer starts from. */
+  readonly joined?: boolean
   /** Emits what comes before the loop over rows of x, for rows of W that are walked together. */
   prepare(f: FunctionBuilder, rows: readonly Local[]): {
     /** Adds the product of each row of W with the row of x at `x` (which may be changed) to sums that are 0. */
@@ -27,10 +29,10 @@ export interface SparseProduct {
   }
 }
 
-export function sparseProduct({ dims, operands, result, threadScratch }: Holes, { together: streamCount, padding, prepare }: SparseProduct): Template {
+export function sparseProduct({ dims, operands, result, threadScratch }: Holes, { together: streamCount, padding, joined, prepare }: SparseProduct): Template {
   const { m, n, k } = dims as { m: number; n: number; k: number }
-  const rowBytes = roundUp(roundUp(k, padding) * 4, 64), tile = Math.max(1, Math.min(tileMaximum, m, Math.floor(tileBytes / rowBytes)))
-  const tiles = ceilDiv(m, tile), blocks = ceilDiv(n, unitRows)
+  const unitRows = unitRowsOf(n), rowBytes = roundUp(roundUp(k, padding) * 4, 64), tile = Math.max(1, Math.min(tileMaximum, m, Math.floor(tileBytes / rowBytes)))
+  const sumsAt = tile * rowBytes, tiles = ceilDiv(m, tile), blocks = ceilDiv(n, unitRows)
   const phase = {
     units: tiles * blocks,
     emit(f: FunctionBuilder, begin: Local, end: Local): void {
@@ -45,8 +47,11 @@ export function sparseProduct({ dims, operands, result, threadScratch }: Holes, 
           for (const s of some.flat()) { f.f32x4(0); f.set(s) }
           f.assign(own, x)
           product(own, some)
+          if (joined) some.forEach((pair, s) => pair.forEach((sum, half) => { f.get(all); f.get(sum); f.store("v128.store", sumsAt + 32 * s + 16 * half) }))
           some.forEach(([a, b], s) => {
-            f.get(a); f.get(b); f.op("f32x4.add"); f.set(a)
+            if (joined) for (const half of [0, 16]) { f.get(all); f.load("v128.load", sumsAt + 32 * s + half) }
+            else { f.get(a); f.get(b) }
+            f.op("f32x4.add"); f.set(a)
             for (let lane = 0; lane < 4; lane++) {
               f.get(a); f.lane("f32x4.extract_lane", lane)
               if (lane > 0) f.op("f32.add")
@@ -88,5 +93,5 @@ export function sparseProduct({ dims, operands, result, threadScratch }: Holes, 
       })
     },
   }
-  return { phases: [phase], scratchBytes: 0, threadScratchBytes: tile * rowBytes }
+  return { phases: [phase], scratchBytes: 0, threadScratchBytes: sumsAt + 32 * streamCount }
 }
