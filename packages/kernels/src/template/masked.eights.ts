@@ -35,14 +35,28 @@ export function maskedRows(f: FunctionBuilder, { operands: { begin } }: Holes, e
 /** How far one value is from the next, as rows count. */
 const sizeOf = ({ bits }: RawElements): number => (bits === 4 ? 1 : bits / 8)
 
-/** `elements` are of 16 bits at most, `masks` words of 32. */
-export function eights(holes: Holes, elements: RawElements, masks: RawElements): SparseProduct {
-  const { k, ofFour } = holes.dims as { k: number; ofFour: number }, count = Math.ceil(k / 8), rest = count % 4
+/** `elements` are of 16 bits at most, `masks` words of 32; `slow` reads no further than three places behind the last value. */
+export function eights(holes: Holes, elements: RawElements, masks: RawElements, slow: SparseProduct): SparseProduct {
+  const { n, k, ofFour } = holes.dims as { n: number; k: number; ofFour: number }, { begin } = holes.operands, count = Math.ceil(k / 8), rest = count % 4
   return {
     together: 4,
     padding: 8,
     joined: true,
+    // Rows behind whose values there are not as many as are read at once. How many values there are is not known, but where the last row's begin.
+    alone(f, to) {
+      const [last, most] = i32s(f, 2) as [Local, Local], begins = begin!.along(f, 0, [to, last], to), read = elements.bits === 4 ? 16 : 8
+      f.assign(last, 0)
+      f.assign(to, n - 1)
+      begins.value(1); f.i32(read - 3); f.op("i32.sub"); f.set(most)
+      f.block((found) => f.loop((again) => {
+        f.get(to); f.op("i32.eqz"); f.brIf(found)
+        begins.value(1); f.get(most); f.op("i32.le_s"); f.brIf(found)
+        f.increment(to, -1)
+        f.br(again)
+      }))
+    },
     prepare(f, all) {
+      if (all.length === 1) return slow.prepare(f, all)
       const word = f.local("i32"), { rows, start } = maskedRows(f, holes, elements, masks, all)
       return {
         scales: rows.map(({ values }) => values.scale),
@@ -91,10 +105,15 @@ function emitEight(f: FunctionBuilder, { dims, features: { relaxed }, constants 
   })
 }
 
-/** Pushes the eight numbers of four bits from `place` on, plus `offset`, as the first eight bytes of a vector. */
-export function unpack(f: FunctionBuilder, offset: number, base: Local, place: Local, low: Local): void {
-  const both = f.local("v128")
-  f.get(base); f.get(place); f.i32(1); f.op("i32.shr_u", "i32.add"); f.load("i64.load", 0, 0)
+/**
+ * Pushes the eight numbers of four bits from `place` on, plus `offset`, as the first eight bytes of a vector. Reads eight bytes; or, of
+ * `count` numbers that are there, at most two places more.
+ */
+export function unpack(f: FunctionBuilder, offset: number, base: Local, place: Local, low: Local, count?: 4 | 8): void {
+  const both = f.local("v128"), at = f.local("i32")
+  f.get(base); f.get(place); f.i32(1); f.op("i32.shr_u", "i32.add"); f.set(at)
+  f.get(at); f.load(count === undefined ? "i64.load" : count === 8 ? "i64.load32_u" : "i64.load16_u", 0, 0)
+  if (count !== undefined) { f.get(at); f.load("i64.load8_u", count / 2); f.i64(BigInt(4 * count)); f.op("i64.shl", "i64.or") }
   f.get(place); f.i32(1); f.op("i32.and"); f.scale(4); f.op("i64.extend_i32_u", "i64.shr_u", "i32.wrap_i64", "i32x4.splat"); f.set(both)
   f.get(both); f.get(low); f.op("v128.and")
   f.get(both); f.i32(4); f.op("i16x8.shr_u"); f.get(low); f.op("v128.and")

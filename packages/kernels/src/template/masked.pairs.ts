@@ -77,8 +77,12 @@ function twice(f: FunctionBuilder, { bits, signed, offset }: RawElements, { next
   if (bits === 4) {
     const [place] = i32s(f, 1) as [Local]
     f.address(next, 4 * j, 1); f.set(place)
-    unpack(f, offset, values.base, place, constants.bytes(f, 15)); f.op("i16x8.extend_low_i8x16_s")
-  } else { f.get(next); f.load(`v128.load8x8_${sign}`, 4 * j, 0) }
+    unpack(f, offset, values.base, place, constants.bytes(f, 15), both ? 8 : 4); f.op("i16x8.extend_low_i8x16_s")
+  } else {
+    f.get(next)
+    if (both) f.load(`v128.load8x8_${sign}`, 4 * j, 0)
+    else { f.load("v128.load32_zero", 4 * j, 0); f.op(`i16x8.extend_low_i8x16_${sign}`) }
+  }
   f.set(numbers)
   return halves.map((half) => push(() => { f.get(numbers); f.op(`i32x4.extend_${half}_i16x8_${sign}`) }))
 }

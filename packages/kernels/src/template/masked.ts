@@ -6,7 +6,7 @@ import type { Stream, Template } from "./holes.ts"
 import { eights } from "./masked.eights.ts"
 import { pairs } from "./masked.pairs.ts"
 import { i32s, v128s } from "./loops.ts"
-import { sparseProduct, type Sums } from "./sparse.ts"
+import { sparseProduct, type SparseProduct, type Sums } from "./sparse.ts"
 import { multiplyAdd } from "./tile.ts"
 
 /** What a shuffle takes a lane from that is to be zero. */
@@ -22,14 +22,8 @@ interface Row { readonly first: Local; readonly place: Local; readonly bits: Loc
 export function maskedMatmul(holes: Holes): Template {
   const { k, ofFour } = holes.dims as { k: number; ofFour: number }
   const { begin, mask, value } = holes.operands as Record<"begin" | "mask" | "value", Holes["operands"][string]>
-  const elements = value!.raw?.(1), masks = mask!.raw?.(1)
-  if (elements !== undefined && masks?.bits === 32) {
-    // Pairs are decoded once for eight columns, what is spread twice.
-    if (ofFour === 2 && k % 8 === 0 && !(elements.bits === 16 && elements.plain)) return sparseProduct(holes, pairs(holes, elements, masks))
-    if (elements.bits <= 16) return sparseProduct(holes, eights(holes, elements, masks))
-  }
   const words = Math.floor(k / 32), rest = Math.ceil((k % 32) / 4)
-  return sparseProduct(holes, {
+  const spreading: SparseProduct = {
     together: 4,
     padding: 4,
     prepare(f, all) {
@@ -54,7 +48,14 @@ export function maskedMatmul(holes: Holes): Template {
         },
       }
     },
-  })
+  }
+  const elements = value!.raw?.(1), masks = mask!.raw?.(1)
+  if (elements !== undefined && masks?.bits === 32) {
+    // Pairs are decoded once for eight columns, what is spread twice.
+    if (ofFour === 2 && k % 8 === 0 && !(elements.bits === 16 && elements.plain)) return sparseProduct(holes, pairs(holes, elements, masks))
+    if (elements.bits <= 16) return sparseProduct(holes, eights(holes, elements, masks, spreading))
+  }
+  return sparseProduct(holes, spreading)
 }
 
 function spreadValues(f: FunctionBuilder, { dims, features: { relaxed }, constants }: Holes, rows: readonly Row[], x: Local, sums: readonly Sums[], fours: number): void {

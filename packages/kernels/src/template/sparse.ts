@@ -20,6 +20,8 @@ export interface SparseProduct {
   readonly padding: number
   /** Whether both sums of a row are made alike: neighbouring stores at their end are where the revectorizer starts from. */
   readonly joined?: boolean
+  /** Sets the row of W from which on rows are walked by themselves; none is, unless given, but for what is left of units. */
+  alone?(f: FunctionBuilder, to: Local): void
   /** Emits what comes before the loop over rows of x, for rows of W that are walked together. */
   prepare(f: FunctionBuilder, rows: readonly Local[]): {
     /** Adds the product of each row of W with the row of x at `x` (which may be changed) to sums that are 0. */
@@ -29,7 +31,7 @@ export interface SparseProduct {
   }
 }
 
-export function sparseProduct({ dims, operands, result, threadScratch }: Holes, { together: streamCount, padding, joined, prepare }: SparseProduct): Template {
+export function sparseProduct({ dims, operands, result, threadScratch }: Holes, { together: streamCount, padding, joined, alone, prepare }: SparseProduct): Template {
   const { m, n, k } = dims as { m: number; n: number; k: number }
   const unitRows = unitRowsOf(n), rowBytes = roundUp(roundUp(k, padding) * 4, 64), tile = Math.max(1, Math.min(tileMaximum, m, Math.floor(tileBytes / rowBytes)))
   const sumsAt = tile * rowBytes, tiles = ceilDiv(m, tile), blocks = ceilDiv(n, unitRows)
@@ -37,7 +39,7 @@ export function sparseProduct({ dims, operands, result, threadScratch }: Holes, 
     units: tiles * blocks,
     emit(f: FunctionBuilder, begin: Local, end: Local): void {
       const [unit, block, part, packed, all, rowFrom, rowEnd, i, from, to, column, apart, first, last] = i32s(f, 14) as [Local, Local, Local, Local, Local, Local, Local, Local, Local, Local, Local, Local, Local, Local]
-      const [x, own] = i32s(f, 2) as [Local, Local], total = f.local("f32")
+      const [x, own, lastTogether, togetherEnd] = i32s(f, 4) as [Local, Local, Local, Local], total = f.local("f32")
       const rows = i32s(f, streamCount), sums = rows.map(() => v128s(f, 2) as unknown as Sums)
       /** Products of `count` rows of W. */
       const emitRows = (count: number): void => {
@@ -66,6 +68,7 @@ export function sparseProduct({ dims, operands, result, threadScratch }: Holes, 
       f.assign(all, () => threadScratch(f))
       if (k % padding !== 0) { f.get(all); f.i32(0); f.i32(tile * rowBytes); f.memoryFill() }
       f.assign(packed, -1)
+      alone?.(f, lastTogether)
       f.forRange(unit, begin, end, 1, () => {
         split(f, unit, [[part, tiles], [block, blocks]])
         f.get(part); f.scale(tile); f.set(from)
@@ -77,13 +80,19 @@ export function sparseProduct({ dims, operands, result, threadScratch }: Holes, 
         })
         f.get(block); f.scale(unitRows); f.set(rowFrom)
         minimum(f, rowEnd, () => f.address(rowFrom, unitRows, 1), n)
-        f.get(rowEnd); f.get(rowFrom); f.op("i32.sub"); f.i32(streamCount); f.op("i32.div_u"); f.set(apart)
+        f.assign(togetherEnd, rowEnd)
+        if (alone) {
+          minimum(f, togetherEnd, rowEnd, lastTogether)
+          // A unit may begin behind it.
+          f.get(rowFrom); f.get(togetherEnd); f.get(rowFrom); f.get(togetherEnd); f.op("i32.gt_s", "select"); f.set(togetherEnd)
+        }
+        f.get(togetherEnd); f.get(rowFrom); f.op("i32.sub"); f.i32(streamCount); f.op("i32.div_u"); f.set(apart)
         f.get(rowFrom); f.get(apart); f.op("i32.add"); f.set(last)
         f.forRange(first, rowFrom, last, 1, () => {
           rows.forEach((row, s) => { f.get(apart); f.scale(s); f.get(first); f.op("i32.add"); f.set(row) })
           emitRows(streamCount)
         })
-        if (n % streamCount !== 0) {
+        if (alone || n % streamCount !== 0) {
           f.get(apart); f.scale(streamCount); f.get(rowFrom); f.op("i32.add"); f.set(first)
           f.forRange(first, first, rowEnd, 1, () => {
             f.assign(rows[0]!, first)

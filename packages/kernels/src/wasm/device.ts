@@ -10,8 +10,6 @@ import { control, phaseSignature, runnerModule, step } from "./runner.ts"
 import { hostImports, Threads, type NewModule } from "./threads.ts"
 
 const pageBytes = 65536
-/** Memory behind the last buffer, so that the last elements of any can be read with a vector that holds more. */
-const slackBytes = 64
 /** Kernels below this many scalar operations run on one thread: sharing them costs more. */
 const shareFrom = 40_000
 /** Small enough that the last portion is not waited for long, large enough that taking one costs nothing. */
@@ -47,7 +45,7 @@ export async function wasmDevice({ threads: threadCount, features, maximumPages 
   }
   view()
   const grow = (bytes: number): boolean => {
-    const missing = bytes + slackBytes - memory.buffer.byteLength
+    const missing = bytes - memory.buffer.byteLength
     if (missing <= 0) return true
     const pages = memory.buffer.byteLength / pageBytes
     // A quarter more than needed, so that growing is rare.
@@ -112,7 +110,7 @@ export async function wasmDevice({ threads: threadCount, features, maximumPages 
   return {
     name: "wasm",
     threads: threadCount,
-    limits: { bufferBytes: maximumPages * pageBytes - control.bytes - poolBytes - slackBytes },
+    limits: { bufferBytes: maximumPages * pageBytes - control.bytes - poolBytes },
     accepts: (name, dims, dtype) => name in templates && dtypes[dtype].scalar === "f32" && (templates[name]!.accepts?.(dims) ?? true),
     alloc(size): Memory {
       refuseClosed("alloc")
