@@ -2,7 +2,7 @@ import { f32Bits, fail } from "@thimble/core"
 import type { FunctionBuilder, Local } from "./assembler.ts"
 
 /** Bytes set aside right after the control block: for constants, then for tables. */
-const wordBytes = 16384, tableBytes = 32768
+const wordBytes = 16384, tableBytes = 16384
 export const poolBytes = wordBytes + tableBytes
 
 /**
