@@ -6,6 +6,7 @@ import type { FunctionBuilder, Local } from "./assembler.ts"
 import { ByteStream } from "./bytes16.ts"
 import { ExpressionStream, valueType, type Environment } from "./expression.ts"
 import { Copies } from "./halves.ts"
+import { isVectorizable, loadsOf } from "./map.ts"
 import { replaced } from "./replaced.ts"
 import { expressible, laneAxis, runAxis, varies } from "./lanes16.ts"
 
@@ -90,8 +91,11 @@ function apart(body: Expr): { readonly code: Expr; readonly rest: Expr } | undef
   const [code] = found
   if (code === undefined || found.size > 1) return undefined
   const rest = rewrite([body], (e) => (e === code ? expr.acc(code.type) : e.op === "cast" && e.type === "f32" ? differenceOf(e.src[0]!, code) : undefined))[0]!
-  return varies(rest) ? undefined : { code, rest }
+  // A larger table is looked up element by element, and f64 computed so.
+  return varies(rest) || takesApart(rest) ? undefined : { code, rest }
 }
+/** Whether `acc`, a vector, is needed one by one: for what is loaded where it says, and for f64. */
+export const takesApart = (e: Expr): boolean => !isVectorizable(e) || loadsOf(e).some((l) => flatten([l]).some((x) => x.op === "acc"))
 
 /** A code less a small integer, which floats hold as well: V8's revectorizer mistakes the order of what is added. */
 function differenceOf(sum: Expr, code: Expr): Expr | undefined {
