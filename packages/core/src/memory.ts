@@ -15,15 +15,16 @@ export interface MemoryReport {
   readonly devices: Readonly<Record<string, DeviceMemory>>
 }
 
-const live = new Map<Storage, string>()
+/** What each is called is spelled when somebody asks. */
+const live = new Map<Storage, Pick<Tensor, "dtype" | "shape">>()
 let bytes = 0, peakBytes = 0, collected = 0
 let onLeak: ((storage: Storage, label: string) => void) | undefined
 
 const net = new FinalizationRegistry<Storage>((storage) => {
-  const label = live.get(storage)
-  if (label === undefined) return
+  const of = live.get(storage)
+  if (of === undefined) return
   collected++
-  onLeak?.(storage, label)
+  onLeak?.(storage, `${of.dtype}[${of.shape.join(", ")}]`)
   drop(storage)
 })
 
@@ -45,7 +46,7 @@ let scopes: Set<Tensor>[] = []
 /** @internal */
 export function track(t: Tensor): void {
   const storage = t.storage!
-  live.set(storage, `${t.dtype}[${t.shape.join(", ")}]`)
+  live.set(storage, { dtype: t.dtype, shape: t.shape })
   bytes += storage.bytes
   if (bytes > peakBytes) peakBytes = bytes
   net.register(t, storage, storage)

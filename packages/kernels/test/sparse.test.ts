@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from "vitest"
-import { quantizeWeight, random, referenceDevice, tensor, useDevice, withDevice, type Device } from "@thimble/core"
+import { quantizedWeight, quantizeWeight, random, referenceDevice, tensor, uploadParts, useDevice, withDevice, type Buffer, type Device } from "@thimble/core"
 import { bitmask, blocks, csr, nOfM, type SparseFormat } from "../../compress/src/index.ts"
 import { devices as available, open } from "../src/index.ts"
 import { wasmDevice } from "../src/wasm/device.ts"
@@ -16,7 +16,7 @@ afterAll(async () => {
 })
 
 const numbers = async (seed: number, n: number): Promise<Float32Array> => withDevice(referenceDevice(), () => random.normal(random.key(seed), [n]).data()) as Promise<Float32Array>
-const formats: readonly SparseFormat[] = [csr(), csr({ values: "bf16" }), csr({ values: "int8" }), bitmask(), bitmask({ values: "f16" }), bitmask({ values: "int4" }), nOfM(2, 4), nOfM(1, 4), nOfM(1, 2, { values: "int8" }), nOfM(4, 8), blocks([4, 4]), blocks([1, 8], { values: "f16" }), blocks([3, 4]), blocks([2, 2])]
+const formats: readonly SparseFormat[] = [csr(), csr({ values: "bf16" }), csr({ values: "int8" }), bitmask(), bitmask({ values: "f16" }), bitmask({ values: "int4" }), bitmask({ values: "bf16" }), bitmask({ values: "int8" }), nOfM(2, 4), nOfM(2, 4, { values: "f16" }), nOfM(2, 4, { values: "int8" }), nOfM(2, 4, { values: "int4" }), nOfM(4, 8, { values: "int4" }), nOfM(1, 4), nOfM(1, 2, { values: "int8" }), nOfM(4, 8), blocks([4, 4]), blocks([1, 8], { values: "f16" }), blocks([3, 4]), blocks([2, 2])]
 const sizes = [[1, 5, 32], [3, 33, 72], [9, 17, 200], [1, 3, 40]] as const
 
 for (const format of formats)
@@ -32,6 +32,27 @@ for (const format of formats)
       expect(await run(devices.two!)).toEqual(got)
       ;(await run(devices.plain!)).forEach((v, i) => expect(Math.abs(v - expected[i]!), `element ${i}, without relaxed instructions`).toBeLessThanOrEqual(1e-4))
     })
+
+// So many elements that values fill whole cache lines, the last of which is the memory's.
+const atTheEnd = [[bitmask({ values: "bf16" }), 5, 40, 60], [bitmask({ values: "int8" }), 7, 40, 60], [bitmask({ values: "int4" }), 9, 40, 124], [nOfM(4, 8, { values: "int4" }), 9, 56, 252], [nOfM(2, 4, { values: "f16" }), 3, 40, 60], [nOfM(2, 4, { values: "bf16" }), 3, 40, 60], [nOfM(2, 4, { values: "int8" }), 3, 40, 60], [nOfM(2, 4, { values: "int4" }), 9, 56, 252]] as const
+test.each(atTheEnd)("$name: values at the end of all memory are multiplied, and nothing is read behind them", async (format, n, k, count) => {
+  const pages = 40, device = await wasmDevice({ threads: 1, features: { relaxed: true, wide: false }, maximumPages: pages }), x = await numbers(k, k)
+  const [, of, every] = /^(\d+):(\d+)/.exec(format.name) ?? []
+  // The first elements of all, or of their neighbours; the last row of a bitmask may have none.
+  const w = (await numbers(n, n * k)).map((v, i) => ((of === undefined ? i < count : i % Number(every) < Number(of)) ? v : 0))
+  const { values, ...parts } = format.encode(w, [n, k]), bytes = values!.data.byteLength
+  expect(bytes % 64).toBe(0)
+  const { row, ...others } = uploadParts({ ...parts, row: { data: x, shape: [1, k], dtype: "f32" } }, device)
+  const mark = device.alloc(64) as Buffer & { at: number }, room = device.alloc(pages * 65536 - bytes - mark.at - 64)
+  const own = uploadParts({ values: values! }, device)
+  expect((own.values!.storage!.buffer as typeof mark).at + bytes).toBe(pages * 65536)
+  device.free(room)
+  device.free(mark)
+  const got = await quantizedWeight(format, [n, k], { ...others, ...own }).apply(row!).data()
+  const want = await withDevice(referenceDevice(), () => quantizeWeight(format, w, [n, k]).apply(tensor(x, { shape: [1, k] })).data())
+  got.forEach((v, i) => expect(Math.abs(v - want[i]!), `element ${i}`).toBeLessThanOrEqual(1e-4))
+  await device.close()
+})
 
 test.each(["webgpu", "gpujs"])("%s decodes what is stored to the same numbers, and multiplies with it", async (name) => {
   const found = (await available()).find((d) => d.name === name)

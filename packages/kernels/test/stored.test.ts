@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "vitest"
 import { denseWeight, quantizeWeight, realize, random, referenceDevice, tensor, useDevice, type Device, type Format } from "@thimble/core"
-import { int } from "../../compress/src/index.ts"
+import { codebook, int, mx } from "../../compress/src/index.ts"
 import { ggml } from "../../formats/src/ggml/index.ts"
 import { open } from "../src/index.ts"
 
@@ -16,6 +16,10 @@ const formats: readonly (readonly [Format, number])[] = [
   ...[Q4_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_XS, TQ1_0, MXFP4].map((f) => [f, 768] as const),
   // Groups that end within a run of quads, and rows that do.
   [int(4, { group: 16 }), 160], [int(3, { group: 20 }), 100], [int(4, { group: 64 }), 320], [int(8), 72], [Q4_0, 96],
+  // Runs of 32 with scales and zero points of their halves, of themselves, of two runs, of rows, and in other types.
+  [int(8, { group: 16, range: "asymmetric" }), 160], [int(4, { group: 32, range: "asymmetric" }), 96], [int(8, { group: 64, range: "asymmetric" }), 320], [int(8), 320], [int(4), 96], [int(5, { scales: "bf16" }), 64], [int(8, { group: 32, scales: "f32" }), 64],
+  // Codes that a table too large for a vector spells.
+  [mx("e5m2"), 64], [codebook(4, { group: 256 }), 256],
 ]
 
 for (const [format, k] of formats)

@@ -102,7 +102,7 @@ interface Load {
 interface Reading { readonly addresses: ReadonlyMap<Region, Local>; readonly loaded: Map<Expr, Local> }
 
 /** Emits expressible expressions; what does not depend on the run is computed once per stream. */
-class ByteStream {
+export class ByteStream {
   private readonly f: FunctionBuilder
   private readonly codes: readonly (readonly [Expr, Expr])[]
   private readonly run: Local

@@ -35,6 +35,8 @@ export class ExpressionStream {
   private readonly coords: readonly (Local | undefined)[]
   private readonly position: Local
   private accumulator: Local | undefined
+  /** Two vectors that are read together, from an offset on: elements of two bytes are loaded once for both. */
+  private pair: { readonly offset: number; readonly loaded: Map<Expr, Local> } | undefined
   private readonly hoisted = new Map<Expr, { scalar: Local | undefined; splat: Local | undefined }>()
   private readonly bases = new Map<Expr, { base: Local; step: number; at?: Local }>()
   private readonly varies = new Map<Expr, boolean>()
@@ -152,12 +154,14 @@ export class ExpressionStream {
     }
     const values = Array.from({ length: count }, (_, i) => {
       const local = f.local("v128")
+      if (i % 2 === 0) this.pair = i + 1 < count ? { offset: 4 * i, loaded: new Map() } : undefined
       if (accumulators) this.accumulate(accumulators[i]!)
       this.value(root, 4, 4 * i)
       f.set(local)
       return local
     })
     for (const base of this.bases.values()) delete base.at
+    this.pair = undefined
     return values
   }
 
@@ -253,6 +257,7 @@ export class ExpressionStream {
       case "load": {
         const base = this.bases.get(e)
         if (base?.step === bytesOf(e.dtype!)) {
+          if (this.pair !== undefined && base.step === 2) return this.half(e, offset, base.at!)
           if (base.at) f.get(base.at)
           else this.pushAddress(base.base, base.step)
           return loadVector(f, e.dtype!, offset * base.step)
@@ -302,6 +307,18 @@ export class ExpressionStream {
           }
         }))
     }
+  }
+
+  /** Widens one half of eight elements of two bytes. The revectorizer joins halves of one vector, but not loads that widen. */
+  private half(e: Expr, offset: number, at: Local): void {
+    const { f } = this, { loaded, offset: first } = this.pair!
+    let both = loaded.get(e)
+    if (both === undefined) {
+      loaded.set(e, (both = f.local("v128")))
+      f.get(at); f.load("v128.load", 2 * first, 0); f.set(both)
+    }
+    f.get(both)
+    f.op(`i32x4.extend_${offset === first ? "low" : "high"}_i16x8_${e.dtype === "i16" ? "s" : "u"}`)
   }
 
   /** Builds a vector from four scalars. */

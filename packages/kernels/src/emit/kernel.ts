@@ -75,8 +75,8 @@ function emitTemplate(kernel: TemplateKernel, environment: (f: FunctionBuilder) 
     if (known === undefined) environments.set(f, (known = environment(f)))
     return known
   }
-  const operands: Record<string, Operand> = {}
-  names.forEach((name, i) => (operands[name] = operand(all[i]!, kernel.loads[name]!.shape, env)))
+  const operands: Record<string, Operand> = {}, counts = { parameters: kernel.parameters.length, scalars: kernel.scalars.length }
+  names.forEach((name, i) => (operands[name] = operand(all[i]!, kernel.loads[name]!.shape, env, counts)))
   const bytes = (name: string): ByteOperand => byteOperand(all[names.indexOf(name)]!, kernel.loads[name]!.shape, env)
   const runs: Holes["runs"] = (wanted, size) => {
     const shared = wanted.filter((name) => operands[name]?.quad !== undefined)

@@ -2,16 +2,23 @@
 import { expr, flatten, rewrite, type Expr } from "@thimble/core"
 import { sparingSubnormals } from "./approx.ts"
 import type { FunctionBuilder, Local } from "./assembler.ts"
+import { decodedRuns, type Counts } from "./decoded.ts"
 import { ExpressionStream, type Environment } from "./expression.ts"
 import { loadsOf, strideOf } from "./map.ts"
-import type { Operand } from "../template/holes.ts"
+import { rawElements } from "./raw.ts"
+import type { Operand, Stream } from "../template/holes.ts"
 
-export function operand(body: Expr, shape: readonly number[], env: (f: FunctionBuilder) => Environment): Operand {
+/** `counts` are the kernel's; without them there are no runs. */
+export function operand(body: Expr, shape: readonly number[], env: (f: FunctionBuilder) => Environment, counts?: Counts): Operand {
   const loads = loadsOf(body)
-  const score = shape.map((n, axis) => (n === 1 ? -1 : loads.filter((l) => strideOf(l, axis) === 1).length))
   // Where memory has no order that a coordinate shows, it may have one within quads (packed codes, say).
   const uneven = shape.map((_, axis) => loads.some((l) => [...expr.sumOf(l.src[0]!).terms.keys()].some((t) => t.op !== "index" && dependsOn(t, axis))))
-  if (Math.max(...score) <= 0) shape.forEach((n, axis) => { if (uneven[axis]) score[axis] = loadsOf(inQuads(body, axis, n)).filter((l) => strideOf(l, placeAxis) === 1).length })
+  // What has few elements (a scale of each row) says little about the order of what has many.
+  const score = shape.map((n, axis) => {
+    if (n === 1) return 0
+    const [own, along] = uneven[axis] ? [loadsOf(inQuads(body, axis, n)), placeAxis] : [loads, axis]
+    return own.reduce((sum, l) => (strideOf(l, along) === 1 ? sum + elementsOf(l) : sum), 0)
+  })
   const best = Math.max(...score, 0)
   return {
     ...(uneven.some(Boolean) && { quad: (f: FunctionBuilder, axis: number, coords: readonly Local[], quad: Local) => pushQuad(f, env(f), inQuads(body, axis, shape[axis]!), coords, quad) }),
@@ -19,22 +26,32 @@ export function operand(body: Expr, shape: readonly number[], env: (f: FunctionB
     along(f, axis, coords, position, aligned = false) {
       const stream = new ExpressionStream(f, env(f), axis, coords, position, [body])
       const own = aligned && uneven[axis] ? quadsInRuns(f, env(f), inQuads(body, axis, shape[axis]!), coords, shape[axis]!) : undefined
+      const value: Stream["value"] = (lanes, offset = 0) => {
+        if (own === undefined || lanes === 1) return stream.value(body, lanes, offset)
+        const quad = f.local("i32")
+        f.address(position, offset, 1)
+        f.i32(2)
+        f.op("i32.shr_u")
+        f.set(quad)
+        own(quad)
+      }
       return {
-        value(lanes, offset = 0) {
-          if (own === undefined || lanes === 1) return stream.value(body, lanes, offset)
-          const quad = f.local("i32")
-          f.address(position, offset, 1)
-          f.i32(2)
-          f.op("i32.shr_u")
-          f.set(quad)
-          own(quad)
-        },
-        vectors: (count) => stream.vectors(body, count),
+        value,
+        vectors: (count) => own === undefined ? stream.vectors(body, count) : Array.from({ length: count }, (_, i) => {
+          const local = f.local("v128")
+          value(4, 4 * i); f.set(local)
+          return local
+        }),
       }
     },
+    runs: (axis, rowAxis) => counts && decodedRuns(body, [axis, shape[axis]!], rowAxis, counts, env),
+    raw: (axis) => rawElements(body, axis, env),
     constantAlong: (axis) => flatten([body]).every((e) => e.op !== "index" || e.value !== axis),
   }
 }
+
+/** How many a load reads over all coordinates, at most. */
+const elementsOf = (load: Expr): number => [...new Map(flatten([load]).filter((e) => e.op === "index").map((e) => [e.value, e.high + 1])).values()].reduce((a, b) => a * b, 1)
 
 /** Coordinates that stand for the quad and the place in it; no kernel has that many axes. */
 export const quadAxis = 30, placeAxis = 31

@@ -1,6 +1,8 @@
 // A template is a hand-tuned loop nest with holes: it never knows where operands come from or where results go.
 // The expression emitter fills the holes, so that casts, decoding, bias, activation … are fused into the loops.
 import type { FunctionBuilder, Local } from "../emit/assembler.ts"
+import type { DecodedRuns } from "../emit/decoded.ts"
+import type { RawElements } from "../emit/raw.ts"
 
 /** Pushes code; used for addresses that only the caller knows. */
 export type Push = (f: FunctionBuilder) => void
@@ -33,6 +35,10 @@ export interface Operand {
    * which an aligned quad of them shares. Undefined where a stream reads as well.
    */
   quad?(f: FunctionBuilder, axis: number, coords: readonly Local[], quad: Local): void
+  /** It in runs of 32 neighbours along an axis, which is a multiple long, by rows along another; undefined where a stream reads as well. */
+  runs?(axis: number, rowAxis: number): DecodedRuns | undefined
+  /** Its elements along an axis as they lie in memory; undefined where they are not made of one number each. */
+  raw?(axis: number): RawElements | undefined
   /** Whether all values along the axis are the same one. */
   constantAlong(axis: number): boolean
 }

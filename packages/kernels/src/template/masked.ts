@@ -1,10 +1,12 @@
-// Rows of x times a weight stored as bits and values: bits choose shuffles, out of tables. Where two of each four are stored, eight
-// bits gather the four elements of x that the next vector of values meets; else four bits spread values to their places.
+// Rows of x times a weight stored as bits and values: four bits spread values to their places, by a shuffle out of a table. Where two
+// of each four are stored see masked.pairs.ts, for values of 16 bits or less masked.eights.ts.
 import type { FunctionBuilder, Local } from "../emit/assembler.ts"
 import type { Holes } from "../emit/kernel.ts"
 import type { Stream, Template } from "./holes.ts"
+import { eights } from "./masked.eights.ts"
+import { pairs } from "./masked.pairs.ts"
 import { i32s, v128s } from "./loops.ts"
-import { sparseProduct, type Sums } from "./sparse.ts"
+import { sparseProduct, type SparseProduct, type Sums } from "./sparse.ts"
 import { multiplyAdd } from "./tile.ts"
 
 /** What a shuffle takes a lane from that is to be zero. */
@@ -14,19 +16,14 @@ const bitsOf = (bits: number): number[] => [0, 1, 2, 3].filter((i) => (bits >> i
 
 /** For four bits: the next values go where bits are set. */
 const spread = Uint8Array.from(Array.from({ length: 16 }, (_, bits) => [0, 1, 2, 3].flatMap((i) => ((bits >> i) & 1 ? lane(bitsOf(bits).indexOf(i)) : nothing))).flat())
-/** For eight bits, four of each half of the columns: the first two of the first half, in lanes 0 and 1; and in 2 and 3 those of the second. */
-const pairOf = (bits: number): number[][] => [0, 1].map((i) => (bitsOf(bits)[i] === undefined ? nothing : lane(bitsOf(bits)[i]!)))
-const firstPairs = Uint8Array.from(Array.from({ length: 256 }, (_, bits) => [...pairOf(bits & 15), nothing, nothing].flat()).flat())
-const secondPairs = Uint8Array.from(Array.from({ length: 256 }, (_, bits) => [nothing, nothing, ...pairOf(bits >> 4)].flat()).flat())
-
 /** One row of W, word after word; `first` is the place of its first value. */
 interface Row { readonly first: Local; readonly place: Local; readonly bits: Local; readonly masks: Stream; readonly values: Stream }
 
 export function maskedMatmul(holes: Holes): Template {
   const { k, ofFour } = holes.dims as { k: number; ofFour: number }
   const { begin, mask, value } = holes.operands as Record<"begin" | "mask" | "value", Holes["operands"][string]>
-  const pairs = ofFour === 2 && k % 8 === 0, words = Math.floor(k / 32), rest = Math.ceil((k % 32) / 4)
-  return sparseProduct(holes, {
+  const words = Math.floor(k / 32), rest = Math.ceil((k % 32) / 4)
+  const spreading: SparseProduct = {
     together: 4,
     padding: 4,
     prepare(f, all) {
@@ -42,8 +39,7 @@ export function maskedMatmul(holes: Holes): Template {
           /** `fours` times four columns, from the word's first on. */
           const columns = (fours: number): void => {
             for (const { masks, bits } of rows) { masks.value(1); f.set(bits) }
-            if (pairs) gatherPairs(f, holes, rows, x, sums, fours / 2)
-            else spreadValues(f, holes, rows, x, sums, fours)
+            spreadValues(f, holes, rows, x, sums, fours)
             f.increment(x, 128)
           }
           for (const { place, first } of rows) f.assign(place, first)
@@ -52,27 +48,14 @@ export function maskedMatmul(holes: Holes): Template {
         },
       }
     },
-  })
-}
-
-function gatherPairs(f: FunctionBuilder, { features: { relaxed }, constants }: Holes, rows: readonly Row[], x: Local, sums: readonly Sums[], bytes: number): void {
-  const at = f.local("i32"), gathered = f.local("v128"), halves = v128s(f, 2)
-  for (let j = 0; j < bytes; j++) {
-    halves.forEach((half, h) => { f.get(x); f.load("v128.load", 32 * j + 16 * h); f.set(half) })
-    rows.forEach(({ bits, values }, s) => {
-      // Sixteen times the byte.
-      f.get(bits); f.i32(j === 0 ? 4 : 8 * j - 4); f.op(j === 0 ? "i32.shl" : "i32.shr_u"); f.i32(0xff0); f.op("i32.and"); f.set(at)
-      ;[firstPairs, secondPairs].forEach((table, h) => {
-        f.get(halves[h]!)
-        f.get(at); f.load("v128.load", constants.table(table))
-        f.op(relaxed ? "i8x16.relaxed_swizzle" : "i8x16.swizzle")
-      })
-      f.op("v128.or"); f.set(gathered)
-      // One sum by row: more do not stay in registers.
-      multiplyAdd(f, relaxed, () => f.get(gathered), () => values.value(4, 4 * j), sums[s]![0])
-    })
   }
-  for (const { place } of rows) f.increment(place, 4 * bytes)
+  const elements = value!.raw?.(1), masks = mask!.raw?.(1)
+  if (elements !== undefined && masks?.bits === 32) {
+    // Pairs are decoded once for eight columns, what is spread twice.
+    if (ofFour === 2 && k % 8 === 0 && !(elements.bits === 16 && elements.plain)) return sparseProduct(holes, pairs(holes, elements, masks))
+    if (elements.bits <= 16) return sparseProduct(holes, eights(holes, elements, masks, spreading))
+  }
+  return sparseProduct(holes, spreading)
 }
 
 function spreadValues(f: FunctionBuilder, { dims, features: { relaxed }, constants }: Holes, rows: readonly Row[], x: Local, sums: readonly Sums[], fours: number): void {

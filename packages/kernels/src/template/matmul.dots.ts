@@ -143,7 +143,6 @@ function emitTile(f: FunctionBuilder, u: Unit, streams: readonly Stream[], tile:
     const accumulators = Array.from({ length: tile.rows }, () => columns.map(() => v128s(f, 2)))
     const each = (body: (accumulator: Local, offset: number) => void) => accumulators.forEach((row, r) =>
       row.forEach((pair, c) => pair.forEach((accumulator, half) => body(accumulator, ((r * streams.length + first + c) * 2 + half) * 16))))
-    const weights = columns.map(() => v128s(f, 2))
     const x = v128s(f, 2)
     each((accumulator, offset) => {
       if (tile.fresh) f.f32x4(0)
@@ -152,7 +151,7 @@ function emitTile(f: FunctionBuilder, u: Unit, streams: readonly Stream[], tile:
     })
     f.assign(element, tile.at)
     f.forRange(u.k, tile.kRange[0], tile.kRange[1], step, () => {
-      columns.forEach((stream, c) => weights[c]!.forEach((weight, half) => { stream.value(4, 4 * half); f.set(weight) }))
+      const weights = columns.map((stream) => stream.vectors(step / 4))
       accumulators.forEach((row, r) => {
         x.forEach((local, half) => { f.get(element); f.load("v128.load", r * u.aStride + 16 * half); f.set(local) })
         row.forEach((pair, c) => pair.forEach((accumulator, half) =>

@@ -34,6 +34,10 @@ const swapCoords = ([batch, row, column]: readonly Local[]) => [batch, column, r
 const transposed = (operand: Operand): Operand => ({
   contiguous: operand.contiguous === undefined ? undefined : swap(operand.contiguous),
   along: (f, axis, coords, position, aligned) => operand.along(f, swap(axis), swapCoords(coords), position, aligned),
+  runs(axis, rowAxis) {
+    const runs = operand.runs?.(swap(axis), swap(rowAxis))
+    return runs && { ...runs, along: (f, coords, run) => runs.along(f, swapCoords(coords), run) }
+  },
   constantAlong: (axis) => operand.constantAlong(swap(axis)),
 })
 
