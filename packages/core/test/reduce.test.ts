@@ -2,7 +2,7 @@ import fc from "fast-check"
 import { describe, expect, test } from "vitest"
 import {
   all, amax, amin, any, argmax, argmin, argsort, castTo, countNonzero, cummax, cummin, cumprod, cumsum, explain, gather, grad, logsumexp, max, maskedSelect, mean, median,
-  min, mul, nonzero, norm, prod, quantile, sort, std, sum, tensor, topk, variance, zeros, type DType, type Tensor,
+  min, mul, narrow, nonzero, norm, prod, quantile, sort, std, sum, tensor, topk, variance, zeros, type DType, type Tensor,
 } from "../src/index.ts"
 
 const f64 = (values: number[]): Tensor => tensor(values, { dtype: "f64" })
@@ -161,6 +161,18 @@ describe("choosing", () => {
     expect(await topk(x, 2).values.tolist()).toEqual([[NaN, 4], [5, 0]])
     expect(await topk(x, 2, { largest: false }).indices.tolist()).toEqual([[1, 2], [2, 0]])
     expect(await topk(x, 1, { axis: 0 }).values.tolist()).toEqual([[4, 1, 3, NaN]])
+  })
+  test("… of long lines with many equal ones, too, along either axis", async () => {
+    const line = fc.array(fc.oneof(fc.integer({ min: -3, max: 3 }), fc.constantFrom(NaN, Infinity, -Infinity, -0, 1e30)), { minLength: 30, maxLength: 60 })
+    await fc.assert(fc.asyncProperty(line, fc.integer({ min: 0, max: 12 }), fc.boolean(), fc.constantFrom("f32", "f64", "bf16"), async (values, k, largest, dtype) => {
+      const x = castTo(tensor([values, values.toReversed()]), dtype as DType)
+      for (const [along, axis] of [[x, 1], [x.transpose(), 0]] as const) {
+        const { values: best, indices } = topk(along, k, { axis, largest }), sorted = sort(along, { axis, descending: largest })
+        const head = (t: Tensor): Tensor => narrow(t, axis, 0, k)
+        expect(await indices.tolist()).toEqual(await head(sorted.indices).tolist())
+        expect(await best.tolist()).toEqual(await head(sorted.values).tolist())
+      }
+    }))
   })
   test("median and quantiles", async () => {
     const x = tensor([5, 1, 4, 2])
