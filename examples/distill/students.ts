@@ -91,14 +91,18 @@ async function sequenceLevel(start: Model, o: StudentOptions): Promise<{ model: 
   const seconds = Math.max(0, o.seconds - (processorSeconds() - begun))
   return trained(start, { ...o, seconds }, (model, how) => fit({ model, loss: labels(), data: sequences(rows, { batch: Math.min(o.batch, rows.length), seed: o.seed }), ...learning(how) }))
 }
-/** For a quarter of the time the teacher answers, once; its answers are read again and again in the rest. */
+/** For a third of the time the teacher answers, once; its answers are read again and again in the rest. */
 async function stored(start: Model, o: StudentOptions): Promise<{ model: Model; steps: number }> {
   const begun = processorSeconds(), spent = (): number => processorSeconds() - begun, folder = await mkdtemp(join(tmpdir(), "thimble-answers-")), [some, top] = [8, 64]
-  const ask = async (batches: number): Promise<number> => (await storeAnswers(o.teacher, { folder, data: repeat(data(o), batches), batches, top, ...(o.signal && { signal: o.signal }) }), batches)
+  const ask = async (batches: number): Promise<number[]> => {
+    const times: number[] = []
+    await storeAnswers(o.teacher, { folder, data: repeat(data(o), batches), batches, top, onProgress: () => times.push(spent()), ...(o.signal && { signal: o.signal }) })
+    return times
+  }
   try {
-    // A few tell how long one takes.
-    await ask(some)
-    const batches = await ask(Math.max(some, Math.floor(some * (o.seconds / 4 - spent()) / spent())))
+    // A few tell how long another one takes, beside what the first does.
+    const [first, ...others] = await ask(some), each = (others.at(-1)! - first!) / others.length, batches = Math.max(some, Math.floor((o.seconds / 3 - spent() - first!) / each))
+    await ask(batches)
     await using answers = await cachedTeacher(folder, { of: o.teacher })
     // Awaited here: the answers are closed when this is left.
     return await trained(start, { ...o, seconds: Math.max(0, o.seconds - spent()) }, (model, how) => distill({ teacher: answers, student: model, loss: softTargets({ temperature: 1, hard: 0.1, restrict: topK(top) }), data: repeat(data(o), batches), ...learning(how) }))
