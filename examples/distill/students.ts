@@ -1,8 +1,5 @@
-import { mkdtemp, rm } from "node:fs/promises"
-import { tmpdir } from "node:os"
-import { join } from "node:path"
 import { adamW, denseWeight, random, realize, type Schedule, type Tensor, type Weight } from "@thimble/core"
-import { attentionMaps, cachedTeacher, distill, dropLayers, evenBlocks, evenly, fit, forwardKL, hidden, labels, narrowed, onPolicy, policyGradient, repeat, sequences, softTargets, storeAnswers, sum, topK, windows, writtenBy, type Loss, type Run } from "@thimble/distill"
+import { attentionMaps, distill, dropLayers, evenBlocks, evenly, fit, forwardKL, hidden, labels, narrowed, onPolicy, policyGradient, sequences, softTargets, sum, windows, writtenBy, type Loss, type Run } from "@thimble/distill"
 import { createModel, expectedTensors, type Config, type Model } from "@thimble/models"
 import { processorSeconds } from "./processor-time.ts"
 import { timed } from "./timed.ts"
@@ -91,25 +88,6 @@ async function sequenceLevel(start: Model, o: StudentOptions): Promise<{ model: 
   const seconds = Math.max(0, o.seconds - (processorSeconds() - begun))
   return trained(start, { ...o, seconds }, (model, how) => fit({ model, loss: labels(), data: sequences(rows, { batch: Math.min(o.batch, rows.length), seed: o.seed }), ...learning(how) }))
 }
-/** For a third of the time the teacher answers, once; its answers are read again and again in the rest. */
-async function stored(start: Model, o: StudentOptions): Promise<{ model: Model; steps: number }> {
-  const begun = processorSeconds(), spent = (): number => processorSeconds() - begun, folder = await mkdtemp(join(tmpdir(), "thimble-answers-")), [some, top] = [8, 64]
-  const ask = async (batches: number): Promise<number[]> => {
-    const times: number[] = []
-    await storeAnswers(o.teacher, { folder, data: repeat(data(o), batches), batches, top, onProgress: () => times.push(spent()), ...(o.signal && { signal: o.signal }) })
-    return times
-  }
-  try {
-    // A few tell how long another one takes, beside what the first does.
-    const [first, ...others] = await ask(some), each = (others.at(-1)! - first!) / others.length, batches = Math.max(some, Math.floor((o.seconds / 3 - spent() - first!) / each))
-    await ask(batches)
-    await using answers = await cachedTeacher(folder, { of: o.teacher })
-    // Awaited here: the answers are closed when this is left.
-    return await trained(start, { ...o, seconds: Math.max(0, o.seconds - spent()) }, (model, how) => distill({ teacher: answers, student: model, loss: softTargets({ temperature: 1, hard: 0.1, restrict: topK(top) }), data: repeat(data(o), batches), ...learning(how) }))
-  } finally {
-    await rm(folder, { recursive: true })
-  }
-}
 /** Half of the time an assistant of three quarters of the depth learns, then it teaches. */
 async function progressive(start: Model, o: StudentOptions): Promise<{ model: Model; steps: number }> {
   const { config } = o.teacher, seconds = o.seconds / 2
@@ -122,7 +100,6 @@ const sized = (group: string, size: (teacher: Model) => Config): Student[] => {
   const start = (o: StudentOptions): Promise<Model> => scratch(size(o.teacher), o.seed, o.teacher)
   return [
     ...Object.entries(ways).map(([name, way]): Student => ({ group, name: `${group}: ${name}`, make: async (o) => trained(await start(o), o, way) })),
-    { group, name: `${group}: soft targets, stored answers`, make: async (o) => stored(await start(o), o) },
     { group, name: `${group}: sequence-level`, make: async (o) => sequenceLevel(await start(o), o) },
     { group, name: `${group}: progressive`, make: async (o) => progressive(await start(o), o) },
   ]
@@ -144,8 +121,6 @@ export const students: readonly Student[] = [
 export const orderings: readonly (readonly [claim: string, better: string, worse: string])[] = [
   ["soft targets beat labels only, half depth", "half depth: soft targets", "half depth: labels only"],
   ["soft targets beat labels only, quarter size", "quarter size: soft targets", "quarter size: labels only"],
-  ["soft targets, whose answers are stored, beat labels only, half depth", "half depth: soft targets, stored answers", "half depth: labels only"],
-  ["soft targets, whose answers are stored, beat labels only, quarter size", "quarter size: soft targets, stored answers", "quarter size: labels only"],
   ["soft targets beat labels only, layers dropped", "half depth: layers dropped, soft targets", "half depth: layers dropped, labels only"],
   ["hidden states add to soft targets, half depth", "half depth: soft targets + hidden", "half depth: soft targets"],
   ["attention adds to soft targets, half depth", "half depth: soft targets + attention", "half depth: soft targets"],

@@ -52,7 +52,7 @@ and KL divergence from the original are per token, on the first ${whole(tokens)}
 Rows that depend on chance are means over ${seeds} seeds: of 32 calibration sequences of 256 tokens out of the training text, of random scores, of the
 order in which training sees text. *± tokens* is the standard error over tokens, *± seeds* the standard deviation over seeds.
 *Tokens/s* are those of decoding with that store on one thread of the CPU, the fastest of several texts in turns with the original, of the first seed. Matrices of at most 512 × 256 stay in
-the processor's cache, so fewer bytes are not fewer milliseconds: the work decides, which for a bitmask is the same for every four columns, however
+the processor's cache, so fewer bytes are not fewer milliseconds: the work decides, which for a bitmask is the same for every eight columns, however
 many of them are zero, and for csr goes with the elements that stay. Where matrices come from memory it is otherwise: of 4096 × 4096, csr is
 about 2.3 times as fast as all of f32 at 80 % zeros, 4 times at 90 %, 2:4 1.4 times (\`bench/kernels/sparse.ts\`, two threads).
 Wanda ranks the weights of each row by themselves and SparseGPT those of blocks of 128 columns, as they were published; the others rank a whole matrix.
