@@ -5,8 +5,6 @@ export default defineConfig({
     include: ["{packages/*,bench,examples,docs}/test/**/*.test.ts"],
     setupFiles: ["vitest.setup.ts"],
     testTimeout: 30_000,
-    // Of two processors one would be left idle otherwise.
-    maxWorkers: "100%",
     // .ci/run counts the tests from the json file.
     reporters: process.env.CI ? ["default", ["json", { outputFile: ".cache/vitest.json" }]] : ["default"],
   },
