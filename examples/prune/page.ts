@@ -54,7 +54,7 @@ order in which training sees text. *± tokens* is the standard error over tokens
 *Tokens/s* are those of decoding with that store on one thread of the CPU, the fastest of several texts in turns with the original, of the first seed. Matrices of at most 512 × 256 stay in
 the processor's cache, so fewer bytes are not fewer milliseconds: the work decides, which for a bitmask is the same for every eight columns, however
 many of them are zero, and for csr goes with the elements that stay. Where matrices come from memory it is otherwise: of 4096 × 4096, csr is
-about 2.3 times as fast as all of f32 at 80 % zeros, 4 times at 90 %, 2:4 1.4 times (\`bench/kernels/sparse.ts\`, two threads).
+2.0 … 2.2 times as fast as all of f32 at 80 % zeros, 3.5 … 4.5 times at 90 %, 2:4 1.2 … 1.3 times, and with int8 values 1.4 … 1.5 times (\`bench/kernels/sparse.ts\`, one and two threads).
 Wanda ranks the weights of each row by themselves and SparseGPT those of blocks of 128 columns, as they were published; the others rank a whole matrix.
 Movement is no score of a model that does not train, so it has no row here. Training takes ${seconds} s of processor time with one thread (4 windows of 128 tokens a step);
 the embedding and norms train, too, and stay in f32 afterwards, which their bytes show.
