@@ -1,6 +1,6 @@
 import { dtypes, type DType } from "../dtype.ts"
 import { fail, showShape } from "../errors.ts"
-import { axisOf, reducedShape } from "../shape.ts"
+import { axisOf, reducedShape, sizeOf } from "../shape.ts"
 import { apply, type Op, type Tensor } from "../tensor.ts"
 import { add, castTo, isNaN, mul, sub, where } from "./elementwise.ts"
 import type { Chosen, KeepOptions } from "./extreme.ts"
@@ -35,8 +35,9 @@ function orderOf(values: Float64Array, dtype: DType, descending: boolean, positi
       const r = rank(values[i]!, dtype)
       values[i] = (descending ? 2 ** 32 - 1 - r : r) * longest + i
     }
-    if (count < few * n) selectSmallest(values, count)
-    values.subarray(0, count < few * n ? count : n).sort()
+    const selects = count < few * n
+    if (selects) selectSmallest(values, count)
+    values.subarray(0, selects ? count : n).sort()
     for (let i = 0; i < count; i++) positions[i] = values[i]! % longest
     return
   }
@@ -71,15 +72,15 @@ function selectSmallest(values: Float64Array, count: number): void {
 const argsortOp: Op<{ axis: number; descending: boolean; count: number }> = {
   name: "argsort",
   meaning: {
-    routine: ([x], { shape: [...shape] }, { axis, descending, count }) => {
-      const all = numbersOf(x!), n = x!.shape[axis]!, from = shape.with(axis, n)
-      const out = new Int32Array(shape.reduce((a, b) => a * b, 1)), line = new Float64Array(n), positions = new Int32Array(count), starts: number[] = []
-      eachLine(shape, axis, (start) => void starts.push(start))
-      let next = 0
-      eachLine(from, axis, (start, step) => {
+    routine: ([x], { shape }, { axis, descending, count }) => {
+      const all = numbersOf(x!), n = x!.shape[axis]!
+      const out = new Int32Array(sizeOf(shape)), line = new Float64Array(n), positions = new Int32Array(count)
+      let lines = 0
+      eachLine(x!.shape, axis, (start, step) => {
         for (let k = 0; k < n; k++) line[k] = all[start + k * step]!
         orderOf(line, x!.dtype, descending, positions)
-        const to = starts[next++]!
+        const to = Math.floor(lines / step) * count * step + (lines % step)
+        lines++
         for (let k = 0; k < count; k++) out[to + k * step] = positions[k]!
       })
       return out

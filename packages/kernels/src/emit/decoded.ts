@@ -39,10 +39,10 @@ export function decodedRuns(body: Expr, [axis, length]: readonly [number, number
   })
   const [low, high] = halves
   if (low === undefined || high === undefined) return undefined
-  const copies = new Copies(rowAxis, parameters, env), isShared = (e: Expr): boolean => flatten([e]).every((x) => x.op !== "acc")
-  const rests = sparingSubnormals(copies.read([low.rest, high.rest], isShared), isShared), shared = new Set<Expr>()
+  const copies = new Copies(rowAxis, parameters, env)
+  const rests = sparingSubnormals(copies.read([low.rest, high.rest], isFixed), isFixed), shared = new Set<Expr>()
   const share = (e: Expr): void => {
-    if (!isShared(e)) e.src.forEach(share)
+    if (!isFixed(e)) e.src.forEach(share)
     else if (e.op !== "const") shared.add(e)
   }
   rests.forEach(share)
@@ -94,8 +94,10 @@ function apart(body: Expr): { readonly code: Expr; readonly rest: Expr } | undef
   // A larger table is looked up element by element, and f64 computed so.
   return varies(rest) || takesApart(rest) ? undefined : { code, rest }
 }
+/** Whether an expression is the same whatever `acc` is. */
+export const isFixed = (e: Expr): boolean => flatten([e]).every((x) => x.op !== "acc")
 /** Whether `acc`, a vector, is needed one by one: for what is loaded where it says, and for f64. */
-export const takesApart = (e: Expr): boolean => !isVectorizable(e) || loadsOf(e).some((l) => flatten([l]).some((x) => x.op === "acc"))
+export const takesApart = (e: Expr): boolean => !isVectorizable(e) || !loadsOf(e).every(isFixed)
 
 /** A code less a small integer, which floats hold as well: V8's revectorizer mistakes the order of what is added. */
 function differenceOf(sum: Expr, code: Expr): Expr | undefined {

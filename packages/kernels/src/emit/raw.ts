@@ -1,7 +1,7 @@
 // Elements as they lie in memory, for templates that put them into place before they are decoded.
 import { bytesOf, expr, flatten, rewrite, type Expr } from "@thimble/core"
 import type { FunctionBuilder, Local } from "./assembler.ts"
-import { takesApart } from "./decoded.ts"
+import { isFixed, takesApart } from "./decoded.ts"
 import { ExpressionStream, type Environment } from "./expression.ts"
 import { loadsOf, strideOf } from "./map.ts"
 import { dependsOn } from "./operand.ts"
@@ -29,8 +29,8 @@ export interface RawElements {
 export function rawElements(body: Expr, axis: number, env: (f: FunctionBuilder) => Environment): RawElements | undefined {
   const found = wholeBytes(body, axis) ?? halfBytes(body, axis)
   if (found === undefined || dependsOn(found.rest, axis) || takesApart(found.rest)) return undefined
-  const { bits, signed, offset, load, rest } = found, [a, b] = rest.src as [Expr, Expr], fixed = (e: Expr): boolean => flatten([e]).every((x) => x.op !== "acc")
-  const [decoded, scale] = rest.op !== "mul" ? [rest] : fixed(b) ? [a, b] : fixed(a) ? [b, a] : [rest]
+  const { bits, signed, offset, load, rest } = found, [a, b] = rest.src as [Expr, Expr]
+  const [decoded, scale] = rest.op !== "mul" ? [rest] : isFixed(b) ? [a, b] : isFixed(a) ? [b, a] : [rest]
   const first = rewrite([load.src[0]!], (e) => (e.op === "index" && e.value === axis ? expr.int(0) : undefined))[0]!
   return {
     bits, signed, offset, plain: flatten([decoded!]).length <= 4,
