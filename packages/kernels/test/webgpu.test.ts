@@ -23,6 +23,11 @@ describe("what there is", () => {
     expect([device.name, currentDevice()]).toEqual([wanted, device])
     await device.close()
   })
+  test("best() with the name of an adapter that is not there opens the CPU", async () => {
+    const device = await best({ threads: 1, adapter: "no such adapter" })
+    expect(device.name).toBe("wasm")
+    await device.close()
+  })
   test("an adapter that is not there is refused, with what to do, and nothing else is opened", async () => {
     await expect(open("webgpu", { adapter: "no such adapter" })).rejects.toMatchObject({ name: "ThimbleError", code: "device", message: expect.stringContaining("WebGPU found no adapter with 'no such adapter' in its name; ") })
     expect(currentDevice()).toBe(outer)
@@ -45,10 +50,13 @@ describe.runIf(here)("the webgpu device", () => {
     expect(worst).toBeLessThanOrEqual(tolerance)
   }
 
-  test("is opened by a part of its adapter's name", async () => {
-    const same = await open("webgpu", { adapter: device.adapter.split(" ").at(1)!.toUpperCase() })
-    useDevice(device)
-    await same.close()
+  test("is opened by any part of the name that its adapter tells", async () => {
+    for (const adapter of [device.adapter, ...device.adapter.split(" "), device.adapter.split(" ").at(1)!.toUpperCase()]) {
+      const same = (await open("webgpu", { adapter, powerPreference: "low-power" })) as WebgpuDevice
+      expect(same.adapter).toBe(device.adapter)
+      useDevice(device)
+      await same.close()
+    }
   })
   test("a kernel may read more tensors than there are bindings", () => {
     const { bindings } = device.features
