@@ -131,6 +131,25 @@ describe.runIf(here)("the webgpu device", () => {
     expect({ used: device.used!(), held: memory().bytes }).toEqual(before)
     expect([...await mul(x, 2).data()]).toEqual([...wave(3)].map((v) => Math.fround(2 * v)))
   })
+  test("a kernel that the driver does not compile: an error that names it and the line; equal ones are tried again, others go on", async () => {
+    const own = await webgpuDevice(), { gpu } = own, make = gpu.createShaderModule.bind(gpu), x = withDevice(own, () => tensor([1, 2, 3]))
+    gpu.createShaderModule = ({ code }) => make({ code: code.replace("fn main(", "fn broken() -> f32 { return 1u; }\nfn main(") })
+    const twice = compile((x: Tensor) => mul(x, 2))
+    for (const asked of [() => mul(x, 2).data(), () => twice(x), () => realize(mul(x, 2))])
+      await expect(asked()).rejects.toMatchObject({ name: "ThimbleError", code: "internal", message: expect.stringMatching(/^webgpu: map f32\[3\] does not compile \(line \d+: .+\); /s) as unknown })
+    gpu.createShaderModule = make
+    expect([...await mul(x, 2).data(), ...await (await twice(x)).data()]).toEqual([2, 4, 6, 2, 4, 6])
+    await own.close()
+  })
+  test("what the driver complains of on the side is told once, by the next that is asked", async () => {
+    const own = await webgpuDevice(), x = withDevice(own, () => tensor([1, 2, 3]))
+    await x.data()
+    own.gpu.createBuffer({ size: 16, usage: 0xffff })
+    await own.gpu.queue.onSubmittedWorkDone()
+    await expect(x.data()).rejects.toMatchObject({ name: "ThimbleError", code: "internal", message: expect.stringMatching(/^webgpu: .+ while running nothing$/) as unknown })
+    expect(await x.tolist()).toEqual([1, 2, 3])
+    await own.close()
+  })
   test("after memory ran out, what had been freed and kept is given back, so that trying again helps", async () => {
     const own = await webgpuDevice(), { gpu } = own
     const create = gpu.createBuffer.bind(gpu), pop = gpu.popErrorScope.bind(gpu)
