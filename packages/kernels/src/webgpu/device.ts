@@ -261,8 +261,7 @@ class Opened {
     this.buffers++
     this.follow(this.gpu.popErrorScope(), () => {
       block.failure = new ThimbleError("memory", "alloc", `the adapter has no ${block.size} bytes left (${this.pool.used} are in use)`, "free tensors, or compute in smaller pieces")
-      // What was freed and kept may be what is missing.
-      for (const pool of [this.pool, this.staging]) pool.trim(0)
+      for (const pool of [this.pool, this.staging]) pool.trim(0) // what was freed and kept may be what is missing
     })
   }
   private follow(scope: Promise<GPUError | null>, failed: (e: GPUError) => void): void {
