@@ -33,7 +33,7 @@ export interface WebgpuDevice extends Device {
   counts(): { readonly pipelines: number; readonly bindGroups: number; readonly buffers: number; /** Dispatches of several kernels that do not depend on each other. */ readonly merged: number }
 }
 
-/** Opens a WebGPU device: kernels become WGSL when first needed, programs are submitted as one piece of work. */
+/** Opens a WebGPU device: kernels become WGSL when first needed, programs are handed over in few submissions. */
 export async function webgpuDevice(options: AdapterOptions = {}): Promise<WebgpuDevice> {
   const { adapter, instance } = await findAdapter(options)
   let gpu: GPUDevice
