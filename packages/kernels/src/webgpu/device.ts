@@ -3,13 +3,12 @@ import { gridWidth, type EmittedPass } from "../wgsl/emitted.ts"
 import { emitKernel } from "../wgsl/kernel.ts"
 import { layoutKey, layoutOf, windowWords } from "../wgsl/layout.ts"
 import { templateFor } from "../wgsl/template/index.ts"
-import { hasMatrices } from "../wgsl/template/matmul.matrices.ts"
 import type { Features } from "../wgsl/template/holes.ts"
 import { ArgumentRows, mostArguments, type Arguments } from "./arguments.ts"
 import { mapForReading, usage } from "./constants.ts"
 import { Dispatches, nameOf, passName, type Dispatch, type Ready } from "./dispatches.ts"
 import { BindGroups, windowOf } from "./groups.ts"
-import { matricesWork } from "./matrices.ts"
+import { withMatricesThatWork } from "./matrices.ts"
 import { deviceDescriptor, featuresOf } from "./features.ts"
 import { adapterName, findAdapter, firstLine, isSoftware, type AdapterOptions } from "./instance.ts"
 import { Pipelines, type Pipeline } from "./pipelines.ts"
@@ -46,7 +45,7 @@ export async function webgpuDevice(options: AdapterOptions = {}): Promise<Webgpu
   try {
     const numbers = options.features?.numbers ?? (await probeNumbers(gpu))
     const told = { ...featuresOf(gpu, adapter.info, instance.wgslLanguageFeatures ?? [], numbers), ...options.features }
-    features = !hasMatrices(told) || (await matricesWork(gpu)) ? told : { ...told, matrices: [] }
+    features = await withMatricesThatWork(gpu, told)
   } catch (e) {
     gpu.destroy()
     return fail("device", "open", `the adapter ${adapterName(adapter)} does not compute (${firstLine(e)})`)
