@@ -35,3 +35,23 @@ describe("many rows times codes", () => {
       .mul(tensor(back(m, -12), { shape: [m, 1] })).mul(tensor(back(n, -2))), 4e-6)
   })
 })
+
+describe("many rows of f32 times weights in fewer bits", () => {
+  for (const [dtype, m, n, k] of [["bf16", 20, 70, 520], ["f16", 33, 64, 72]] as const)
+    test(`[${m}, ${k}] × [${n}, ${k}]ᵀ in ${dtype}`, async () => {
+      const w = await normal(n, n * k), x = await normal(m, 2 * m * k)
+      await check(() => tensor(x, { shape: [2, m, k] }).mul(1.5).matmul(tensor(w, { shape: [n, k], dtype }).cast("f32").T).relu(), 4e-6)
+    })
+  test("codes", async () => {
+    const [m, n, k] = [40, 36, 256], w = await normal(n, n * k), x = await normal(m, m * k)
+    await check(() => quantizeWeight(int(4, { group: 32 }), w, [n, k]).apply(tensor(x, { shape: [m, k] })), 4e-6)
+  })
+  test("infinities and NaN reach the results that are made of them, and no others", async () => {
+    const [m, n, k] = [12, 36, 64], w = await normal(n, n * k), x = await normal(m, m * k)
+    x[5 * k + 3] = Infinity
+    x[7 * k + 9] = NaN
+    w[2 * k + 40] = -Infinity
+    for (const at of [0, 8]) w[30 * k + at] = 0
+    await check(() => tensor(x, { shape: [m, k] }).matmul(tensor(w, { shape: [n, k], dtype: "f16" }).cast("f32").T), 4e-6)
+  })
+})

@@ -6,7 +6,7 @@ import { templateFor } from "../wgsl/template/index.ts"
 import type { Features } from "../wgsl/template/holes.ts"
 import { ArgumentRows, mostArguments, type Arguments } from "./arguments.ts"
 import { mapForReading, usage } from "./constants.ts"
-import { Dispatches, nameOf, passName, type Dispatch, type Ready } from "./dispatches.ts"
+import { Dispatches, nameOf, namesOf, passName, type Dispatch, type Ready } from "./dispatches.ts"
 import { BindGroups, windowOf } from "./groups.ts"
 import { withMatricesThatWork } from "./matrices.ts"
 import { deviceDescriptor, featuresOf } from "./features.ts"
@@ -45,7 +45,7 @@ export async function webgpuDevice(options: AdapterOptions = {}): Promise<Webgpu
   try {
     const numbers = options.features?.numbers ?? (await probeNumbers(gpu))
     const told = { ...featuresOf(gpu, adapter.info, instance.wgslLanguageFeatures ?? [], numbers), ...options.features }
-    features = await withMatricesThatWork(gpu, told)
+    features = options.features?.matrices === undefined ? await withMatricesThatWork(gpu, told) : told
   } catch (e) {
     gpu.destroy()
     return fail("device", "open", `the adapter ${adapterName(adapter)} does not compute (${firstLine(e)})`)
@@ -192,18 +192,25 @@ class Opened {
     if (calls.length === 0) return
     this.refuse("run")
     this.running = calls
-    const written: Memory[] = [], temporary: Memory[] = [], steps: (Step | undefined)[] = []
-    const buffers = (): Memory[] => calls.flatMap((c) => c.buffers as readonly Memory[])
-    this.guarded(written, buffers, () => namesOf(calls), () => {
-      // What is handed over already runs while the rest is planned.
-      let at = 0
-      for (const { calls: end, dispatches } of this.dispatches.of(calls, program)) {
-        for (; at < end; at++) this.plan(calls[at]!, { written, temporary, steps })
-        this.submit(steps, dispatches)
-      }
-      this.rows.clear(this.uniforms)
-    })
-    for (const m of temporary) this.pool.give(m)
+    const written: Memory[] = [], temporary: Memory[] = [], steps: (Step | undefined)[] = [], buffers = (): Memory[] => calls.flatMap((c) => c.buffers as readonly Memory[])
+    const release = (): void => { for (const m of temporary.splice(0)) this.pool.give(m) }
+    try {
+      this.guarded(written, buffers, () => namesOf(calls), () => {
+        // What is handed over already runs while the rest is planned.
+        let at = 0
+        for (const { calls: end, dispatches } of this.dispatches.of(calls, program)) {
+          for (; at < end; at++) {
+            this.plan(calls[at]!, { written, temporary, steps })
+            // What a wave needs besides its results the next one may have: they take place one after the other.
+            if (calls[at]!.wave === undefined || calls[at]!.wave !== calls[at + 1]?.wave) release()
+          }
+          this.submit(steps, dispatches)
+        }
+        this.rows.clear(this.uniforms)
+      })
+    } finally {
+      release()
+    }
   }
   used(): number {
     return this.closed || this.lost !== undefined ? 0 : this.pool.used
@@ -391,8 +398,3 @@ interface Step { readonly pass: EmittedPass; readonly pipeline: Pipeline; readon
 interface Plan { readonly written: Memory[]; readonly temporary: Memory[]; readonly steps: (Step | undefined)[] }
 /** A dispatch about to be encoded. */
 interface Start { readonly dispatch: Dispatch | undefined; readonly steps: readonly Step[]; readonly pipeline: Pipeline; readonly units: number; readonly readsArguments: boolean; readonly offset: number }
-
-function namesOf(calls: readonly Call[]): string {
-  const names = new Set(calls.map((c) => nameOf(c.executable.kernel)))
-  return names.size === 0 ? "nothing" : [...names].slice(0, 6).join(", ") + (names.size > 6 ? ", …" : "")
-}

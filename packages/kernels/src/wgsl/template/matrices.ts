@@ -33,13 +33,16 @@ export function matricesOf({ half, matrices, subgroup }: Features): Matrices | u
 export const threadsOf = ({ rows, columns, high, wide }: MatrixTile, { subgroup }: Matrices): number => (rows / high) * (columns / wide) * subgroup
 /** Vectors from one line of a tile to the next: one more than needed, so that banks differ. */
 export const strideOf = (along: number): number => along / lanes + 1
-const sharedOf = (tile: MatrixTile, kind: Matrices, planes: number): number =>
-  16 * planes * strideOf(tile.depth) * (tile.rows + tile.columns) + 4 * (threadsOf(tile, kind) / kind.subgroup) * kind.m * kind.n
+const sharedOf = (tile: MatrixTile, kind: Matrices, planes: Planes): number =>
+  16 * strideOf(tile.depth) * (planes.a * tile.rows + planes.b * tile.columns) + 4 * (threadsOf(tile, kind) / kind.subgroup) * kind.m * kind.n
 
 interface Sizes { readonly batch: number; readonly m: number; readonly k: number; readonly n: number }
 
+/** How many halves stand for a number of each operand. */
+export interface Planes { readonly a: number; readonly b: number }
+
 /** The largest tile that leaves enough workgroups, if one fits the adapter. Operands that run along the other axis take less. */
-export function matrixTile({ batch, m, n }: Pick<Sizes, "batch" | "m" | "n">, features: Features, planes: number): { readonly tile: MatrixTile; readonly kind: Matrices; readonly units: number } | undefined {
+export function matrixTile({ batch, m, n }: Pick<Sizes, "batch" | "m" | "n">, features: Features, planes: Planes): { readonly tile: MatrixTile; readonly kind: Matrices; readonly units: number } | undefined {
   const kind = matricesOf(features)
   if (kind === undefined) return undefined
   const fitting = tiles.filter((t) => sharedOf(t, kind, planes) <= features.sharedBytes && threadsOf(t, kind) <= features.threads)
@@ -104,7 +107,7 @@ export interface MatrixProduct {
   readonly kind: Matrices
   readonly a: MatrixOperand
   readonly b: MatrixOperand
-  readonly planes: number
+  readonly planes: Planes
   /** Which planes of a are multiplied by which of b. */
   readonly pairs: readonly (readonly [number, number])[]
   /** Stores four neighbours of a row of the result, `group` counting fours. */
@@ -118,15 +121,15 @@ export function writeMatrixProduct(pass: PassHoles, { sizes: { m, k, n }, tile, 
   const { rows, columns, depth, high, wide } = tile, threads = threadsOf(tile, kind), { subgroup } = kind, cells = kind.m * kind.n
   const down = Math.ceil(m / rows), across = Math.ceil(n / columns), subgroupsAcross = columns / wide
   const each = <T>(count: number, of: (i: number) => T): T[] => Array.from({ length: count }, (_, i) => of(i))
-  const left = stage({ name: "left", ...a, threads, planes, first: { tile: rows, size: m, start: "row0" }, second: { tile: depth, size: k, start: "start" } })
-  const right = stage({ name: "right", ...b, threads, planes, first: { tile: depth, size: k, start: "start" }, second: { tile: columns, size: n, start: "column0" } })
+  const left = stage({ name: "left", ...a, threads, planes: planes.a, first: { tile: rows, size: m, start: "row0" }, second: { tile: depth, size: k, start: "start" } })
+  const right = stage({ name: "right", ...b, threads, planes: planes.b, first: { tile: depth, size: k, start: "start" }, second: { tile: columns, size: n, start: "column0" } })
   const fragments = { down: high / kind.m, across: wide / kind.n }
   const load = (side: Staged, plane: number, use: string, firstAt: string, secondAt: string): string =>
     `subgroupMatrixLoad<subgroup_matrix_${use}, ${side.axis === 2 ? "row_major" : "col_major"}>(&${side.name}${plane}, u32(${side.place(firstAt, secondAt)}), ${side.stride}u)`
   // Of the left side few matrices are held at a time: threads have registers for what is on its way, too.
   const step = (at: string): string => [
-    ...each(fragments.across, (j) => each(planes, (p) => `let b${p}_${j} = ${load(right, p, `right<f16, ${kind.n}, ${kind.k}>`, at, `wide0 + ${j * kind.n}`)};`)).flat(),
-    ...each(fragments.down, (i) => each(planes, (p) => [
+    ...each(fragments.across, (j) => each(planes.b, (p) => `let b${p}_${j} = ${load(right, p, `right<f16, ${kind.n}, ${kind.k}>`, at, `wide0 + ${j * kind.n}`)};`)).flat(),
+    ...each(fragments.down, (i) => each(planes.a, (p) => [
       `{ let a = ${load(left, p, `left<f16, ${kind.k}, ${kind.m}>`, `high0 + ${i * kind.m}`, at)};`,
       ...pairs.filter(([own]) => own === p).flatMap(([, other]) => each(fragments.across, (j) => `c${i}_${j} = subgroupMatrixMultiplyAccumulate(a, b${other}_${j}, c${i}_${j});`)),
       "}",
@@ -147,7 +150,7 @@ if (row < ${m} && group < ${Math.ceil(n / 4)}) { ${put("row", "group", "vec4<f32
 workgroupBarrier();`)).flat().join("\n")
   return {
     declarations: `
-${[left, right].flatMap((side) => each(planes, (p) => `var<workgroup> ${side.name}${p}: array<vec4<u32>, ${side.vectors}>;`)).join("\n")}
+${[left, right].flatMap((side) => each(side.planes, (p) => `var<workgroup> ${side.name}${p}: array<vec4<u32>, ${side.vectors}>;`)).join("\n")}
 var<workgroup> results: array<f32, ${(threads / subgroup) * cells}>;
 ${declarations}`,
     body: `

@@ -8,17 +8,19 @@ import type { Features, Holes, PassHoles, Template } from "./holes.ts"
 
 /** Columns below which tiles are mostly empty. */
 const least = 32
+/** Halves that a weight needs: codes times scales have more than eleven bits. */
+const right = 2
 const sizesOf = ({ m, k, n }: QuantizedSizes): { batch: number; m: number; k: number; n: number } => ({ batch: 1, m, k, n })
 
 export const quantizedByMatrices: Template = {
   accepts(dims, features) {
     const sizes = dims as unknown as QuantizedSizes, { m, n, k, group } = sizes
-    return m > fewRows && n >= least && k % block === 0 && group % lanes === 0 && fitsSplit(sizesOf(sizes), features)
+    return m > fewRows && n >= least && k % block === 0 && group % lanes === 0 && fitsSplit(sizesOf(sizes), right, features)
   },
   passes({ dims, features, operands }: Holes) {
     const sizes = dims as unknown as QuantizedSizes, has = (name: string): boolean => operands[name] !== undefined
     return bySplitMatrices({
-      sizes: sizesOf(sizes), features,
+      sizes: sizesOf(sizes), features, right,
       rows: (pass) => rounded(pass, features), columns: (pass) => decoded(pass, sizes, has),
       // Rounding makes NaN of the whole block that an infinite activation is in, and so of the row; infinite scales times codes of 0 are NaN, too.
       exceptional: (pass) => () => `let exact = ${pass.math("special")}(0x7fc00000u);`,
@@ -56,6 +58,6 @@ let scale = vec4<f32>(${scale}(${column}, g));
 ${zero === undefined ? "" : `let zero = vec4<f32>(f32(${zero}(${column}, g)));`}
 ${["first", "second"].map((v, i) => `let ${v} = scale * ${zero === undefined ? `vec4<f32>(codes[${i}])` : `(vec4<f32>(codes[${i}]) - zero)`}${min === undefined ? "" : ` + ${min}(${column}, g)`};`).join("\n")}`,
     bounds: groups,
-    bound: (column, i) => `(abs(${scale}(${column}, ${i})) * ${zero === undefined ? reach : `(${reach} + abs(f32(${zero}(${column}, ${i}))))`}${min === undefined ? "" : ` + abs(${min}(${column}, ${i}))`})`,
+    bound: (column, i) => `let bits = mostOf(vec4<f32>(abs(${scale}(${column}, ${i})) * ${zero === undefined ? reach : `(${reach} + abs(f32(${zero}(${column}, ${i}))))`}${min === undefined ? "" : ` + abs(${min}(${column}, ${i}))`}));`,
   }
 }

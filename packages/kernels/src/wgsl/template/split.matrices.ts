@@ -25,7 +25,7 @@ export interface Rows {
 export interface Columns {
   /** Statements that set `first` and `second` to its four and four; `batch` is in scope. */
   eight(column: string, at: string): string
-  /** How many numbers bound a column's magnitudes, and number `i` of them. */
+  /** How many numbers bound a column's magnitudes, and statements that set `bits` to those of number `i`, `mostOf` of vectors for one. */
   readonly bounds: number
   bound(column: string, i: string): string
 }
@@ -33,6 +33,8 @@ export interface Columns {
 export interface Split {
   readonly sizes: Sizes
   readonly features: Features
+  /** How many halves stand for a number of the right operand; for one of the left there are two. */
+  readonly right: 1 | 2
   rows(pass: PassHoles): Rows
   columns(pass: PassHoles): Columns
   /** Statements that set `exact` to a result of a row or a column that has something else than finite numbers; `batch` is in scope. */
@@ -40,23 +42,24 @@ export interface Split {
   finish(pass: PassHoles): (row: string, group: string, value: string) => string
 }
 
-/** Whether an adapter is made for it. */
-export const fitsSplit = (sizes: Sizes, features: Features): boolean => features.threads >= threads && sizes.k % lanes === 0 && matrixTile(sizes, features, 2) !== undefined
+/** Whether an adapter is made for it, and one binding shows both halves of the left operand. */
+export const fitsSplit = (sizes: Sizes, right: Split["right"], features: Features): boolean =>
+  features.threads >= threads && sizes.k % lanes === 0 && 4 * sizes.batch * sizes.m * sizes.k <= features.bindingBytes && matrixTile(sizes, features, { a: 2, b: right }) !== undefined
 
 /** Both passes, where {@link fitsSplit} says so. */
 export function bySplitMatrices(split: Split): Pass[] {
-  const { sizes, features } = split, { batch, m, k, n } = sizes, { tile, kind, units } = matrixTile(sizes, features, 2)!
+  const { sizes, features } = split, { batch, m, k, n } = sizes, planes = { a: 2, b: split.right }, { tile, kind, units } = matrixTile(sizes, features, planes)!
   return [
     { units: batch * m + Math.ceil((batch * n) / (threads / perColumn)), threads: [threads], write: (pass) => writeScaling(pass, split) },
     {
       units, threads: [threadsOf(tile, kind)],
       write(pass) {
-        const planes = pass.scratch("planes", "vec4<u32>", 2 * batch * m * (k / lanes)), steps = pass.scratch("steps", "f32", batch * (m + n))
+        const halves = pass.scratch("halves", "vec4<u32>", 2 * batch * m * (k / lanes)), steps = pass.scratch("steps", "f32", batch * (m + n))
         const right = split.columns(pass), finish = split.finish(pass), exceptional = split.exceptional(pass)
         const stepOf = (column: string): string => `${steps}[${batch * m} + batch * ${n} + min(${column}, ${n - 1})]`
-        const plane = (p: number, line: string, at: string): string => `${planes}[((batch * ${m} + ${line}) * 2 + ${p}) * ${k / lanes} + ${at}]`
+        const plane = (p: number, line: string, at: string): string => `${halves}[((batch * ${m} + ${line}) * 2 + ${p}) * ${k / lanes} + ${at}]`
         return writeMatrixProduct(pass, {
-          sizes, tile, kind, planes: 2, pairs: [[0, 0], [0, 1], [1, 0]], declarations: splitting,
+          sizes, tile, kind, planes, pairs: split.right === 1 ? [[0, 0], [1, 0]] : [[0, 0], [0, 1], [1, 0]], declarations: splitting,
           a: {
             axis: 2,
             vectors: {
@@ -73,8 +76,8 @@ export function bySplitMatrices(split: Split): Pass[] {
               read: (v, line, at) => `{ ${right.eight(line, at)} ${v}_0 = first * ${v}_rate; ${v}_1 = second * ${v}_rate; }`,
               clear: (v) => `${v}_0 = vec4<f32>(); ${v}_1 = vec4<f32>();`,
               planes: (v) => ({
-                before: `let halves = array<vec2<u32>, 4>(twoHalves(${v}_0.xy), twoHalves(${v}_0.zw), twoHalves(${v}_1.xy), twoHalves(${v}_1.zw));`,
-                values: ["x", "y"].map((p) => `vec4<u32>(${[0, 1, 2, 3].map((i) => `halves[${i}].${p}`).join(", ")})`),
+                before: `let pairs = array<vec2<u32>, 4>(twoHalves(${v}_0.xy), twoHalves(${v}_0.zw), twoHalves(${v}_1.xy), twoHalves(${v}_1.zw));`,
+                values: ["x", "y"].slice(0, split.right).map((p) => `vec4<u32>(${[0, 1, 2, 3].map((i) => `pairs[${i}].${p}`).join(", ")})`),
               }),
             },
           },
@@ -99,13 +102,14 @@ ${finish(row, group, "value")}`,
 export const splitting = `
 fn rateOfStep(step: f32) -> f32 { return select(bitcast<f32>(0x7f000000u - bitcast<u32>(step)), 0f, step == 0f); }
 fn twoHalves(x: vec2<f32>) -> vec2<u32> { let high = pack2x16float(x); return vec2<u32>(high, pack2x16float(x - unpack2x16float(high))); }`
-/** The step 2^e of which the number with these bits, the largest, is 2¹³ to 2¹⁴: sums of its halves' products stay far from where f16 and f32 end. */
+/** Bits of the largest magnitude; they order f32, and those of what is not finite are above all others. The step 2^e of which the number with these bits, the largest, is 2¹³ to 2¹⁴: sums of its halves' products stay far from where f16 and f32 end. */
 export const stepping = `
+fn mostOf(x: vec4<f32>) -> u32 { let bits = bitcast<vec4<u32>>(x) & vec4<u32>(0x7fffffffu); return max(max(bits.x, bits.y), max(bits.z, bits.w)); }
 fn stepOfMost(most: u32) -> f32 { let exponent = most >> 23u; return select(bitcast<f32>((clamp(exponent, 20u, 254u) - 13u) << 23u), 0f, exponent == 255u); }`
 
 /** Finds what rows and columns are scaled by, and splits rows. */
 function writeScaling(pass: PassHoles, { sizes: { batch, m, k, n }, features, rows, columns }: Split): PassText {
-  const planes = pass.scratch("planes", "u32", 8 * batch * m * (k / lanes)), steps = pass.scratch("steps", "f32", batch * (m + n))
+  const stored = pass.scratch("halves", "u32", 8 * batch * m * (k / lanes)), steps = pass.scratch("steps", "f32", batch * (m + n))
   const left = rows(pass), right = columns(pass), fours = k / 4, perUnit = threads / perColumn
   const ofRow = joinAcross(pass, features, { variables: ["most"], group: threads, threads, how: largest, name: "mostOfRow", type: "u32" })
   const ofColumn = joinAcross(pass, features, { variables: ["most"], group: perColumn, threads, how: largest, name: "mostOfColumn", type: "u32" })
@@ -116,8 +120,7 @@ var most = 0u;
 if (unit < ${batch * m}) {
 let row = unit;
 for (var g = thread; g < ${fours}; g += ${threads}) {
-let bits = bitcast<vec4<u32>>(${left.source("row", "g")}) & vec4<u32>(0x7fffffffu);
-most = max(most, max(max(bits.x, bits.y), max(bits.z, bits.w)));
+most = max(most, mostOf(${left.source("row", "g")}));
 }
 ${ofRow.text}
 let step = stepOfMost(most);
@@ -127,20 +130,20 @@ for (var begun = 0; begun < ${fours}; begun += ${threads}) {
 let g = min(begun + thread, ${fours - 1});
 ${left.value("row", "g")}
 let scaled = value * rate;
-let halves = array<vec2<u32>, 2>(twoHalves(scaled.xy), twoHalves(scaled.zw));
+let pairs = array<vec2<u32>, 2>(twoHalves(scaled.xy), twoHalves(scaled.zw));
 let at = row * ${8 * (k / lanes)} + g * 2;
 if (begun + thread < ${fours}) {
-${planes}[at] = halves[0].x;
-${planes}[at + 1] = halves[1].x;
-${planes}[at + ${k / 2}] = halves[0].y;
-${planes}[at + ${k / 2 + 1}] = halves[1].y;
+${stored}[at] = pairs[0].x;
+${stored}[at + 1] = pairs[1].x;
+${stored}[at + ${k / 2}] = pairs[0].y;
+${stored}[at + ${k / 2 + 1}] = pairs[1].y;
 }
 }
 } else {
 let every = min((unit - ${batch * m}) * ${perUnit} + thread / ${perColumn}, ${batch * n - 1});
 let batch = every / ${n};
 let column = every % ${n};
-for (var i = thread % ${perColumn}; i < ${right.bounds}; i += ${perColumn}) { most = max(most, bitcast<u32>(${right.bound("column", "i")}) & 0x7fffffffu); }
+for (var i = thread % ${perColumn}; i < ${right.bounds}; i += ${perColumn}) { ${right.bound("column", "i")} most = max(most, bits); }
 ${ofColumn.text}
 if (thread % ${perColumn} == 0) { ${steps}[${batch * m} + every] = stepOfMost(most); }
 }`,
