@@ -36,8 +36,8 @@ const shapes: readonly (readonly [Shape, ...Types[]])[] = [
   [{ heads: 1, tq: 9, tk: 33, d: 256 }, halves],
   [{ heads: 2, tq: 12, tk: 70, d: 20, dv: 7 }, halves],
   // Enough workgroups for larger tiles.
-  [{ batch: 2, heads: 24, tq: 70, tk: 35, d: 8 }, cached],
-  [{ batch: 2, heads: 24, tq: 66, tk: 35, d: 40, dv: 8 }, cached],
+  [{ batch: 4, heads: 24, tq: 66, tk: 70, d: 8 }, halves],
+  [{ batch: 4, heads: 24, tq: 65, tk: 35, d: 40, dv: 8 }, cached],
 ]
 describe.each(shapes.flatMap(([shape, ...types]) => types.map((t) => ({ ...shape, t, stored: t.join(" ") }))))("$heads heads, $tq queries, $tk keys of $d in $stored", ({ t, stored: _, ...shape }) => {
   test("plain; causal in a window", async (context) => {

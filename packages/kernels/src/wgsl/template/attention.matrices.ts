@@ -18,7 +18,7 @@ const tiles: readonly Tile[] = [
   { rows: 16, keys: 32, threads: 64 },
 ]
 /** Workgroups from which a large adapter is busy. */
-const many = 96
+const many = 192
 /** Registers of a thread that may hold sums: half of those it has where several workgroups run beside each other. */
 const mostSums = 64
 
