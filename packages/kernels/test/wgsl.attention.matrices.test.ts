@@ -119,7 +119,9 @@ test("tiles fit the memory and the subgroups of adapters", () => {
     expect(plan.bytes).toBeLessThanOrEqual(features.sharedBytes)
     return `${plan.rows} × ${plan.keys}`
   }
-  const large = adapter(16, 32, 49152), little = adapter(8, 8, 32768)
+  const large = adapter(16, 32, 49152), [kind] = large.matrices
+  expect(tiles({ ...large, matrices: [{ ...kind!, typed: true }] }, 64, [1, 1, 1])).toBe("none")
+  const little = adapter(8, 8, 32768)
   expect([tiles(large, 64, [1, 1, 1]), tiles(large, 128, [1, 1, 1]), tiles(large, 128, [2, 1, 1]), tiles(large, 128, [2, 2, 2]), tiles(large, 256, [2, 1, 1]), tiles(large, 256, [2, 2, 2])]).toEqual(["64 × 64", "64 × 32", "32 × 64", "32 × 32", "16 × 32", "none"])
   expect([tiles(little, 64, [2, 1, 1]), tiles(little, 128, [2, 1, 1]), tiles(little, 128, [2, 2, 2])]).toEqual(["64 × 32", "32 × 32", "16 × 32"])
 })

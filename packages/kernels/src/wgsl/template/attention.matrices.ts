@@ -31,7 +31,7 @@ export const attentionMatrices: Template = {
     const { dims, operands, features } = holes, sizes = dims as unknown as AttentionSizes
     const planes = attentionPlanes(sizes, operands), plan = planOf(sizes, features, planes.counts)
     // What is not stored as f16 needs more memory than there may be.
-    if (plan === undefined || planes.bytes > features.bindingBytes) return attentionMany.passes(holes)
+    if (plan === undefined || !planes.fits(features)) return attentionMany.passes(holes)
     return [
       ...planes.passes(features),
       { units: plan.units, threads: [plan.threads], write: (pass) => walk(pass, { sizes, features, planes, plan, has: (name) => operands[name] !== undefined }) },

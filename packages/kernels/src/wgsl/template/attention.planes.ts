@@ -29,8 +29,8 @@ export interface Halves {
 export type PlaneCounts = Readonly<Record<Name, 1 | 2>>
 export interface AttentionPlanes {
   readonly counts: PlaneCounts
-  /** Bytes of scratch memory. */
-  readonly bytes: number
+  /** Whether the adapter can split, and one binding shows all halves. */
+  fits(features: Features): boolean
   read(pass: PassHoles, name: Name): Halves
   /** The pass that splits, if there is something to be split. */
   passes(features: Features): Pass[]
@@ -78,7 +78,10 @@ export function attentionPlanes(sizes: AttentionSizes, operands: Readonly<Record
       body: `${bounds(pass, { ...sizes, has: (operand) => operands[operand] !== undefined })}\n${blocks.join(" else ")}`,
     }
   }
-  return { counts, bytes: 16 * vectors, read, passes: (features) => (units === 0 ? [] : [{ units, threads: [threads], write: (pass) => write(pass, features) }]) }
+  return {
+    counts, read, fits: (features) => units === 0 || (threads <= features.threads && 16 * vectors <= features.bindingBytes),
+    passes: (features) => (units === 0 ? [] : [{ units, threads: [threads], write: (pass) => write(pass, features) }]),
+  }
 }
 
 interface Splitting { readonly pass: PassHoles; readonly batch: number; readonly part: Part; readonly halves: Halves; /** Units before. */ readonly begun: number }

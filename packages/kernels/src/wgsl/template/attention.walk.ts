@@ -121,7 +121,8 @@ let key = base + ${group} * ${lanes} + ${half * 4};
 let keys = vec4<i32>(key) + vec4<i32>(0, 1, 2, 3);
 var score = bitcast<vec4<f32>>(scores[mine + ${group} * 2 + ${half}]) * rate${steps((e) => k.step("kvHead", `min(key + ${e}, ${tk - 1})`))};
 let seen = ${visible};
-if (r < ${all} && any(seen & unusual(score))) { for (var e = 0; e < 4; e++) { if (seen[e]) { score[e] = scoreOf(batch, kvHead, r, key + e); } } }
+let odd = seen & unusual(score);
+if (r < ${all} && any(odd)) { score = exactly(score, odd, batch, kvHead, r, key); }
 ${masked}
 ${s} = select(vec4<f32>(${nothing}), score, seen);
 upmost = max(upmost, max(max(${s}.x, ${s}.y), max(${s}.z, ${s}.w)));
@@ -235,10 +236,17 @@ function exceptions(pass: PassHoles, sizes: AttentionSizes, { keys, scoreStride 
   return `
 fn unusual(x: vec4<f32>) -> vec4<bool> { return (bitcast<vec4<u32>>(x) & vec4<u32>(0x7f800000u)) == vec4<u32>(0x7f800000u); }
 fn oddHalves(x: vec4<u32>) -> vec4<u32> { return ((((x & vec4<u32>(0x7c007c00u)) + vec4<u32>(0x04000400u)) & vec4<u32>(0x80008000u)) >> vec4<u32>(15u)) * 0xffffu; }
-fn scoreOf(batch: i32, kvHead: i32, r: i32, key: i32) -> f32 {
+fn exactly(some: vec4<f32>, odd: vec4<bool>, batch: i32, kvHead: i32, r: i32, key: i32) -> vec4<f32> {
+var all = some;
+for (var e = 0; e < 4; e++) {
+let now = odd & (vec4<i32>(0, 1, 2, 3) == vec4<i32>(e));
+if (any(now)) {
 var sum = 0f;
-for (var f = 0; f < ${Math.ceil(sizes.d / 4)}; f++) { sum += dot(${q}(batch, ${headOf(sizes, "r")}, r % ${sizes.tq}, f), ${k}(batch, kvHead, key, f)); }
-return sum * ${Math.fround(sizes.scale)}f;
+for (var f = 0; f < ${Math.ceil(sizes.d / 4)}; f++) { sum += dot(${q}(batch, ${headOf(sizes, "r")}, r % ${sizes.tq}, f), ${k}(batch, kvHead, key + e, f)); }
+all = select(all, vec4<f32>(sum * ${Math.fround(sizes.scale)}f), now);
+}
+}
+return all;
 }
 fn strangeValues(batch: i32, kvHead: i32, first: i32, upper: i32, row: i32, group: i32) -> vec4<f32> {
 var sum = vec4<f32>();
