@@ -7,10 +7,19 @@ import { computeOnce } from "./once.ts"
 
 const depth = 32
 
-/** Vectors of eight halves: in a line of each operand, and from one line to the next. */
-function code({ m, n, k, subgroup }: Matrices): string {
-  const perRow = n / 8, perTerm = depth / 8, strides = { a: perTerm + 1, row: perRow + 1, column: perTerm + 1 }
+/** Vectors of eight halves: in a line of each operand, and from one line to the next. With `words` results go to memory that is declared so, and come back from there, too. */
+function code({ m, n, k, subgroup }: Matrices, words: boolean): string {
+  const perRow = n / 8, perFour = n / 4, perTerm = depth / 8, strides = { a: perTerm + 1, row: perRow + 1, column: perTerm + 1 }
   const left = `subgroup_matrix_left<f16, ${k}, ${m}>`, right = `subgroup_matrix_right<f16, ${n}, ${k}>`, result = `subgroup_matrix_result<f32, ${n}, ${m}>`
+  const doubled = `
+  subgroupMatrixStore<row_major>(&between, 0u, byRow, ${perFour + 1}u);
+  workgroupBarrier();
+  for (var i = thread; i < ${m * perFour}u; i += ${subgroup}u) {
+    let at = i / ${perFour}u * ${perFour + 1}u + i % ${perFour}u;
+    between[at] = bitcast<vec4<u32>>(2f * bitcast<vec4<f32>>(between[at]));
+  }
+  workgroupBarrier();
+  byRow = subgroupMatrixLoad<${result}, row_major>(&between, 0u, ${perFour + 1}u);`
   return `
 enable f16;
 enable subgroups;
@@ -22,6 +31,7 @@ var<workgroup> a: array<vec4<u32>, ${m * strides.a}>;
 var<workgroup> rows: array<vec4<u32>, ${depth * strides.row}>;
 var<workgroup> columns: array<vec4<u32>, ${n * strides.column}>;
 var<workgroup> out: array<f32, ${2 * m * n}>;
+var<workgroup> between: array<vec4<u32>, ${m * (perFour + 1)}>;
 @compute @workgroup_size(${subgroup}) fn main(@builtin(local_invocation_index) thread: u32) {
   for (var i = thread; i < ${m * perTerm}u; i += ${subgroup}u) { a[i / ${perTerm}u * ${strides.a}u + i % ${perTerm}u] = source[i]; }
   for (var i = thread; i < ${depth * perRow}u; i += ${subgroup}u) { rows[i / ${perRow}u * ${strides.row}u + i % ${perRow}u] = source[${m * perTerm}u + i]; }
@@ -34,6 +44,7 @@ var<workgroup> out: array<f32, ${2 * m * n}>;
     byRow = subgroupMatrixMultiplyAccumulate(left, subgroupMatrixLoad<${right}, row_major>(&rows, q * ${k * strides.row}u, ${strides.row}u), byRow);
     byColumn = subgroupMatrixMultiplyAccumulate(left, subgroupMatrixLoad<${right}, col_major>(&columns, q * ${k / 8}u, ${strides.column}u), byColumn);
   }
+${words ? doubled : ""}
   subgroupMatrixStore<row_major>(&out, 0u, byRow, ${n}u);
   subgroupMatrixStore<row_major>(&out, ${m * n}u, byColumn, ${n}u);
   workgroupBarrier();
@@ -41,18 +52,18 @@ var<workgroup> out: array<f32, ${2 * m * n}>;
 }`
 }
 
-/** Whether a product on matrices of subgroups gives what it should. */
-async function work(device: GPUDevice, kind: Matrices): Promise<boolean> {
+/** Whether a product on matrices of subgroups gives what it should; with `words`, the first of two results is doubled where it lies as words. */
+async function work(device: GPUDevice, kind: Matrices, words: boolean): Promise<boolean> {
   const { m, n } = kind
   const a = Array.from({ length: m * depth }, (_, i) => ((i * 7) % 13) - 6), b = Array.from({ length: depth * n }, (_, i) => ((i * 5) % 11) - 5)
   const turned = b.map((_, i) => b[(i % depth) * n + Math.floor(i / depth)]!)
   const halves = Uint16Array.from([...a, ...b, ...turned], f16Bits)
   device.pushErrorScope("validation")
   try {
-    const got = new Float32Array(await computeOnce(device, code(kind), { source: halves, bytes: 2 * m * n * 4, groups: 1 }))
+    const got = new Float32Array(await computeOnce(device, code(kind, words), { source: halves, bytes: 2 * m * n * 4, groups: 1 }))
     return got.every((v, at) => {
-      const i = Math.floor(at / n) % m, j = at % n
-      return v === Array.from({ length: depth }, (_, l) => a[i * depth + l]! * b[l * n + j]!).reduce((x, y) => x + y)
+      const i = Math.floor(at / n) % m, j = at % n, factor = words && at < m * n ? 2 : 1
+      return v === factor * Array.from({ length: depth }, (_, l) => a[i * depth + l]! * b[l * n + j]!).reduce((x, y) => x + y)
     })
   } catch {
     return false
@@ -61,11 +72,13 @@ async function work(device: GPUDevice, kind: Matrices): Promise<boolean> {
   }
 }
 
-/** What an adapter says it offers, less the matrices that give something else than products. */
+/** What an adapter says it offers, less the matrices that give something else than products, and less what does not work with them. */
 export async function withMatricesThatWork(device: GPUDevice, told: Features): Promise<Features> {
   for (let features = told; ;) {
     const kind = matricesOf(features)
-    if (kind === undefined || (await work(device, kind))) return features
-    features = { ...features, matrices: features.matrices.filter((c) => c.m !== kind.m || c.n !== kind.n || c.k !== kind.k) }
+    if (kind === undefined || (await work(device, kind, true))) return features
+    const typed = await work(device, kind, false)
+    features = { ...features, matrices: features.matrices.flatMap((c) => (c.m !== kind.m || c.n !== kind.n || c.k !== kind.k ? [c] : typed ? [{ ...c, typed }] : [])) }
+    if (typed) return features
   }
 }

@@ -14,7 +14,7 @@ const tiles: readonly MatrixTile[] = [
   { rows: 32, columns: 32, depth: 32, high: 16, wide: 16 },
 ]
 /** Steps through a tile's terms that are written out; of more a loop is made, for drivers that take long to compile. */
-const written = 2
+export const written = 2
 /** Workgroups from which a large adapter is busy. */
 const many = 96
 
@@ -32,7 +32,7 @@ export function matricesOf({ half, matrices, subgroup }: Features): Matrices | u
 
 export const threadsOf = ({ rows, columns, high, wide }: MatrixTile, { subgroup }: Matrices): number => (rows / high) * (columns / wide) * subgroup
 /** Vectors from one line of a tile to the next: one more than needed, so that banks differ. */
-const strideOf = (along: number): number => along / lanes + 1
+export const strideOf = (along: number): number => along / lanes + 1
 const sharedOf = (tile: MatrixTile, kind: Matrices, planes: Planes): number =>
   16 * strideOf(tile.depth) * (planes.a * tile.rows + planes.b * tile.columns) + 4 * (threadsOf(tile, kind) / kind.subgroup) * kind.m * kind.n
 

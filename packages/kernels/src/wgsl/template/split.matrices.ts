@@ -99,11 +99,11 @@ ${finish(row, group, "value")}`,
 }
 
 /** A step of 0 marks what is not finite. Two halves of a number, packed: what f16 holds of it, and of the rest. */
-const splitting = `
+export const splitting = `
 fn rateOfStep(step: f32) -> f32 { return select(bitcast<f32>(0x7f000000u - bitcast<u32>(step)), 0f, step == 0f); }
 fn twoHalves(x: vec2<f32>) -> vec2<u32> { let high = pack2x16float(x); return vec2<u32>(high, pack2x16float(x - unpack2x16float(high))); }`
 /** Bits of the largest magnitude; they order f32, and those of what is not finite are above all others. The step 2^e of which the number with these bits, the largest, is 2¹³ to 2¹⁴: sums of its halves' products stay far from where f16 and f32 end. */
-const stepping = `
+export const stepping = `
 fn mostOf(x: vec4<f32>) -> u32 { let bits = bitcast<vec4<u32>>(x) & vec4<u32>(0x7fffffffu); return max(max(bits.x, bits.y), max(bits.z, bits.w)); }
 fn stepOfMost(most: u32) -> f32 { let exponent = most >> 23u; return select(bitcast<f32>((clamp(exponent, 20u, 254u) - 13u) << 23u), 0f, exponent == 255u); }`
 
