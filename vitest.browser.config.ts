@@ -25,7 +25,7 @@ export default defineConfig({
     maxWorkers: 2,
     browser: {
       enabled: true, headless: true, screenshotFailures: false,
-      provider: playwright({ launchOptions: { executablePath, args: [...chromiumFlags, "--enable-unsafe-webgpu", "--enable-unsafe-swiftshader", "--use-angle=swiftshader"] } }),
+      provider: playwright({ launchOptions: { executablePath, args: [...chromiumFlags, "--enable-unsafe-webgpu", "--enable-unsafe-swiftshader", "--use-angle=swiftshader", "--disable-dawn-features=use_vulkan_zero_initialize_workgroup_memory_extension"] } }),
       instances: [{ browser: "chromium" }],
     },
     reporters: process.env.CI ? ["default", ["json", { outputFile: ".cache/vitest-browser.json" }]] : ["default"],

@@ -22,16 +22,24 @@ interface Dawn { create?(options: string[]): GPU }
 const remedy = "npm install webgpu@0.6.2"
 
 /** Features that stand behind a flag are wanted where they exist, and timestamps as the driver gives them. */
-const dawnOptions = ["enable-dawn-features=allow_unsafe_apis,vulkan_enable_f16_on_nvidia", "disable-dawn-features=timestamp_quantization"]
+const asked = "enable-dawn-features=allow_unsafe_apis,vulkan_enable_f16_on_nvidia", refused = "disable-dawn-features=timestamp_quantization"
+/**
+ * On software Dawn is to set workgroup memory to zero by a loop: asked to do it, SwiftShader writes out a store for each word, and takes ten
+ * times as long to make a kernel that has 16 KiB (attention of many queries: 3.1 s, 0.25 s with the loop).
+ */
+const refusedOnSoftware = "use_vulkan_zero_initialize_workgroup_memory_extension"
 
 const isNode = (): boolean => typeof process === "object" && typeof process.versions?.node === "string" && !("Deno" in globalThis) && !("Bun" in globalThis)
 
+/** What an instance of Dawn is made for. */
+interface Purpose { readonly adapter?: string; readonly software: boolean }
+
 /** The entry to WebGPU; throws where there is none. */
-export async function gpuInstance({ dawn = [] }: Pick<AdapterOptions, "dawn">, adapter?: string): Promise<GPU> {
+async function gpuInstance({ dawn = [] }: AdapterOptions, { adapter, software }: Purpose): Promise<GPU> {
   const own = ownInstance()
   if (own !== undefined) return own
   if (!isNode()) fail("device", "open", "WebGPU is not available here (no navigator.gpu)", "use a browser that has it, in a secure context, or open('wasm')")
-  const options = [...dawnOptions, ...dawn, ...(adapter === undefined ? [] : [`adapter=${adapter}`])]
+  const options = [asked, software ? `${refused},${refusedOnSoftware}` : refused, ...dawn, ...(adapter === undefined ? [] : [`adapter=${adapter}`])]
   const key = options.join(" ")
   let instance = instances.get(key)
   if (instance === undefined) instances.set(key, (instance = start(await loadDawn(), options)))
@@ -66,10 +74,14 @@ export interface Found { readonly adapter: GPUAdapter; readonly instance: GPU }
 
 /** The adapter that the options ask for. */
 export async function findAdapter(options: AdapterOptions): Promise<Found> {
+  const found = await firstAdapter(options, { software: false })
+  return ownInstance() === undefined && isSoftware(found.adapter) ? firstAdapter(options, { software: true }) : found
+}
+async function firstAdapter(options: AdapterOptions, purpose: Purpose): Promise<Found> {
   const { adapter: wanted, powerPreference } = options
   const request: GPURequestAdapterOptions = powerPreference === undefined ? {} : { powerPreference }
-  if (wanted !== undefined && ownInstance() === undefined) return namedAdapter(options, wanted, request)
-  const instance = await gpuInstance(options)
+  if (wanted !== undefined && ownInstance() === undefined) return namedAdapter(options, wanted, { request, purpose })
+  const instance = await gpuInstance(options, purpose)
   const adapter = await instance.requestAdapter(request).catch((e: unknown) => fail("device", "open", `WebGPU gives no adapter (${firstLine(e)})`, "open('wasm') computes on the CPU"))
   if (adapter === null)
     return fail("device", "open", "WebGPU found no adapter", isNode() ? "Linux needs a Vulkan driver and libvulkan.so.1 (apt-get install libvulkan1); VK_DRIVER_FILES names a driver's file" : "see the browser's page about its GPU, or open('wasm')")
@@ -79,10 +91,10 @@ export async function findAdapter(options: AdapterOptions): Promise<Found> {
 }
 
 /** Dawn finds an adapter by a part of the name it lists, letter by letter, or throws and tells the names. */
-async function namedAdapter(options: AdapterOptions, wanted: string, request: GPURequestAdapterOptions): Promise<Found> {
+async function namedAdapter(options: AdapterOptions, wanted: string, { request, purpose }: { readonly request: GPURequestAdapterOptions; readonly purpose: Purpose }): Promise<Found> {
   let names: string[] = []
   const find = async (name: string): Promise<Found | undefined> => {
-    const instance = await gpuInstance(options, name)
+    const instance = await gpuInstance(options, { ...purpose, adapter: name })
     try {
       const adapter = await instance.requestAdapter(request)
       return adapter === null ? undefined : { adapter, instance }
