@@ -35,7 +35,7 @@ export async function build(): Promise<void> {
     for (const other of othersOf(name))
       cpSync(join(folderOf(name), "node_modules", other), join(out, "node_modules", other), { recursive: true, dereference: true })
   }
-  const entry = ["program.ts", "page.ts"].map((file) => join(import.meta.dirname, "check", file))
+  const entry = ["program.ts", "page.ts", "webgpu.ts"].map((file) => join(import.meta.dirname, "check", file))
   await bundle({ ...common, entry, outDir: join(out, "plain"), platform: "neutral", external: [/^@thimble\//], noExternal: ["fast-check"] })
   await bundle({ ...common, entry: [join(out, "plain", "page.mjs")], outDir: join(out, "bundled"), platform: "browser", noExternal: [/./], splitting: false, minify: true, metafile: true })
   const { outputs } = JSON.parse(readFileSync(join(out, "bundled", "metafile-esm.json"), "utf8")) as { outputs: Record<string, { imports: { path: string }[] }> }

@@ -1,4 +1,5 @@
 // The demo model on the adapter and on the CPU: the same greedy text, and nearly the same gradients. Run where models/demo is.
+import { existsSync } from "node:fs"
 import { compile, crossEntropy, denseWeight, realize, tensor, tensorsOf, useDevice, valueAndGrad, type Device, type Tensor } from "@thimble/core"
 import { open } from "@thimble/kernels"
 import { loadModel, type Model } from "@thimble/models"
@@ -31,10 +32,10 @@ export const demo: Part = {
   name: "the demo model here and on the CPU",
   seconds: 60,
   async run({ device, row, tiny }) {
+    if (!existsSync(folder)) return row("the demo model is not here", { why: `there is no ${folder}; DEMO names the folder` })
     const tokens = tiny ? 8 : 64, cpu = await open("wasm")
-    const want = await see(cpu, tokens), got = await see(device, tokens)
+    const want = await see(cpu, tokens).finally(() => useDevice(device)), got = await see(device, tokens)
     await cpu.close()
-    useDevice(device)
     // Largest difference of a gradient, as a share of that tensor's largest element.
     const shares = got.gradients.map(({ name, values }, i) => {
       const other = want.gradients[i]!.values

@@ -78,19 +78,20 @@ export const decoding: Part = {
   },
 }
 
-async function attend(context: Context, tq: number, tk: number, dtype: "f32" | "f16"): Promise<void> {
+type Float = "f32" | "f16"
+async function attend(context: Context, tq: number, tk: number, [dtype, cache]: readonly [queries: Float, cache: Float]): Promise<void> {
   const { row, ceilings } = context, heads = context.tiny ? 2 : 32, d = context.tiny ? 16 : 128
-  const make = async (t: number): Promise<Tensor> => {
+  const make = async (t: number, dtype: Float): Promise<Tensor> => {
     const some = noise(Math.min(heads * t * d, 2 ** 20)), all = Float32Array.from({ length: heads * t * d }, (_, i) => some[i % some.length]!)
     const x = tensor(all, { shape: [1, heads, t, d] }).cast(dtype)
     await realize(x)
     return x
   }
-  const [q, k, v] = [await make(tq), await make(tk), await make(tk)]
+  const [q, k, v] = [await make(tq, dtype), await make(tk, cache), await make(tk, cache)]
   const look = compile((q: Tensor, k: Tensor, v: Tensor) => q.attention(k, v, { causal: true, qOffset: tk - tq }))
   const ms = await timed(context, async () => (await look(q, k, v)).dispose())
-  const flops = 4 * heads * d * (tq === 1 ? tk : (tq * (2 * tk - tq)) / 2), bytes = 2 * heads * tk * d * (dtype === "f32" ? 4 : 2)
-  row(`attention ${dtype}, ${heads} heads of ${d}, ${tq} queries, ${tk} keys`, { ms, "TFLOP/s": flops / ms / 1e9, ...(tq === 1 && { "GB/s": bytes / ms / 1e6, "% of copy": (100 * bytes) / ms / 1e6 / ceilings.copyGbs }) })
+  const flops = 4 * heads * d * (tq === 1 ? tk : (tq * (2 * tk - tq)) / 2), bytes = 2 * heads * tk * d * (cache === "f32" ? 4 : 2)
+  row(`attention ${dtype}${cache === dtype ? "" : ` over ${cache}`}, ${heads} heads of ${d}, ${tq} queries, ${tk} keys`, { ms, "TFLOP/s": flops / ms / 1e9, ...(tq === 1 && { "GB/s": bytes / ms / 1e6, "% of copy": (100 * bytes) / ms / 1e6 / ceilings.copyGbs }) })
   for (const t of [q, k, v]) t.dispose()
 }
 
@@ -99,7 +100,7 @@ export const attention: Part = {
   seconds: 30,
   async run(context) {
     for (const [tq, tk] of context.tiny ? [[1, 40], [24, 40]] : [[1, 2048], [1, 8192], [512, 512], [2048, 2048]])
-      for (const dtype of ["f32", "f16"] as const) if (context.left() > 3000) await attend(context, tq!, tk!, dtype)
+      for (const types of [["f32", "f32"], ["f32", "f16"], ["f16", "f16"]] as const) if (context.left() > 3000) await attend(context, tq!, tk!, types)
   },
 }
 

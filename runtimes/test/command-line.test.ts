@@ -38,3 +38,9 @@ describe("without SharedArrayBuffer, every op on one thread", () => {
     expect(threads).toEqual([1, 1, 1, 1])
   })
 })
+test("Deno's WebGPU, which is not Dawn: every op", async ({ skip }) => {
+  const { faults, noise } = await runCheck([...deno, "plain/webgpu.mjs"], quiet)
+  // Unattended runs must have a driver.
+  skip(process.env.CI === undefined && faults[0]?.startsWith("open: ") === true, faults[0])
+  expect({ faults, noise }).toEqual({ faults: [], noise: "" })
+})

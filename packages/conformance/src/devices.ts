@@ -2,6 +2,7 @@ import { referenceDevice, ThimbleError } from "@thimble/core"
 import { devices as found, open } from "@thimble/kernels"
 import { wasmDevice } from "../../kernels/src/wasm/device.ts"
 import { webgpuDevice } from "../../kernels/src/webgpu/device.ts"
+import { withNavigatorGpu } from "../../kernels/test/navigator-gpu.ts"
 import type { DeviceRow } from "./abilities.ts"
 
 export { argumentsFor, casesFor, cornersFor, recordedFor, sharedBy, type DeviceRow } from "./abilities.ts"
@@ -19,6 +20,8 @@ export type Part = "everything" | "kernels" | "ops"
 /** A device, and where it is tried with what. */
 export interface TestedDevice extends DeviceRow {
   readonly tried: Readonly<Partial<Record<Place, Part>>>
+  /** It is where that device is. */
+  readonly needs?: "webgpu"
 }
 
 const everywhere = { Node: "everything", pages: "everything" } as const
@@ -36,20 +39,20 @@ export const table: readonly TestedDevice[] = [
   { name: "wasm, one thread, no revectorizer", tried: everywhere, open: () => open("wasm", { threads: 1, revectorize: false }) },
   { name: "gpujs", tried: everywhere, open: () => open("gpujs", { mode: "webasm" }), f64: false, ...(onPage && few) },
   { name: "gpujs, as JavaScript", tried: everywhere, open: () => open("gpujs", { mode: "cpu" }), f64: false, ...few },
-  { name: "webgpu", tried: { Node: "everything", pages: "kernels" }, open: () => open("webgpu"), ...shader, skips: { "mul.6": tiny, "div.6": tiny, "atan2.1": tiny }, ...(onPage ? few : { share: 0.3 }) },
+  { name: "webgpu", tried: { Node: "everything", pages: "kernels" }, open: () => open("webgpu"), needs: "webgpu", ...shader, skips: { "mul.6": tiny, "div.6": tiny, "atan2.1": tiny }, ...(onPage ? few : { share: 0.3 }) },
   { name: "gpujs, WebGL2", tried: { pages: "kernels" }, open: () => open("gpujs", { mode: "webgl2" }), ...shader, ...few },
-  { name: "gpujs, WebGPU", tried: { pages: "kernels" }, open: () => open("gpujs", { mode: "webgpu" }), ...shader, ...few },
+  { name: "gpujs, WebGPU", tried: { Node: "ops", pages: "kernels" }, open: () => withNavigatorGpu(() => open("gpujs", { mode: "webgpu" })), needs: "webgpu", ...shader, ...few },
   { name: "wasm, one thread, revectorizer", tried: { Node: "ops" }, open: () => open("wasm", { threads: 1, revectorize: true }) },
   { name: "wasm, one thread, no relaxed SIMD", tried: { Node: "ops", pages: "ops" }, open: () => wasmDevice({ threads: 1, features: { relaxed: false, wide: false }, maximumPages: 65536 }) },
-  { name: "webgpu, memory in windows", tried: { Node: "ops" }, open: () => webgpuDevice({ features: { bindingBytes: 256 } }), mayRefuse: (e) => e instanceof ThimbleError && e.code === "memory", ...shader, ...few },
+  { name: "webgpu, memory in windows", tried: { Node: "ops" }, open: () => webgpuDevice({ features: { bindingBytes: 256 } }), needs: "webgpu", mayRefuse: (e) => e instanceof ThimbleError && e.code === "memory", ...shader, ...few },
 ]
 
 /** Where there is no WebGPU the tests say so, and why; unattended runs must have it. */
-async function isHere({ name, tried }: TestedDevice): Promise<boolean> {
+async function isHere({ name, tried, needs }: TestedDevice): Promise<boolean> {
   if (tried[here] === undefined) return false
-  if (!name.startsWith("webgpu") || process.env.CI !== undefined) return true
+  if (needs === undefined || process.env.CI !== undefined) return true
   const webgpu = (await found()).find((d) => d.name === "webgpu")!
-  if (!webgpu.available) console.warn(`Not tested on webgpu: ${webgpu.reason}`)
+  if (!webgpu.available) console.warn(`Not tested on ${name}: ${webgpu.reason}`)
   return webgpu.available
 }
 const tested = (await Promise.all(table.map(async (row) => ((await isHere(row)) ? [row] : [])))).flat()

@@ -1,6 +1,6 @@
 import fc from "fast-check"
 import type { Device } from "@thimble/core"
-import { argumentsFor, type DeviceRow } from "./abilities.ts"
+import { argumentsFor, casesFor, cornersFor, type DeviceRow } from "./abilities.ts"
 import { difference, evaluate, magnitudeOf, outputsOf } from "./measure.ts"
 import { seed } from "./runs.ts"
 import { rows, type OpName } from "./table/index.ts"
@@ -19,7 +19,7 @@ export async function supportOf(device: Device, reference: Device, entry: Omit<D
       found.set(name, { skipped })
       continue
     }
-    const cases = [...(row.corners ?? []), ...fc.sample(row.args(anything), { numRuns: 4, seed })].map((args) => argumentsFor(entry, args))
+    const cases = [...cornersFor(entry, row.corners), ...fc.sample(row.args(anything), { numRuns: casesFor(entry, 4), seed }).map((args) => argumentsFor(entry, args))]
     const run = (d: Device) => evaluate(d, () => Promise.all(cases.map((args) => outputsOf(row, args))))
     try {
       const [want, got] = [await run(reference), await run(device)]

@@ -139,9 +139,9 @@ function divide(a: Expr, d: number): { quotient: Expr; remainder: Expr } | undef
   return q.low >= 0 && r.low >= 0 ? { quotient: q, remainder: r } : undefined
 }
 
-/** a = g·outer + inner with g a divisor of d and 0 ≤ inner < g: then a div d = outer div d/g. For what `divide` leaves. */
+/** a, a sum or a multiple, = g·outer + inner with g a divisor of d and 0 ≤ inner < g: then a div d = outer div d/g. For what `divide` leaves. */
 function split(a: Expr, d: number): { g: number; outer: Expr; inner: Expr } | undefined {
-  if (a.op !== "add") return undefined
+  if (a.op !== "add" && a.op !== "mul") return undefined
   const { terms } = addTo(nothing(), a, 1)
   const g = Math.max(...terms.map(({ times }) => gcd(times, d)))
   const parts = g > 1 && g < d ? divide(a, g) : undefined

@@ -3,7 +3,7 @@ import { expect, test } from "vitest"
 import { expr, showExpr, type Expr } from "../src/index.ts"
 import { flatIndex, unflatten } from "../src/coordinates.ts"
 
-const { freshExprs, index, int, add, mul, div, rem } = expr
+const { freshExprs, index, int, add, sub, mul, div, rem } = expr
 
 test("a coordinate that was split and put together again is itself, however often it was split", () => {
   freshExprs(() => {
@@ -24,6 +24,16 @@ test("but not with a part missing or out of place", () => {
     const i = index(0, 27)
     expect(showExpr(add(mul(div(i, int(9)), int(9)), rem(i, int(3))))).toBe("add(mul(div(i0, 9), 9), rem(i0, 3))")
     expect(showExpr(add(mul(div(i, int(3)), int(6)), rem(i, int(3))))).toBe("add(rem(i0, 3), mul(div(i0, 3), 6))")
+  })
+})
+
+test("a quotient or remainder of a multiple, too: neighbours are written alike", () => {
+  freshExprs(() => {
+    const b = index(0, 128), at = mul(b, int(4)), next = add(at, int(1))
+    expect(div(at, int(32))).toBe(div(b, int(8)))
+    expect(showExpr(rem(at, int(16)))).toBe("mul(rem(i0, 4), 4)")
+    const place = (x: Expr): Expr => add(mul(div(x, int(32)), int(16)), rem(x, int(16)))
+    expect(showExpr(sub(place(next), place(at)))).toBe("1")
   })
 })
 

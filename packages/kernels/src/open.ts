@@ -18,21 +18,37 @@ export interface OpenOptions {
   readonly mode?: GpujsMode
 }
 
+const mostThreads = 256
+
+/** What each option must be, and whether a value is. */
+const demands: Readonly<Record<keyof OpenOptions, readonly [what: string, holds: (value: unknown) => boolean]>> = {
+  threads: [`a whole number from 1 to ${mostThreads}`, (v) => Number.isInteger(v) && (v as number) >= 1 && (v as number) <= mostThreads],
+  revectorize: ["true or false", (v) => typeof v === "boolean"],
+  mode: [`one of ${gpujsModes.join(", ")}`, (v) => gpujsModes.includes(v as GpujsMode)],
+  adapter: ["a part of the name of an adapter", (v) => typeof v === "string"],
+  powerPreference: ["low-power or high-performance", (v) => v === "low-power" || v === "high-performance"],
+}
+const optionNames = Object.keys(demands)
+
+/** Refuses options that no device has, and values that make no sense, whether or not a device will look at them. */
+export function checkOptions(op: string, options: OpenOptions): void {
+  if (typeof options !== "object" || options === null) fail("value", op, `options are an object, got ${String(options)}`)
+  for (const [name, value] of Object.entries(options)) {
+    if (!optionNames.includes(name)) fail("value", op, `has no option '${name}'`, `options are ${optionNames.join(", ")}`)
+    const [what, holds] = demands[name as keyof OpenOptions]
+    if (value !== undefined && !holds(value)) fail("value", op, `${name} must be ${what}, got ${String(value)}`)
+  }
+}
+
 const kinds: Record<string, (options: OpenOptions) => Promise<Device>> = {
   reference: () => Promise.resolve(referenceDevice()),
   async wasm({ threads, revectorize }) {
-    const wanted = threads ?? globalThis.navigator?.hardwareConcurrency ?? 1
-    if (!Number.isInteger(wanted) || wanted < 1 || wanted > 256) fail("value", "open", `threads must be a whole number from 1 to 256, got ${wanted}`)
+    const wanted = threads ?? Math.min(globalThis.navigator?.hardwareConcurrency ?? 1, mostThreads)
     return wasmDevice({ threads: canShareMemory() ? wanted : 1, features: await detectFeatures(revectorize), maximumPages: 65536 })
   },
   webgpu: ({ adapter, powerPreference }) => webgpuDevice({ ...(adapter !== undefined && { adapter }), ...(powerPreference !== undefined && { powerPreference }) }),
-  async gpujs({ mode }) {
-    if (mode !== undefined && !gpujsModes.includes(mode)) fail("value", "open", `mode must be one of ${gpujsModes.join(", ")}, got ${String(mode)}`)
-    return gpujsDevice({ mode })
-  },
+  gpujs: ({ mode }) => gpujsDevice({ ...(mode !== undefined && { mode }) }),
 }
-
-const optionNames = Object.keys({ threads: 0, revectorize: 0, mode: 0, adapter: 0, powerPreference: 0 } satisfies Record<keyof OpenOptions, unknown>)
 
 /** Pages may share memory only if they are cross-origin isolated; outside of browsers nobody asks. */
 const canShareMemory = (): boolean => typeof SharedArrayBuffer === "function" && (globalThis.crossOriginIsolated ?? true)
@@ -40,7 +56,6 @@ const canShareMemory = (): boolean => typeof SharedArrayBuffer === "function" &&
 /** Opens a device by name, makes it the current one, and returns it. */
 export async function open(name: string, options: OpenOptions = {}): Promise<Device> {
   const make = Object.hasOwn(kinds, name) ? kinds[name]! : fail("device", "open", `no device '${String(name)}'`, `one of ${Object.keys(kinds).join(", ")}`)
-  const stranger = Object.keys(options).find((k) => !optionNames.includes(k))
-  if (stranger !== undefined) fail("value", "open", `has no option '${stranger}'`, `options are ${optionNames.join(", ")}`)
+  checkOptions("open", options)
   return useDevice(await make(options))
 }

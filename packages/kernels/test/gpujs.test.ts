@@ -21,6 +21,7 @@ describe("refuses", () => {
   test("modes that are none, or not here", async () => {
     await expect(open("gpujs", { mode: "gpu" as never })).rejects.toThrow("open: mode must be one of webgpu, webgl2, webasm, cpu, got gpu")
     await expect(open("gpujs", { mode: "webgl2" })).rejects.toThrow('open: there is no WebGL2 with float textures here; use { mode: "webasm" }')
+    await expect(open("gpujs", { mode: "webgpu" })).rejects.toThrow(expect.objectContaining({ code: "device", message: 'open: gpu.js finds no WebGPU adapter through navigator.gpu; open("webgpu") needs none; or use { mode: "webasm" }' }))
   })
   test("without the package, with the remedy", async () => {
     vi.doMock("gpu.js", () => { throw new Error("Cannot find package 'gpu.js'") })

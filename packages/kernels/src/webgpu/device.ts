@@ -1,20 +1,19 @@
 import { dtypes, fail, showKernel, ThimbleError, type Buffer, type Call, type Device, type Executable, type Kernel } from "@thimble/core"
-import { gridWidth, type EmittedPass } from "../wgsl/emitted.ts"
 import { emitKernel } from "../wgsl/kernel.ts"
 import { layoutKey, layoutOf, windowWords } from "../wgsl/layout.ts"
 import { templateFor } from "../wgsl/template/index.ts"
-import { hasMatrices } from "../wgsl/template/matmul.matrices.ts"
 import type { Features } from "../wgsl/template/holes.ts"
-import { ArgumentRows, mostArguments, type Arguments } from "./arguments.ts"
+import { mostArguments, type Arguments } from "./arguments.ts"
 import { mapForReading, usage } from "./constants.ts"
-import { Dispatches, nameOf, passName, type Dispatch, type Ready } from "./dispatches.ts"
-import { BindGroups, windowOf } from "./groups.ts"
-import { matricesWork } from "./matrices.ts"
+import { Dispatches, nameOf, namesOf, passName, type Ready } from "./dispatches.ts"
+import { BindGroups } from "./groups.ts"
+import { withMatricesThatWork } from "./matrices.ts"
 import { deviceDescriptor, featuresOf } from "./features.ts"
 import { adapterName, findAdapter, firstLine, type AdapterOptions } from "./instance.ts"
-import { Pipelines, type Pipeline } from "./pipelines.ts"
+import { Pipelines } from "./pipelines.ts"
 import { failureOf, Pool, type Block, type Memory } from "./pool.ts"
 import { probeNumbers } from "./probe.ts"
+import { Submissions, type Copy, type Step } from "./submissions.ts"
 
 const pieceBytes = 2 ** 20
 /** Results come back in pieces, so that a large one does not need its size once more. */
@@ -46,7 +45,7 @@ export async function webgpuDevice(options: AdapterOptions = {}): Promise<Webgpu
   try {
     const numbers = options.features?.numbers ?? (await probeNumbers(gpu))
     const told = { ...featuresOf(gpu, adapter, instance.wgslLanguageFeatures ?? [], numbers), ...options.features }
-    features = !hasMatrices(told) || (await matricesWork(gpu)) ? told : { ...told, matrices: [] }
+    features = options.features?.matrices === undefined ? await withMatricesThatWork(gpu, told) : told
   } catch (e) {
     gpu.destroy()
     return fail("device", "open", `the adapter ${adapterName(adapter)} does not compute (${firstLine(e)})`)
@@ -79,12 +78,10 @@ class Opened {
   private readonly pipelines: Pipelines
   private readonly dispatches: Dispatches
   private readonly pool: Pool
-  private readonly uniforms: Pool
   private readonly staging: Pool
-  private readonly rows = new ArgumentRows()
+  private readonly submissions: Submissions
   private readonly cache = new Map<string, Promise<Ready>>()
   private readonly groups: BindGroups
-  private readonly zeros: Memory
   private readonly scopes = new Set<Promise<void>>()
   private buffers = 0
   private closed = false
@@ -104,12 +101,10 @@ class Opened {
     this.groups = new BindGroups(gpu, { boundBytes: this.boundBytes, windowBytes: 4 * windowWords(features) })
     const events = { onAllocated: (b: Block) => this.watchAllocation(b), onDestroyed: (b: Block) => this.groups.forget(b) }
     this.pool = new Pool(gpu, usage.storage | usage.copySource | usage.copyTarget, this.limits.bufferBytes, events)
-    this.uniforms = new Pool(gpu, usage.uniform | usage.copyTarget, this.limits.bufferBytes, events)
     this.staging = new Pool(gpu, usage.mapRead | usage.copyTarget, maxBufferSize, events)
     this.pipelines = new Pipelines(gpu)
     this.dispatches = new Dispatches(this.pipelines, features, merges)
-    // New buffers are zero.
-    this.zeros = this.uniforms.take(1024)
+    this.submissions = new Submissions(gpu, { groups: this.groups, pipelines: this.pipelines, uniforms: new Pool(gpu, usage.uniform | usage.copyTarget, this.limits.bufferBytes, events) })
     gpu.onuncapturederror = ({ error }) => void (this.fault ??= new ThimbleError("internal", "webgpu", `${error.message.split("\n")[0]!} while running ${namesOf(this.running)}`))
     void gpu.lost.then(({ reason, message }) => {
       if (!this.closed) this.lost = new ThimbleError("device", "webgpu", `the device was lost (${message.split("\n")[0] || reason}) while running ${namesOf(this.running)}`, "open it again; its tensors are gone")
@@ -193,18 +188,25 @@ class Opened {
     if (calls.length === 0) return
     this.refuse("run")
     this.running = calls
-    const written: Memory[] = [], temporary: Memory[] = [], steps: (Step | undefined)[] = []
-    const buffers = (): Memory[] => calls.flatMap((c) => c.buffers as readonly Memory[])
-    this.guarded(written, buffers, () => namesOf(calls), () => {
-      // What is handed over already runs while the rest is planned.
-      let at = 0
-      for (const { calls: end, dispatches } of this.dispatches.of(calls, program)) {
-        for (; at < end; at++) this.plan(calls[at]!, { written, temporary, steps })
-        this.submit(steps, dispatches)
-      }
-      this.rows.clear(this.uniforms)
-    })
-    for (const m of temporary) this.pool.give(m)
+    const written: Memory[] = [], temporary: Memory[] = [], steps: (Step | undefined)[] = [], buffers = (): Memory[] => calls.flatMap((c) => c.buffers as readonly Memory[])
+    const release = (): void => { for (const m of temporary.splice(0)) this.pool.give(m) }
+    try {
+      this.guarded(written, buffers, () => namesOf(calls), () => {
+        // What is handed over already runs while the rest is planned.
+        let at = 0
+        for (const { calls: end, dispatches } of this.dispatches.of(calls, program)) {
+          for (; at < end; at++) {
+            this.plan(calls[at]!, { written, temporary, steps })
+            // What a wave needs besides its results the next one may have: they take place one after the other.
+            if (calls[at]!.wave === undefined || calls[at]!.wave !== calls[at + 1]?.wave) release()
+          }
+          this.submissions.submit(steps, dispatches)
+        }
+        this.submissions.end()
+      })
+    } finally {
+      release()
+    }
   }
   used(): number {
     return this.closed || this.lost !== undefined ? 0 : this.pool.used
@@ -261,6 +263,8 @@ class Opened {
     this.buffers++
     this.follow(this.gpu.popErrorScope(), () => {
       block.failure = new ThimbleError("memory", "alloc", `the adapter has no ${block.size} bytes left (${this.pool.used} are in use)`, "free tensors, or compute in smaller pieces")
+      // What was freed and kept may be what is missing.
+      for (const pool of [this.pool, this.staging]) pool.trim(0)
     })
   }
   private follow(scope: Promise<GPUError | null>, failed: (e: GPUError) => void): void {
@@ -335,65 +339,6 @@ class Opened {
       steps[length + i] = { pass, pipeline: pipelines[i]!, bound, args, copies: i === 0 ? copies : [] }
     }
   }
-
-  private submit(steps: readonly (Step | undefined)[], dispatches: readonly Dispatch[]): void {
-    const starts: Start[] = []
-    for (const d of dispatches) {
-      const own: Step[] = []
-      for (const p of d.passes) if (steps[p] !== undefined) own.push(steps[p])
-      if (d.merged !== undefined && own.length === d.passes.length) starts.push({ dispatch: d, steps: own, ...d.merged, offset: d.merged.readsArguments ? this.rows.add(own.map((s) => s.args), d.merged.rows) : 0 })
-      else for (const step of own) starts.push({ dispatch: own.length === 1 && d.merged === undefined ? d : undefined, steps: [step], pipeline: step.pipeline, units: step.pass.units, readsArguments: step.pass.readsArguments, offset: step.pass.readsArguments ? this.rows.add([step.args]) : 0 })
-    }
-    if (starts.length === 0) return
-    const uniform = this.rows.upload(this.uniforms, this.gpu.queue) ?? this.zeros, args = this.groups.arguments(this.pipelines.argumentLayout, uniform)
-    const encoder = this.gpu.createCommandEncoder()
-    // What the pass has already.
-    let pass: GPUComputePassEncoder | undefined, current: Pipeline | undefined, row = -1
-    for (const { dispatch, steps: own, pipeline, units, readsArguments, offset } of starts) {
-      for (const { copies } of own) {
-        if (copies.length === 0) continue
-        pass?.end()
-        pass = undefined
-        for (const { from, to, at, bytes } of copies) encoder.copyBufferToBuffer(from.block.gpu, 0, to.block.gpu, at, bytes)
-      }
-      if (pass === undefined) {
-        pass = encoder.beginComputePass()
-        current = undefined
-        row = -1
-      }
-      if (pipeline !== current) pass.setPipeline((current = pipeline).gpu)
-      pass.setBindGroup(0, this.groupOf(pipeline, own, dispatch))
-      if (readsArguments && row !== offset) pass.setBindGroup(1, args, [(row = offset)])
-      pass.dispatchWorkgroups(Math.min(units, gridWidth), Math.ceil(units / gridWidth))
-    }
-    pass?.end()
-    this.gpu.queue.submit([encoder.finish()])
-  }
-
-  /** The buffers of some steps, as one group: mostly what the dispatch had the last time. */
-  private groupOf(pipeline: Pipeline, steps: readonly Step[], dispatch: Dispatch | undefined): GPUBindGroup {
-    if (dispatch?.group !== undefined) {
-      let at = 0, same = true
-      for (const { bound } of steps) for (let i = 0; i < bound.length && same; i++) same = bound[i]!.block === dispatch.blocks[at++]
-      if (same) return dispatch.group
-    }
-    const bound = steps.length === 1 ? steps[0]!.bound : steps.flatMap((s) => s.bound)
-    const group = this.groups.of(pipeline, bound, steps.flatMap((s) => s.pass.bindings.map(windowOf)))
-    if (dispatch !== undefined) {
-      dispatch.blocks = bound.map((m) => m.block)
-      dispatch.group = group
-    }
-    return group
-  }
 }
 
-interface Copy { readonly from: Memory; readonly to: Memory; readonly at: number; readonly bytes: number }
-interface Step { readonly pass: EmittedPass; readonly pipeline: Pipeline; readonly bound: readonly Memory[]; readonly args: Arguments; readonly copies: readonly Copy[] }
 interface Plan { readonly written: Memory[]; readonly temporary: Memory[]; readonly steps: (Step | undefined)[] }
-/** A dispatch about to be encoded. */
-interface Start { readonly dispatch: Dispatch | undefined; readonly steps: readonly Step[]; readonly pipeline: Pipeline; readonly units: number; readonly readsArguments: boolean; readonly offset: number }
-
-function namesOf(calls: readonly Call[]): string {
-  const names = new Set(calls.map((c) => nameOf(c.executable.kernel)))
-  return names.size === 0 ? "nothing" : [...names].slice(0, 6).join(", ") + (names.size > 6 ? ", …" : "")
-}

@@ -151,3 +151,9 @@ export function nameOf(kernel: Kernel): string {
   const shape = `${kernel.dtype}[${kernel.shape.join(", ")}]`
   return kernel.kind === "template" ? `${kernel.name} ${shape}` : kernel.kind === "reduce" ? `${kernel.combine} over ${sizeOf(kernel.over)} ${shape}` : `map ${shape}`
 }
+
+/** The kernels of some calls in a few words. */
+export function namesOf(calls: readonly Call[]): string {
+  const names = new Set(calls.map((c) => nameOf(c.executable.kernel)))
+  return names.size === 0 ? "nothing" : [...names].slice(0, 6).join(", ") + (names.size > 6 ? ", …" : "")
+}

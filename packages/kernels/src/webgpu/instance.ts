@@ -17,8 +17,9 @@ export interface AdapterOptions {
 /** Everything `create` of the npm package returned. A device outlives its instance only until the next collection of garbage: then the process dies. */
 const instances = new Map<string, GPU>()
 
-/** What the npm package exports. */
-interface Dawn { create(options: string[]): GPU }
+/** What the npm package exports, if it is the one that is meant. */
+interface Dawn { create?(options: string[]): GPU }
+const remedy = "npm install webgpu@0.6.2"
 
 /** Features that stand behind a flag are wanted where they exist, and timestamps as the driver gives them. */
 const asked = "enable-dawn-features=allow_unsafe_apis,vulkan_enable_f16_on_nvidia", refused = "disable-dawn-features=timestamp_quantization"
@@ -41,8 +42,16 @@ async function gpuInstance({ dawn = [] }: AdapterOptions, { adapter, software }:
   const options = [asked, software ? `${refused},${refusedOnSoftware}` : refused, ...dawn, ...(adapter === undefined ? [] : [`adapter=${adapter}`])]
   const key = options.join(" ")
   let instance = instances.get(key)
-  if (instance === undefined) instances.set(key, (instance = (await loadDawn()).create(options)))
+  if (instance === undefined) instances.set(key, (instance = start(await loadDawn(), options)))
   return instance
+}
+function start({ create }: Dawn, options: string[]): GPU {
+  if (typeof create !== "function") fail("device", "open", "the package 'webgpu' has no function create", remedy)
+  try {
+    return create(options)
+  } catch (e) {
+    return fail("device", "open", `the package 'webgpu' does not start (${firstLine(e)})`, remedy)
+  }
 }
 const ownInstance = (): GPU | undefined => (globalThis.navigator as Navigator | undefined)?.gpu
 
@@ -54,7 +63,7 @@ async function loadDawn(): Promise<Dawn> {
   } catch (e) {
     const missing = (e as { code?: string }).code === "ERR_MODULE_NOT_FOUND"
     return fail("device", "open", missing ? "the optional package 'webgpu' is not installed" : `the package 'webgpu' cannot be loaded (${firstLine(e)})`,
-      missing ? "npm install webgpu@0.6.2" : "it has binaries for Linux (x64, arm64), macOS and Windows, and needs their usual C++ runtime; webgpu@0.6.2 asks for the least of it")
+      missing ? remedy : "it has binaries for Linux (x64, arm64), macOS and Windows, and needs their usual C++ runtime; webgpu@0.6.2 asks for the least of it")
   }
 }
 
@@ -73,7 +82,7 @@ async function firstAdapter(options: AdapterOptions, purpose: Purpose): Promise<
   const request: GPURequestAdapterOptions = powerPreference === undefined ? {} : { powerPreference }
   if (wanted !== undefined && ownInstance() === undefined) return namedAdapter(options, wanted, { request, purpose })
   const instance = await gpuInstance(options, purpose)
-  const adapter = await instance.requestAdapter(request)
+  const adapter = await instance.requestAdapter(request).catch((e: unknown) => fail("device", "open", `WebGPU gives no adapter (${firstLine(e)})`, "open('wasm') computes on the CPU"))
   if (adapter === null)
     return fail("device", "open", "WebGPU found no adapter", isNode() ? "Linux needs a Vulkan driver and libvulkan.so.1 (apt-get install libvulkan1); VK_DRIVER_FILES names a driver's file" : "see the browser's page about its GPU, or open('wasm')")
   if (wanted !== undefined && !adapterName(adapter).toLowerCase().includes(wanted.toLowerCase()))
@@ -81,7 +90,7 @@ async function firstAdapter(options: AdapterOptions, purpose: Purpose): Promise<
   return { adapter, instance }
 }
 
-/** Dawn finds an adapter by a part of its name, letter by letter, or throws and tells the names. */
+/** Dawn finds an adapter by a part of the name it lists, letter by letter, or throws and tells the names. */
 async function namedAdapter(options: AdapterOptions, wanted: string, { request, purpose }: { readonly request: GPURequestAdapterOptions; readonly purpose: Purpose }): Promise<Found> {
   let names: string[] = []
   const find = async (name: string): Promise<Found | undefined> => {
@@ -90,15 +99,19 @@ async function namedAdapter(options: AdapterOptions, wanted: string, { request, 
       const adapter = await instance.requestAdapter(request)
       return adapter === null ? undefined : { adapter, instance }
     } catch (e) {
-      names = Array.from(String((e as Error).message).matchAll(/name: '([^']*)'/g), (m) => m[1]!)
+      if (names.length === 0) names = Array.from(String((e as Error).message).matchAll(/name: '([^']*)'/g), (m) => m[1]!)
       return undefined
     }
   }
   const exact = await find(wanted)
   if (exact !== undefined) return exact
-  const near = names.find((n) => n.toLowerCase().includes(wanted.toLowerCase()))
-  return (near === undefined ? undefined : await find(near)) ??
-    fail("device", "open", `WebGPU found no adapter with '${wanted}' in its name`, names.length > 0 ? `there are ${[...new Set(names)].join(", ")}` : "Linux needs a Vulkan driver and libvulkan.so.1 (apt-get install libvulkan1); VK_DRIVER_FILES names a driver's file")
+  // What an adapter calls itself, which is what `devices` and errors tell, may have other words than the name that Dawn lists.
+  const listed = [...new Set(names)], has = (name: string): boolean => name.toLowerCase().includes(wanted.toLowerCase())
+  for (const name of listed.toSorted((a, b) => Number(has(b)) - Number(has(a)))) {
+    const found = await find(name)
+    if (found !== undefined && (has(name) || has(adapterName(found.adapter)))) return found
+  }
+  return fail("device", "open", `WebGPU found no adapter with '${wanted}' in its name`, listed.length > 0 ? `there are ${listed.join(", ")}` : "Linux needs a Vulkan driver and libvulkan.so.1 (apt-get install libvulkan1); VK_DRIVER_FILES names a driver's file")
 }
 
 /** What an adapter calls itself, as far as it tells. */

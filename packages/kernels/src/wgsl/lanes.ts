@@ -26,22 +26,24 @@ export function laneOf(root: Expr, axis: number, size: number, lanes: number, la
 export const positionOf = (axis: number, size: number, lanes: number, lane: number): Expr =>
   expr.add(expr.mul(expr.index(axis, Math.ceil(size / lanes)), expr.int(lanes)), expr.int(lane))
 
-/** The axis along which most of what is read has adjacent neighbours; the last of several. */
+/** The axis along which most of what is read has adjacent neighbours, several of which may share a byte; the last of several. */
 export function contiguousAxis(root: Expr, shape: Shape): number | undefined {
   let best: number | undefined, most = 0
   shape.forEach((n, axis) => {
     if (n < 4) return
-    const pair = [0, 1].map((lane) => laneOf(root, axis, n, 4, lane))
-    const [first, second] = pair.map((e) => flatten([e]).flatMap((x) => (x.op === "load" ? [x] : [])))
-    // Lanes may have been simplified differently, so loads are told by what they read.
-    const count = first!.filter((x) => second!.some((y) => x.value === y.value && isNext(x, y))).length
+    const count = Math.max(adjacent(root, axis, n, 4, 1), n < 16 ? 0 : adjacent(root, axis, n, 16, 15))
     if (count > 0 && count >= most) [best, most] = [axis, count]
   })
   return best
 }
-function isNext(a: Expr, b: Expr): boolean {
-  const step = expr.sub(b.src[0]!, a.src[0]!)
-  return a !== b && step.op === "const" && step.value === 1
+/** How many loads of the first of some lanes another lane has at most so many elements on as lanes lie between. */
+function adjacent(root: Expr, axis: number, size: number, lanes: number, other: number): number {
+  const [first, second] = [0, other].map((lane) => flatten([laneOf(root, axis, size, lanes, lane)]).flatMap((x) => (x.op === "load" ? [x] : [])))
+  // Lanes may have been simplified differently, so loads are told by what they read.
+  return first!.filter((x) => second!.some((y) => {
+    const step = expr.sub(y.src[0]!, x.src[0]!)
+    return x.value === y.value && x !== y && step.op === "const" && step.value >= 1 && step.value <= other
+  })).length
 }
 
 /** Whether all that is read of several neighbours lies in the same aligned words, or is the same. */

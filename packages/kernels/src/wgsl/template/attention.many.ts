@@ -1,6 +1,7 @@
 // Attention of many queries: tiles of queries walk along the keys and keep a running softmax (Dao et al., 2022,
 // arXiv:2205.14135), so that scores never leave the workgroup.
-import { bounds, rowsOf, type AttentionSizes } from "./attention.few.ts"
+import { rowsOf, type AttentionSizes } from "./attention.few.ts"
+import { headOf, lowest, masking, reach } from "./attention.rows.ts"
 import type { Holes, PassHoles, PassText, Template } from "./holes.ts"
 
 /** Rows and keys of a tile. A thread computes four scores of four rows, and vectors of four rows of the result. */
@@ -11,8 +12,6 @@ const depth = 8, keyStride = depth + 1
 /** Vectors of four of the memory that holds queries and keys, and then values. */
 const staged = 1024
 const scoreStride = keys / 4 + 1
-/** Below every finite number: where a maximum begins. */
-const lowest = "-3.4028234663852886e38f"
 
 export const attentionMany: Template = {
   accepts: (dims, { threads: most, sharedBytes }) => {
@@ -26,18 +25,16 @@ export const attentionMany: Template = {
 }
 
 function tiles(pass: PassHoles, sizes: AttentionSizes, has: (operand: string) => boolean): PassText {
-  const { heads, kvHeads, tq, tk, d, dv, causal, window, scale, qOffset } = sizes
+  const { kvHeads, tq, d, dv, scale } = sizes
   const all = rowsOf(sizes), across = Math.ceil(all / rows), keyVectors = Math.ceil(d / 4), valueVectors = Math.ceil(dv / 4)
   const q = pass.read("q", 4, 3), k = pass.read("k", 4, 3), v = pass.read("v", 4, 3), finish = pass.finish(4), exp = pass.math("exp")
-  const nothing = `${pass.math("special")}(0xff800000u)`, mask = has("mask") ? pass.read("mask") : undefined
+  const nothing = `${pass.math("special")}(0xff800000u)`, { visible, masked } = masking(pass, sizes, has)
   const each = <T>(count: number, of: (i: number) => T): T[] => Array.from({ length: count }, (_, i) => of(i))
   const columns = Math.ceil(valueVectors / wide)
   // Keys whose values fit the memory at once.
   const valueKeys = Math.min(keys, 2 ** Math.floor(Math.log2(staged / valueVectors)))
-  const head = (r: string): string => `kvHead * ${heads / kvHeads} + (${r}) / ${tq}`
+  const head = (r: string): string => headOf(sizes, r)
   const load = (count: number, body: string): string => `for (var i = thread; i < ${count}; i += ${threads}) { ${body} }`
-  const visible = ["(keys < vec4<i32>(filled))", ...(causal ? ["(keys <= vec4<i32>(query + offset))"] : []), ...(window > 0 ? [`(keys > vec4<i32>(query + offset - ${window}))`] : [])].join(" & ")
-  const masked = mask === undefined ? "" : `if (r < ${all}) { for (var e = 0; e < 4; e++) { if (key + e < ${tk}) { score[e] += ${mask}(batch, ${head("r")}, query, key + e); } } }`
   const four = (of: (c: string) => string): string => `vec4<f32>(${["x", "y", "z", "w"].map(of).join(", ")})`
   const outputs = each(4, (i) => each(columns, (j) => `o${i}_${j}`)).flat()
   return {
@@ -53,11 +50,7 @@ let r = row0 + thread / 4;
 let query = r % ${tq};
 let x = thread % ${wide};
 let y = thread / ${wide};
-${bounds(pass, { tk, qOffset, has })}
-let last = min(row0 + ${rows}, ${all}) - 1;
-let together = row0 / ${tq} == last / ${tq};
-let upper = ${causal ? `min(filled, select(${tq}, last % ${tq} + 1, together) + offset)` : "filled"};
-let lower = ${window > 0 ? `max(0, select(0, row0 % ${tq}, together) + offset - ${window} + 1)` : "0"};
+${reach(pass, sizes, has, rows)}
 ${outputs.map((o) => `var ${o} = vec4<f32>();`).join(" ")}
 var most = ${lowest};
 var total = 0f;

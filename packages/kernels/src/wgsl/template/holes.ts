@@ -24,7 +24,15 @@ export interface Features {
   readonly bindingBytes: number
   readonly numbers: Numbers
 }
-export interface SubgroupMatrix { readonly m: number; readonly n: number; readonly k: number; readonly component: string; readonly result: string }
+export interface SubgroupMatrix {
+  readonly m: number
+  readonly n: number
+  readonly k: number
+  readonly component: string
+  readonly result: string
+  /** Results go to memory declared as their type only, not to vectors of words. */
+  readonly typed?: boolean
+}
 
 /** How the driver computes, found by a probe when the device is opened. */
 export interface Numbers {

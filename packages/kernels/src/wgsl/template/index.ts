@@ -2,17 +2,19 @@
 import type { Features, Template } from "./holes.ts"
 import { attentionFew } from "./attention.few.ts"
 import { attentionMany } from "./attention.many.ts"
+import { attentionMatrices } from "./attention.matrices.ts"
 import { matmul } from "./matmul.ts"
 import { matmulFew } from "./matmul.few.ts"
 import { layerNorm, logSoftmax, rmsNorm, softmax } from "./rows.ts"
+import { quantizedByMatrices } from "./quantized.matrices.ts"
 import { layerNormQuantizedMatmul, quantizedMatmul, rmsNormQuantizedMatmul } from "./quantized.ts"
 
 export const templates: Readonly<Record<string, readonly Template[]>> = {
   matmul: [matmulFew, matmul],
-  quantizedMatmul: [quantizedMatmul],
+  quantizedMatmul: [quantizedMatmul, quantizedByMatrices],
   rmsNormQuantizedMatmul: [rmsNormQuantizedMatmul],
   layerNormQuantizedMatmul: [layerNormQuantizedMatmul],
-  attention: [attentionFew, attentionMany],
+  attention: [attentionFew, attentionMatrices, attentionMany],
   softmax: [softmax],
   logSoftmax: [logSoftmax],
   layerNorm: [layerNorm],

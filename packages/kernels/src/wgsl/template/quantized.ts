@@ -9,10 +9,12 @@ import { fixedSubgroup, joinAcross, largest } from "./join.ts"
 import { folding, normalizations, type Normalization, type RowRead } from "./rows.ts"
 import type { Features, Holes, Lanes, Pass, PassHoles, PassText, Template } from "./holes.ts"
 
+/** Rows up to which reading W is what takes time. */
+export const fewRows = 8
 /** Neighbours that share an activation scale; as in core's definition of quantizedMatmul. */
-const block = 32
+export const block = 32
 /** Threads that round a block in a pass of its own, four neighbours each. */
-const perBlock = 8
+export const perBlock = 8
 /** Threads of a workgroup; on large adapters, where all that share rounded activations wait less for them. */
 const fewThreads = 128, largeThreads = 1024
 /** Groups of threads from which a small adapter is busy. */
@@ -20,10 +22,10 @@ const manyGroups = 1024
 /** Columns from which a row of W is worth two subgroups of a large adapter. */
 const longRow = 8192
 
-interface Sizes { readonly m: number; readonly k: number; readonly n: number; readonly group: number; readonly low: number; readonly high: number; /** Of rows that are normalized. */ readonly eps: number }
+export interface QuantizedSizes { readonly m: number; readonly k: number; readonly n: number; readonly group: number; readonly low: number; readonly high: number; /** Of rows that are normalized. */ readonly eps: number }
 
 interface Plan {
-  readonly sizes: Sizes
+  readonly sizes: QuantizedSizes
   readonly features: Features
   readonly threads: number
   /** What is done to rows of activations before they are rounded. */
@@ -44,11 +46,11 @@ interface Plan {
 const quantized = (norm?: Normalization): Template => ({
   pairs: true,
   accepts: (dims, features) => {
-    const { m, k, group, low, high } = dims as unknown as Sizes
-    return features.packedDot && features.threads >= fewThreads && m <= 8 && k % block === 0 && (group % block === 0 || group === block / 2) && low >= -128 && high <= 127
+    const { m, k, group, low, high } = dims as unknown as QuantizedSizes
+    return features.packedDot && features.threads >= fewThreads && m <= fewRows && k % block === 0 && (group % block === 0 || group === block / 2) && low >= -128 && high <= 127
   },
   passes({ dims, operands, features, kernel }: Holes) {
-    const sizes = dims as unknown as Sizes, { m, k, n } = sizes, products = kernel.pair === true ? 2 : 1
+    const sizes = dims as unknown as QuantizedSizes, { m, k, n } = sizes, products = kernel.pair === true ? 2 : 1
     const loads = !features.software && readsFast(operands.x!.body), { threads, rows, group } = spread(sizes, features, { loads, products })
     const perUnit = (threads / group) * rows, has = (name: string): boolean => operands[name] !== undefined
     const plan: Plan = { sizes, features, norm, products, threads, rows, group, perUnit, blocks: k / block, pieces: sizes.group < block ? 2 : 1, sums: has("zero") || has("min"), has }
@@ -68,7 +70,7 @@ function readsFast(x: Expr): boolean {
 }
 
 /** How rows of W are spread over threads: `loads` says whether workgroups round activations themselves. Of two W a group takes half as many rows of each. */
-function spread({ m, k, n }: Sizes, features: Features, { loads, products }: { readonly loads: boolean; readonly products: 1 | 2 }): Pick<Plan, "threads" | "rows" | "group"> {
+function spread({ m, k, n }: QuantizedSizes, features: Features, { loads, products }: { readonly loads: boolean; readonly products: 1 | 2 }): Pick<Plan, "threads" | "rows" | "group"> {
   // A large adapter reads the faster, the more of its threads ask for memory.
   if (features.threads >= largeThreads && fixedSubgroup(features, largeThreads) === 32 && n >= manyGroups)
     return { threads: loads ? largeThreads : fewThreads, rows: loads && m <= 2 ? 2 / products : 1, group: k >= longRow ? 64 : 32 }
@@ -88,9 +90,9 @@ interface Rounded { readonly codes: string; readonly steps: string; readonly tot
 const sharedBytes = ({ sizes: { m, k }, blocks, pieces, sums, products, rows, threads, norm }: Plan): number =>
   m * k + m * blocks * 4 * (1 + (sums ? pieces : 0)) + threads * 4 * m * rows * products + (norm === undefined ? 0 : norm.known.length * (4 * m + 4 * threads))
 
-const divider = (pass: PassHoles, { numbers }: Features) => (a: string, b: string): string => (numbers.exactDivision ? `${a} / ${b}` : `${pass.math("div")}(${a}, ${b})`)
+export const divider = (pass: PassHoles, { numbers }: Features) => (a: string, b: string): string => (numbers.exactDivision ? `${a} / ${b}` : `${pass.math("div")}(${a}, ${b})`)
 /** 127/amax, and 0 where amax is 0. */
-const rateOf = (divide: (a: string, b: string) => string): string => `select(${divide("127f", "select(amax, 1f, amax == 0f)")}, 0f, amax == 0f)`
+export const rateOf = (divide: (a: string, b: string) => string): string => `select(${divide("127f", "select(amax, 1f, amax == 0f)")}, 0f, amax == 0f)`
 
 /** Activations as they are rounded. */
 interface Activations {
