@@ -131,6 +131,50 @@ describe.runIf(here)("the webgpu device", () => {
     expect({ used: device.used!(), held: memory().bytes }).toEqual(before)
     expect([...await mul(x, 2).data()]).toEqual([...wave(3)].map((v) => Math.fround(2 * v)))
   })
+  test("many kernels go in few submissions of one pass each, pipelines are made asynchronously, and nothing comes back until it is asked for", async () => {
+    const own = await webgpuDevice(), { gpu } = own, counts = { submissions: 0, passes: 0, dispatches: 0, blocking: 0, made: 0, staging: 0 }
+    const w = withDevice(own, () => tensor(wave(64), { shape: [8, 8] })), step = compile((x: Tensor) => Array.from({ length: 40 }).reduce<Tensor>((y) => y.matmul(w).tanh(), x))
+    const original = { encoder: gpu.createCommandEncoder.bind(gpu), blocking: gpu.createComputePipeline.bind(gpu), made: gpu.createComputePipelineAsync.bind(gpu), buffer: gpu.createBuffer.bind(gpu), submit: gpu.queue.submit.bind(gpu.queue) }
+    gpu.createComputePipeline = (d) => (counts.blocking++, original.blocking(d))
+    gpu.createComputePipelineAsync = (d) => (counts.made++, original.made(d))
+    gpu.createBuffer = (d) => ((d.usage & 1) !== 0 && counts.staging++, original.buffer(d))
+    gpu.queue.submit = (list) => (counts.submissions++, original.submit(list))
+    gpu.createCommandEncoder = (d) => {
+      const encoder = original.encoder(d), begin = encoder.beginComputePass.bind(encoder)
+      encoder.beginComputePass = (d) => {
+        const pass = begin(d), dispatch = pass.dispatchWorkgroups.bind(pass)
+        counts.passes++
+        pass.dispatchWorkgroups = (x, y, z) => (counts.dispatches++, dispatch(x, y, z))
+        return pass
+      }
+      return encoder
+    }
+    const y = await step(w)
+    // The first eight kernels, twice as many, the rest; those in the middle are one pipeline.
+    expect(counts).toEqual({ submissions: 3, passes: 3, dispatches: 40, blocking: 0, made: 3, staging: 0 })
+    await y.data()
+    expect(counts).toMatchObject({ submissions: 4, passes: 3, staging: 1 })
+    await own.close()
+  })
+  test("a kernel that the driver does not compile: an error that names it and the line; equal ones are tried again, others go on", async () => {
+    const own = await webgpuDevice(), { gpu } = own, make = gpu.createShaderModule.bind(gpu), x = withDevice(own, () => tensor([1, 2, 3]))
+    gpu.createShaderModule = ({ code }) => make({ code: code.replace("fn main(", "fn broken() -> f32 { return 1u; }\nfn main(") })
+    const twice = compile((x: Tensor) => mul(x, 2))
+    for (const asked of [() => mul(x, 2).data(), () => twice(x), () => realize(mul(x, 2))])
+      await expect(asked()).rejects.toMatchObject({ name: "ThimbleError", code: "internal", message: expect.stringMatching(/^webgpu: map f32\[3\] does not compile \(line \d+: .+\); /s) as unknown })
+    gpu.createShaderModule = make
+    expect([...await mul(x, 2).data(), ...await (await twice(x)).data()]).toEqual([2, 4, 6, 2, 4, 6])
+    await own.close()
+  })
+  test("what the driver complains of on the side is told once, by the next that is asked", async () => {
+    const own = await webgpuDevice(), x = withDevice(own, () => tensor([1, 2, 3]))
+    await x.data()
+    own.gpu.createBuffer({ size: 16, usage: 0xffff })
+    await own.gpu.queue.onSubmittedWorkDone()
+    await expect(x.data()).rejects.toMatchObject({ name: "ThimbleError", code: "internal", message: expect.stringMatching(/^webgpu: .+ while running nothing$/) as unknown })
+    expect(await x.tolist()).toEqual([1, 2, 3])
+    await own.close()
+  })
   test("after memory ran out, what had been freed and kept is given back, so that trying again helps", async () => {
     const own = await webgpuDevice(), { gpu } = own
     const create = gpu.createBuffer.bind(gpu), pop = gpu.popErrorScope.bind(gpu)

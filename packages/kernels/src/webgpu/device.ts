@@ -32,7 +32,7 @@ export interface WebgpuDevice extends Device {
   counts(): { readonly pipelines: number; readonly bindGroups: number; readonly buffers: number; /** Dispatches of several kernels that do not depend on each other. */ readonly merged: number }
 }
 
-/** Opens a WebGPU device: kernels become WGSL when first needed, programs are submitted as one piece of work. */
+/** Opens a WebGPU device: kernels become WGSL when first needed, programs are handed over in few submissions. */
 export async function webgpuDevice(options: AdapterOptions = {}): Promise<WebgpuDevice> {
   const { adapter, instance } = await findAdapter(options)
   let gpu: GPUDevice
@@ -263,8 +263,7 @@ class Opened {
     this.buffers++
     this.follow(this.gpu.popErrorScope(), () => {
       block.failure = new ThimbleError("memory", "alloc", `the adapter has no ${block.size} bytes left (${this.pool.used} are in use)`, "free tensors, or compute in smaller pieces")
-      // What was freed and kept may be what is missing.
-      for (const pool of [this.pool, this.staging]) pool.trim(0)
+      for (const pool of [this.pool, this.staging]) pool.trim(0) // what was freed and kept may be what is missing
     })
   }
   private follow(scope: Promise<GPUError | null>, failed: (e: GPUError) => void): void {
