@@ -1,3 +1,4 @@
+import { fileURLToPath } from "node:url"
 import { defineConfig } from "vitest/config"
 import { BaseSequencer, type TestSpecification } from "vitest/node"
 
@@ -9,7 +10,11 @@ class SlowestFirst extends BaseSequencer {
   }
 }
 
+const bench = fileURLToPath(new URL("bench/", import.meta.url)), core = fileURLToPath(new URL("packages/core/src/index.ts", import.meta.url))
+
 export default defineConfig({
+  // The workspace of the benchmarks is installed only to run them; what is tested of it needs no more than this.
+  plugins: [{ name: "bench", enforce: "pre", resolveId: (id, importer) => (id === "@thimble/core" && importer?.startsWith(bench) ? core : undefined) }],
   test: {
     include: ["{packages/*,bench,examples,docs}/test/**/*.test.ts"],
     setupFiles: ["vitest.setup.ts", "vitest.node.ts"],

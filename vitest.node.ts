@@ -7,8 +7,8 @@ const { toString } = Function.prototype
 let begun = 0, last = 0
 
 globalThis.setImmediate = Object.assign((callback: (...args: unknown[]) => void, ...args: unknown[]) => {
-  // What Dawn hands over is no JavaScript.
-  if (!toString.call(callback).endsWith("{ [native code] }")) return soon(callback, ...args)
+  // What Dawn hands over is no JavaScript, and takes nothing: `resolve` of a promise, which is none either, takes a value.
+  if (callback.length > 0 || !toString.call(callback).endsWith("{ [native code] }")) return soon(callback, ...args)
   const now = performance.now()
   if (now - last > 2 * pause) begun = now
   last = now

@@ -1,5 +1,5 @@
 // Times Thimble on a GPU, unattended: parts with a time limit each, printed as they go, and kept as a line of JSON each in
-// $OUT/gpu.jsonl. PARTS=a,b chooses parts, SECONDS bounds all of them, TINY=1 is for machines without a GPU.
+// $OUT/gpu.jsonl. PARTS=a,b chooses parts, SECONDS bounds all of them, TINY=1 is for machines without a GPU, MATRICES=0 leaves matrices of subgroups off.
 import { open } from "@thimble/kernels"
 import { ceilings } from "./gpu/ceilings.ts"
 import { conformance } from "./gpu/conformance.ts"
@@ -27,7 +27,7 @@ setTimeout(() => {
   process.exit(1)
 }, (seconds + 15) * 1e3).unref()
 await runParts(chosen.map((name) => parts[name]!), {
-  open: async () => (await open("webgpu", { powerPreference: "high-performance" })) as GpuDevice,
+  open: async () => (await open("webgpu", { powerPreference: "high-performance", subgroupMatrices: process.env.MATRICES !== "0" })) as GpuDevice,
   seconds, tiny: process.env.TINY !== undefined, file: process.env.OUT === undefined ? undefined : `${process.env.OUT}/gpu.jsonl`,
 })
 process.exit(0)

@@ -20,19 +20,19 @@ const numbers = { contracts: true, exactDivision: false, exactRoot: false, flush
 const square = (size: number, ...types: readonly (readonly [component: string, result: string])[]): Features["matrices"] => types.map(([component, result]) => ({ m: size, n: size, k: size, component, result }))
 const cards: Readonly<Record<string, Features>> = {
   "an H100 through Vulkan": {
-    half: true, subgroup: { least: 32, most: 32 }, packedDot: true, matrices: square(16, ["f16", "f16"], ["f16", "f32"]),
+    software: false, half: true, subgroup: { least: 32, most: 32 }, packedDot: true, matrices: square(16, ["f16", "f16"], ["f16", "f32"]),
     sharedBytes: 49152, threads: 1024, bindings: 16, bindingBytes: 2 ** 31 - 16, numbers,
   },
   "Apple's, through Metal": {
-    half: true, subgroup: { least: 32, most: 32 }, packedDot: true, matrices: square(8, ["f32", "f32"], ["f16", "f16"], ["f16", "f32"]),
+    software: false, half: true, subgroup: { least: 32, most: 32 }, packedDot: true, matrices: square(8, ["f32", "f32"], ["f16", "f16"], ["f16", "f32"]),
     sharedBytes: 32768, threads: 1024, bindings: 10, bindingBytes: 2 ** 30, numbers: { ...numbers, flushes: false },
   },
   "lavapipe 26": {
-    half: true, subgroup: { least: 8, most: 8 }, packedDot: true, matrices: square(8, ["f16", "f16"], ["f16", "f32"], ["u8", "u32"], ["i8", "i32"]),
+    software: true, half: true, subgroup: { least: 8, most: 8 }, packedDot: true, matrices: square(8, ["f16", "f16"], ["f16", "f32"], ["u8", "u32"], ["i8", "i32"]),
     sharedBytes: 32768, threads: 1024, bindings: 16, bindingBytes: 2 ** 27, numbers: { contracts: false, exactDivision: true, exactRoot: true, flushes: false, exactHalves: true },
   },
   "one that has what WebGPU promises, and no more": {
-    half: false, subgroup: undefined, packedDot: false, matrices: [],
+    software: false, half: false, subgroup: undefined, packedDot: false, matrices: [],
     sharedBytes: 16384, threads: 256, bindings: 8, bindingBytes: 2 ** 27, numbers: { ...numbers, exactHalves: false },
   },
 }

@@ -4,7 +4,7 @@ import { compile, quantizeWeight, rmsNorm, silu, tensor, withDevice, type Device
 import { int } from "../../compress/src/index.ts"
 import { gpu, normal, reference, withGpu } from "./wgsl.ts"
 
-withGpu({ merges: true })
+withGpu({ merges: true, features: { software: false } })
 
 /** Runs of a program, so many that what can be joined is joined. */
 async function runs(device: Device, shapes: readonly (readonly number[])[], f: (inputs: readonly Tensor[], step: Tensor) => readonly Tensor[]): Promise<Float32Array[]> {

@@ -109,7 +109,7 @@ test("keys that no query sees do nothing, whatever they are", async (context) =>
 
 test("tiles fit the memory and the subgroups of adapters", () => {
   const adapter = (size: number, subgroup: number, sharedBytes: number): Features => ({
-    half: true, subgroup: { least: subgroup, most: subgroup }, packedDot: true, sharedBytes, threads: 256, bindings: 10, bindingBytes: 2 ** 27,
+    software: false, half: true, subgroup: { least: subgroup, most: subgroup }, packedDot: true, sharedBytes, threads: 256, bindings: 10, bindingBytes: 2 ** 27,
     matrices: [{ m: size, n: size, k: size, component: "f16", result: "f32" }],
     numbers: { contracts: true, exactDivision: true, exactRoot: true, flushes: false, exactHalves: true },
   })

@@ -8,7 +8,7 @@ import { templateFor } from "../src/wgsl/template/index.ts"
 import type { Features } from "../src/wgsl/template/holes.ts"
 
 const all: Features = {
-  half: true, subgroup: { least: 32, most: 32 }, packedDot: true, sharedBytes: 49152, threads: 1024, bindings: 16, bindingBytes: 2 ** 27,
+  software: false, half: true, subgroup: { least: 32, most: 32 }, packedDot: true, sharedBytes: 49152, threads: 1024, bindings: 16, bindingBytes: 2 ** 27,
   matrices: [{ m: 16, n: 16, k: 16, component: "f16", result: "f32" }],
   numbers: { contracts: true, exactDivision: false, exactRoot: false, flushes: false, exactHalves: true },
 }

@@ -4,7 +4,8 @@ import { int } from "../../compress/src/index.ts"
 import { ggml } from "../../formats/src/ggml/index.ts"
 import { check, normal, withGpu } from "./wgsl.ts"
 
-withGpu()
+// Integer products as on GPUs.
+withGpu({ features: { software: false } })
 
 type Layout = "rows" | "columns" | "f16"
 const lay = (x: Float32Array, [batch, rows, columns]: readonly [number, number, number], layout: Layout): Tensor =>

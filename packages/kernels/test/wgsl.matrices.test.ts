@@ -1,11 +1,19 @@
 // Products that run on matrices of subgroups, where the adapter has them; elsewhere the same laws hold for what runs instead.
-import { describe, test } from "vitest"
+import { describe, expect, test } from "vitest"
 import { quantizeWeight, tensor, type Tensor } from "@thimble/core"
 import { int } from "../../compress/src/index.ts"
 import { ggml } from "../../formats/src/ggml/index.ts"
-import { check, normal, withGpu } from "./wgsl.ts"
+import { open } from "../src/index.ts"
+import type { WebgpuDevice } from "../src/webgpu/device.ts"
+import { check, gpu, normal, withGpu } from "./wgsl.ts"
 
 withGpu()
+
+test("are used where a driver has them, unless they are not wanted", async () => {
+  const without = (await open("webgpu", { subgroupMatrices: false })) as WebgpuDevice
+  expect(without.features).toEqual({ ...gpu().features, matrices: [] })
+  await without.close()
+})
 
 describe("products of halves", () => {
   /** batch, m, k, n: full tiles, ragged ones, many workgroups. */

@@ -4,30 +4,8 @@ import { ggml } from "../../formats/src/ggml/index.ts"
 import { compile, layerNorm, quantizeWeight, rmsNorm, silu, tensor, withDevice, type Format, type Tensor } from "@thimble/core"
 import { check, gpu, normal, withGpu } from "./wgsl.ts"
 
-withGpu()
-
 const formats = { "int8, per row": int(8), "int8, groups of 64": int(8, { group: 64 }), "int4, groups of 32": int(4, { group: 32 }), "int4 with zeros": int(4, { group: 32, range: "asymmetric" }), Q4_K: ggml.Q4_K, Q6_K: ggml.Q6_K }
 const sizes = [[1, 5, 256], [2, 33, 768], [3, 17, 512], [8, 9, 256]] as const
-
-for (const [name, format] of Object.entries(formats))
-  describe(name, () => {
-    for (const [m, n, k] of sizes)
-      test(`[${m}, ${k}] × [${n}, ${k}]ᵀ on integers is what its expansion says`, async () => {
-        const w = await normal(n, n * k), x = await normal(m, m * k)
-        await check(() => quantizeWeight(format, w, [n, k], { activations: "int8" }).apply(tensor(x, { shape: [m, k] })), 1e-5)
-      })
-    test("activations that are computed, rows of zeros", async () => {
-      const [m, n, k] = [2, 20, 256], w = await normal(7, n * k), x = await normal(8, m * k)
-      await check(() => quantizeWeight(format, w, [n, k], { activations: "int8" }).apply(tensor(x, { shape: [m, k] }).silu().mul(tensor([[0], [1]]))).add(1), 1e-5)
-    })
-  })
-
-// Many rows, many terms, and more activations than workgroup memory holds.
-for (const [m, n, k] of [[1, 4100, 64], [1, 9, 4096], [8, 5, 8192]] as const)
-  test(`[${m}, ${k}] × [${n}, ${k}]ᵀ`, async () => {
-    const w = await normal(n, n * k), x = await normal(m, m * k)
-    await check(() => quantizeWeight(int(4, { group: 32 }), w, [n, k], { activations: "int8" }).apply(tensor(x, { shape: [m, k] })), 1e-5)
-  })
 
 /** The kernels that the device is given for it. */
 async function kernelsOf(make: () => Tensor): Promise<string[]> {
@@ -36,7 +14,8 @@ async function kernelsOf(make: () => Tensor): Promise<string[]> {
   return program.show().split("\n").flatMap((line) => /= (\w+) \[/.exec(line)?.[1] ?? [])
 }
 
-describe("rows that are normalized are rounded where they are read", () => {
+/** What makes rows normal is part of the products that read them. */
+function normalizes(): void {
   const norms = {
     rmsNorm: (x, w) => rmsNorm(x, w, { eps: 1e-5 }), "rmsNorm without a weight": (x) => rmsNorm(x),
     layerNorm: (x, w, b) => layerNorm(x, w, b), "layerNorm without a bias": (x, w) => layerNorm(x, w),
@@ -63,42 +42,79 @@ describe("rows that are normalized are rounded where they are read", () => {
     }
     await check(make, 1e-4)
   })
+}
+
+describe("workgroups round what they read, as on GPUs", () => {
+  withGpu({ features: { software: false } })
+
+  for (const [name, format] of Object.entries(formats))
+    describe(name, () => {
+      for (const [m, n, k] of sizes)
+        test(`[${m}, ${k}] × [${n}, ${k}]ᵀ on integers is what its expansion says`, async () => {
+          const w = await normal(n, n * k), x = await normal(m, m * k)
+          await check(() => quantizeWeight(format, w, [n, k], { activations: "int8" }).apply(tensor(x, { shape: [m, k] })), 1e-5)
+        })
+      test("activations that are computed, rows of zeros", async () => {
+        const [m, n, k] = [2, 20, 256], w = await normal(7, n * k), x = await normal(8, m * k)
+        await check(() => quantizeWeight(format, w, [n, k], { activations: "int8" }).apply(tensor(x, { shape: [m, k] }).silu().mul(tensor([[0], [1]]))).add(1), 1e-5)
+      })
+    })
+
+  // Many rows, many terms, and more activations than workgroup memory holds.
+  for (const [m, n, k] of [[1, 4100, 64], [1, 9, 4096], [8, 5, 8192]] as const)
+    test(`[${m}, ${k}] × [${n}, ${k}]ᵀ`, async () => {
+      const w = await normal(n, n * k), x = await normal(m, m * k)
+      await check(() => quantizeWeight(int(4, { group: 32 }), w, [n, k], { activations: "int8" }).apply(tensor(x, { shape: [m, k] })), 1e-5)
+    })
+
+  describe("rows that are normalized are rounded where they are read", normalizes)
+
+  describe("two products of one operand that meet in arithmetic are one kernel", () => {
+    const gated = async (format: Format, [m, n, k]: readonly [number, number, number], { normed = false, other = format } = {}): Promise<() => Tensor> => {
+      const data = { gate: await normal(n, n * k), up: await normal(n + 1, n * k), x: await normal(m, m * k) }
+      return () => {
+        const x = tensor(data.x, { shape: [m, k] }), read = normed ? rmsNorm(x) : x
+        const [gate, up] = ([[format, data.gate], [other, data.up]] as const).map(([f, w]) => quantizeWeight(f, w, [n, k], { activations: "int8" }).apply(read)) as [Tensor, Tensor]
+        return silu(gate).mul(up)
+      }
+    }
+    const cases = [
+      ["int8, per row", [1, 96, 256], true], ["int4, groups of 32", [2, 33, 256], false], ["int4 with zeros", [7, 20, 128], true], ["Q4_K", [1, 33, 256], false], ["Q6_K", [2, 12, 256], true],
+    ] as const
+    for (const [name, size, normed] of cases)
+      test(`${name}${normed ? ", normalized rows" : ""}, [${size[0]}, ${size[2]}] × two of [${size[1]}, ${size[2]}]ᵀ`, async () => {
+        const make = await gated(formats[name], size, { normed })
+        await check(make, 1e-4)
+        expect(await kernelsOf(make)).toEqual([normed ? "rmsNormQuantizedMatmul" : "quantizedMatmul"])
+      })
+    test("of many rows, and what they become is read by a third", async () => {
+      const make = await gated(int(4, { group: 32 }), [1, 4128, 32], { normed: true }), down = await normal(9, 3 * 4128)
+      const fed = (): Tensor => quantizeWeight(int(4, { group: 32 }), down, [3, 4128], { activations: "int8" }).apply(make())
+      await check(fed, 1e-4)
+      expect(await kernelsOf(fed)).toEqual(["rmsNormQuantizedMatmul", "quantizedMatmul"])
+    })
+    test("not those of other codes, nor of other operands", async () => {
+      const make = await gated(int(4, { group: 32 }), [1, 40, 64], { other: int(8, { group: 32 }) })
+      await check(make, 1e-4)
+      expect((await kernelsOf(make)).length).toBe(2)
+      const one = await normal(1, 64), two = await normal(2, 64), w = await normal(3, 40 * 64)
+      const apart = (): Tensor => {
+        const weight = quantizeWeight(int(8), w, [40, 64], { activations: "int8" })
+        return weight.apply(tensor(one, { shape: [1, 64] })).mul(weight.apply(tensor(two, { shape: [1, 64] })))
+      }
+      await check(apart, 1e-4)
+      expect((await kernelsOf(apart)).length).toBe(2)
+    })
+  })
 })
 
-describe("two products of one operand that meet in arithmetic are one kernel", () => {
-  const gated = async (format: Format, [m, n, k]: readonly [number, number, number], { normed = false, other = format } = {}): Promise<() => Tensor> => {
-    const data = { gate: await normal(n, n * k), up: await normal(n + 1, n * k), x: await normal(m, m * k) }
-    return () => {
-      const x = tensor(data.x, { shape: [m, k] }), read = normed ? rmsNorm(x) : x
-      const [gate, up] = ([[format, data.gate], [other, data.up]] as const).map(([f, w]) => quantizeWeight(f, w, [n, k], { activations: "int8" }).apply(read)) as [Tensor, Tensor]
-      return silu(gate).mul(up)
-    }
-  }
-  const cases = [
-    ["int8, per row", [1, 96, 256], true], ["int4, groups of 32", [2, 33, 256], false], ["int4 with zeros", [7, 20, 128], true], ["Q4_K", [1, 33, 256], false], ["Q6_K", [2, 12, 256], true],
-  ] as const
-  for (const [name, size, normed] of cases)
-    test(`${name}${normed ? ", normalized rows" : ""}, [${size[0]}, ${size[2]}] × two of [${size[1]}, ${size[2]}]ᵀ`, async () => {
-      const make = await gated(formats[name], size, { normed })
-      await check(make, 1e-4)
-      expect(await kernelsOf(make)).toEqual([normed ? "rmsNormQuantizedMatmul" : "quantizedMatmul"])
+describe("a pass of its own rounds, as on software", () => {
+  withGpu({ features: { software: true } })
+
+  for (const [name, format] of Object.entries(formats))
+    test(name, async () => {
+      const [m, n, k] = [3, 17, 512], w = await normal(n, n * k), x = await normal(m, m * k)
+      await check(() => quantizeWeight(format, w, [n, k], { activations: "int8" }).apply(tensor(x, { shape: [m, k] })), 1e-5)
     })
-  test("of many rows, and what they become is read by a third", async () => {
-    const make = await gated(int(4, { group: 32 }), [1, 4128, 32], { normed: true }), down = await normal(9, 3 * 4128)
-    const fed = (): Tensor => quantizeWeight(int(4, { group: 32 }), down, [3, 4128], { activations: "int8" }).apply(make())
-    await check(fed, 1e-4)
-    expect(await kernelsOf(fed)).toEqual(["rmsNormQuantizedMatmul", "quantizedMatmul"])
-  })
-  test("not those of other codes, nor of other operands", async () => {
-    const make = await gated(int(4, { group: 32 }), [1, 40, 64], { other: int(8, { group: 32 }) })
-    await check(make, 1e-4)
-    expect((await kernelsOf(make)).length).toBe(2)
-    const one = await normal(1, 64), two = await normal(2, 64), w = await normal(3, 40 * 64)
-    const apart = (): Tensor => {
-      const weight = quantizeWeight(int(8), w, [40, 64], { activations: "int8" })
-      return weight.apply(tensor(one, { shape: [1, 64] })).mul(weight.apply(tensor(two, { shape: [1, 64] })))
-    }
-    await check(apart, 1e-4)
-    expect((await kernelsOf(apart)).length).toBe(2)
-  })
+  describe("rows that are normalized", normalizes)
 })

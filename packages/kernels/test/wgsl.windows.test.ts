@@ -6,7 +6,7 @@ import { ggml } from "../../formats/src/ggml/index.ts"
 import { check, gpu, normal, reference, withGpu } from "./wgsl.ts"
 
 const bindingBytes = 4096
-withGpu({ features: { bindingBytes } })
+withGpu({ features: { bindingBytes, software: false } })
 
 /** Elements of f32 in a few windows, the last of which is not full. */
 const n = 2 * (bindingBytes / 4) + 700

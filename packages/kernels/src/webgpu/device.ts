@@ -9,7 +9,7 @@ import { Dispatches, nameOf, namesOf, passName, type Ready } from "./dispatches.
 import { BindGroups } from "./groups.ts"
 import { withMatricesThatWork } from "./matrices.ts"
 import { deviceDescriptor, featuresOf } from "./features.ts"
-import { adapterName, findAdapter, firstLine, isSoftware, type AdapterOptions } from "./instance.ts"
+import { adapterName, findAdapter, firstLine, type AdapterOptions } from "./instance.ts"
 import { Pipelines } from "./pipelines.ts"
 import { failureOf, Pool, type Block, type Memory } from "./pool.ts"
 import { probeNumbers } from "./probe.ts"
@@ -44,13 +44,13 @@ export async function webgpuDevice(options: AdapterOptions = {}): Promise<Webgpu
   let features: Features
   try {
     const numbers = options.features?.numbers ?? (await probeNumbers(gpu))
-    const told = { ...featuresOf(gpu, adapter.info, instance.wgslLanguageFeatures ?? [], numbers), ...options.features }
+    const told = { ...featuresOf(gpu, adapter, instance.wgslLanguageFeatures ?? [], numbers), ...options.features }
     features = options.features?.matrices === undefined ? await withMatricesThatWork(gpu, told) : told
   } catch (e) {
     gpu.destroy()
     return fail("device", "open", `the adapter ${adapterName(adapter)} does not compute (${firstLine(e)})`)
   }
-  const own = new Opened(gpu, adapterName(adapter), features, options.merges ?? !isSoftware(adapter))
+  const own = new Opened(gpu, adapterName(adapter), features, options.merges ?? !features.software)
   return {
     name: "webgpu", adapter: own.adapter, features, gpu, limits: own.limits, queued: true,
     accepts: (name, dims, dtype) => own.accepts(name, dims, dtype),

@@ -1,5 +1,6 @@
 // What kernels may choose by, asked of an adapter.
 import type { Features, Numbers, SubgroupMatrix } from "../wgsl/template/holes.ts"
+import { isSoftware } from "./instance.ts"
 
 /** Limits that are asked for at the adapter's maximum. */
 const raised = [
@@ -19,11 +20,12 @@ export function deviceDescriptor(adapter: GPUAdapter): GPUDeviceDescriptor {
 /** Of an adapter that has experimental features. */
 interface MoreInfo { readonly subgroupMinSize?: number; readonly subgroupMaxSize?: number; readonly subgroupMatrixConfigs?: Iterable<{ M: number; N: number; K: number; componentType: string; resultComponentType: string }> }
 
-export function featuresOf(device: GPUDevice, info: GPUAdapterInfo | undefined, languages: Iterable<string>, numbers: Numbers): Features {
+export function featuresOf(device: GPUDevice, adapter: GPUAdapter, languages: Iterable<string>, numbers: Numbers): Features {
   const { limits } = device
-  const { subgroupMinSize: least, subgroupMaxSize: most, subgroupMatrixConfigs } = (info ?? {}) as MoreInfo
+  const { subgroupMinSize: least, subgroupMaxSize: most, subgroupMatrixConfigs } = (adapter.info ?? {}) as MoreInfo
   const has = (name: string): boolean => (device.features as ReadonlySet<string>).has(name)
   return {
+    software: isSoftware(adapter),
     half: has("shader-f16"),
     subgroup: has("subgroups") && least !== undefined && most !== undefined ? { least, most } : undefined,
     packedDot: new Set(languages).has("packed_4x8_integer_dot_product"),

@@ -5,6 +5,8 @@ import type { Expr, Scalar, Shape, TemplateKernel } from "@thimble/core"
 
 /** What an adapter offers, as far as kernels are chosen by it. */
 export interface Features {
+  /** The driver computes on the CPU: few workgroups run at once, so that what each does again takes so many times as long, and starting a dispatch costs nothing. */
+  readonly software: boolean
   /** `shader-f16`: the type f16. */
   readonly half: boolean
   /** `subgroups`: smallest and largest size; undefined where there are none. */

@@ -1,7 +1,8 @@
 // Few rows times a weight stored in integer codes: activations are rounded to int8 in blocks of 32, and a group of threads
 // takes some rows of W, each thread every so many blocks. Where activations are hardly more than read, every workgroup
 // rounds them itself, and its threads share them: that costs less than another pass. Where they are computed, or workgroup
-// memory is too small for them, they are rounded in a pass before. Whoever rounds them may normalize their rows first, and
+// memory is too small for them, they are rounded in a pass before; also on software, where a step of the demo model then takes
+// a third of the time. Whoever rounds them may normalize their rows first, and
 // a group may take the same rows of two W, whose results are made one.
 import { flatten, type Expr } from "@thimble/core"
 import { fixedSubgroup, joinAcross, largest } from "./join.ts"
@@ -50,7 +51,7 @@ const quantized = (norm?: Normalization): Template => ({
   },
   passes({ dims, operands, features, kernel }: Holes) {
     const sizes = dims as unknown as QuantizedSizes, { m, k, n } = sizes, products = kernel.pair === true ? 2 : 1
-    const loads = readsFast(operands.x!.body), { threads, rows, group } = spread(sizes, features, { loads, products })
+    const loads = !features.software && readsFast(operands.x!.body), { threads, rows, group } = spread(sizes, features, { loads, products })
     const perUnit = (threads / group) * rows, has = (name: string): boolean => operands[name] !== undefined
     const plan: Plan = { sizes, features, norm, products, threads, rows, group, perUnit, blocks: k / block, pieces: sizes.group < block ? 2 : 1, sums: has("zero") || has("min"), has }
     const held = loads && sharedBytes(plan) <= features.sharedBytes
