@@ -4,6 +4,7 @@
 set -euo pipefail
 OUT=$(realpath -m "$1"); FOLDER=$(dirname "$OUT")
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+[ -d bench/node_modules ] || { echo "gpu-bundle.sh: first npx -y pnpm@12.21.0 bench:install" >&2; exit 1; }
 alias=("--alias:@thimble/core/assembler=./packages/core/src/assembler/index.ts" "--alias:@thimble/compress/laws=./packages/compress/src/laws/index.ts"); for p in core kernels formats compress models distill conformance; do alias+=("--alias:@thimble/$p=./packages/$p/src/index.ts"); done
 ESBUILD=${ESBUILD:-$(ls -d node_modules/.pnpm/esbuild@*/node_modules/esbuild/bin/esbuild | tail -1)}
 NODE_PATH=packages/conformance/node_modules:node_modules "$ESBUILD" bench/gpu.ts --bundle --platform=node --format=esm --target=node24 --external:webgpu --external:gpu.js \
