@@ -58,8 +58,20 @@ export function bySplitMatrices(split: Split): Pass[] {
         const right = split.columns(pass), finish = split.finish(pass), exceptional = split.exceptional(pass)
         const stepOf = (column: string): string => `${steps}[${batch * m} + batch * ${n} + min(${column}, ${n - 1})]`
         const plane = (p: number, line: string, at: string): string => `${halves}[((batch * ${m} + ${line}) * 2 + ${p}) * ${k / lanes} + ${at}]`
+        const putScaled = `fn putScaled(batch: i32, row: i32, group: i32, sum: vec4<f32>) {
+let step = ${steps}[batch * ${m} + row];
+let others = vec4<f32>(${[0, 1, 2, 3].map((i) => stepOf(`group * 4 + ${i}`)).join(", ")});
+var value = sum * step * others;
+if (step == 0f || any(others == vec4<f32>())) {
+for (var i = 0; i < 4; i++) {
+let column = min(group * 4 + i, ${n - 1});
+if (step == 0f || others[i] == 0f) { ${exceptional("row", "column")} value[i] = exact; }
+}
+}
+${finish("row", "group", "value")}
+}`
         return writeMatrixProduct(pass, {
-          sizes, tile, kind, planes, pairs: split.right === 1 ? [[0, 0], [1, 0]] : [[0, 0], [0, 1], [1, 0]], declarations: splitting,
+          sizes, tile, kind, planes, pairs: split.right === 1 ? [[0, 0], [1, 0]] : [[0, 0], [0, 1], [1, 0]], declarations: `${splitting}\n${putScaled}`,
           a: {
             axis: 2,
             vectors: {
@@ -81,17 +93,7 @@ export function bySplitMatrices(split: Split): Pass[] {
               }),
             },
           },
-          put: (row, group, value) => `
-let step = ${steps}[batch * ${m} + ${row}];
-let others = vec4<f32>(${[0, 1, 2, 3].map((i) => stepOf(`${group} * 4 + ${i}`)).join(", ")});
-var value = ${value} * step * others;
-if (step == 0f || any(others == vec4<f32>())) {
-for (var i = 0; i < 4; i++) {
-let column = min(${group} * 4 + i, ${n - 1});
-if (step == 0f || others[i] == 0f) { ${exceptional(row, "column")} value[i] = exact; }
-}
-}
-${finish(row, group, "value")}`,
+          put: (row, group, value) => `putScaled(batch, ${row}, ${group}, ${value});`,
         })
       },
     },
