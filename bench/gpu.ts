@@ -1,10 +1,10 @@
 // Times Thimble on a GPU, unattended: parts with a time limit each, printed as they go, and kept as a line of JSON each in
 // $OUT/gpu.jsonl. PARTS=a,b chooses parts, SECONDS bounds all of them, TINY=1 is for machines without a GPU, MATRICES=0 leaves matrices of subgroups off.
-import { open } from "@thimble/kernels"
+import { webgpuDevice } from "../packages/kernels/src/webgpu/device.ts"
 import { ceilings } from "./gpu/ceilings.ts"
 import { conformance } from "./gpu/conformance.ts"
 import { attention, decoding, training } from "./gpu/models.ts"
-import type { GpuDevice, Part } from "./gpu/part.ts"
+import type { Part } from "./gpu/part.ts"
 import { products, rows } from "./gpu/products.ts"
 import { demo } from "./gpu/demo.ts"
 import { peers } from "./gpu/peers/part.ts"
@@ -27,7 +27,7 @@ setTimeout(() => {
   process.exit(1)
 }, (seconds + 15) * 1e3).unref()
 await runParts(chosen.map((name) => parts[name]!), {
-  open: async () => (await open("webgpu", { powerPreference: "high-performance", subgroupMatrices: process.env.MATRICES !== "0" })) as GpuDevice,
+  open: () => webgpuDevice({ powerPreference: "high-performance", ...(process.env.MATRICES === "0" && { features: { matrices: [] } }) }),
   seconds, tiny: process.env.TINY !== undefined, file: process.env.OUT === undefined ? undefined : `${process.env.OUT}/gpu.jsonl`,
 })
 process.exit(0)

@@ -14,8 +14,6 @@ export interface OpenOptions {
   readonly adapter?: string
   /** Which WebGPU adapter, where there are several. */
   readonly powerPreference?: "low-power" | "high-performance"
-  /** Whether the webgpu device multiplies on matrices of subgroups (tensor cores), an experiment of Dawn's, where the adapter has them and they come out right in a trial: true unless given. */
-  readonly subgroupMatrices?: boolean
   /** How gpu.js runs kernels: WebGL2 where there is a page that has it, else as WebAssembly, unless given. */
   readonly mode?: GpujsMode
 }
@@ -29,7 +27,6 @@ const demands: Readonly<Record<keyof OpenOptions, readonly [what: string, holds:
   mode: [`one of ${gpujsModes.join(", ")}`, (v) => gpujsModes.includes(v as GpujsMode)],
   adapter: ["a part of the name of an adapter", (v) => typeof v === "string"],
   powerPreference: ["low-power or high-performance", (v) => v === "low-power" || v === "high-performance"],
-  subgroupMatrices: ["true or false", (v) => typeof v === "boolean"],
 }
 const optionNames = Object.keys(demands)
 
@@ -49,9 +46,7 @@ const kinds: Record<string, (options: OpenOptions) => Promise<Device>> = {
     const wanted = threads ?? Math.min(globalThis.navigator?.hardwareConcurrency ?? 1, mostThreads)
     return wasmDevice({ threads: canShareMemory() ? wanted : 1, features: await detectFeatures(revectorize), maximumPages: 65536 })
   },
-  webgpu: ({ adapter, powerPreference, subgroupMatrices }) => webgpuDevice({
-    ...(adapter !== undefined && { adapter }), ...(powerPreference !== undefined && { powerPreference }), ...(subgroupMatrices === false && { features: { matrices: [] } }),
-  }),
+  webgpu: ({ adapter, powerPreference }) => webgpuDevice({ ...(adapter !== undefined && { adapter }), ...(powerPreference !== undefined && { powerPreference }) }),
   gpujs: ({ mode }) => gpujsDevice({ ...(mode !== undefined && { mode }) }),
 }
 

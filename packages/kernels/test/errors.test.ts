@@ -23,7 +23,7 @@ describe("open refuses", () => {
     ["open: no device 'cuda'; one of reference, wasm, webgpu, gpujs", () => open("cuda")],
     ["open: no device 'toString'; one of reference, wasm, webgpu, gpujs", () => open("toString")],
     ["open: no device 'undefined'; one of reference, wasm, webgpu, gpujs", () => open(undefined as never)],
-    ["open: has no option 'thread'; options are threads, revectorize, mode, adapter, powerPreference, subgroupMatrices", () => open("wasm", { thread: 2 } as never)],
+    ["open: has no option 'thread'; options are threads, revectorize, mode, adapter, powerPreference", () => open("wasm", { thread: 2 } as never)],
     ["open: adapter must be a part of the name of an adapter, got 5", () => open("webgpu", { adapter: 5 as never })],
     ["open: adapter must be a part of the name of an adapter, got null", () => open("webgpu", { adapter: null as never })],
     ["open: powerPreference must be low-power or high-performance, got fast", () => open("webgpu", { powerPreference: "fast" as never })],
@@ -32,7 +32,7 @@ describe("open refuses", () => {
     ["open: options are an object, got two", () => open("wasm", "two" as never)],
     ["open: mode must be one of webgpu, webgl2, webasm, cpu, got gpu", () => open("reference", { mode: "gpu" as never })],
     ["best: powerPreference must be low-power or high-performance, got fast", () => best({ powerPreference: "fast" as never })],
-    ["best: has no option 'thread'; options are threads, revectorize, mode, adapter, powerPreference, subgroupMatrices", () => best({ thread: 2 } as never)],
+    ["best: has no option 'thread'; options are threads, revectorize, mode, adapter, powerPreference", () => best({ thread: 2 } as never)],
     ...[0, 1.5, 1e9, NaN, -1].map((n): [string, () => Promise<unknown>] => [`open: threads must be a whole number from 1 to 256, got ${n}`, () => open("wasm", { threads: n })]),
   ]
   test.each(cases)("%s", async (message, call) => {

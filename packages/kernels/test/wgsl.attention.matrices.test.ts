@@ -111,7 +111,7 @@ test("tiles fit the memory and the subgroups of adapters", () => {
   const adapter = (size: number, subgroup: number, sharedBytes: number): Features => ({
     software: false, half: true, subgroup: { least: subgroup, most: subgroup }, packedDot: true, sharedBytes, threads: 256, bindings: 10, bindingBytes: 2 ** 27,
     matrices: [{ m: size, n: size, k: size, component: "f16", result: "f32" }],
-    numbers: { contracts: true, exactDivision: true, exactRoot: true, flushes: false, exactHalves: true },
+    numbers: { contracts: true, exactDivision: true, exactRoot: true, exactHalves: true },
   })
   const tiles = (features: Features, d: number, [q, k, v]: readonly [1 | 2, 1 | 2, 1 | 2]): string => {
     const plan = planOf({ batch: 1, heads: 32, kvHeads: 32, tq: 2048, tk: 2048, d, dv: d, causal: 1, window: 0, scale: 1, qOffset: 0 }, features, { q, k, v })

@@ -3,16 +3,17 @@ import { describe, expect, test } from "vitest"
 import { quantizeWeight, tensor, type Tensor } from "@thimble/core"
 import { int } from "../../compress/src/index.ts"
 import { ggml } from "../../formats/src/ggml/index.ts"
-import { open } from "../src/index.ts"
-import type { WebgpuDevice } from "../src/webgpu/device.ts"
+import { templateFor } from "../src/wgsl/template/index.ts"
+import { matricesOf } from "../src/wgsl/template/matrices.ts"
 import { check, gpu, normal, withGpu } from "./wgsl.ts"
 
 withGpu()
 
-test("are used where a driver has them, unless they are not wanted", async () => {
-  const without = (await open("webgpu", { subgroupMatrices: false })) as WebgpuDevice
-  expect(without.features).toEqual({ ...gpu().features, matrices: [] })
-  await without.close()
+test("are used where the driver has them", () => {
+  const { features, gpu: { features: own } } = gpu(), { half, subgroup } = features
+  const offered = half && subgroup?.least === subgroup?.most && (own as ReadonlySet<string>).has("chromium-experimental-subgroup-matrix")
+  expect(matricesOf(features) !== undefined).toBe(offered)
+  expect(templateFor("quantizedMatmul", { m: 20, n: 70, k: 512, group: 32, low: -8, high: 7 }, features) !== undefined).toBe(offered)
 })
 
 describe("products of halves", () => {

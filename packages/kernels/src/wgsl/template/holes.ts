@@ -41,8 +41,6 @@ export interface Numbers {
   /** Division and square root are rounded correctly. */
   readonly exactDivision: boolean
   readonly exactRoot: boolean
-  /** Results and operands below the normal numbers count as zero. */
-  readonly flushes: boolean
   /** `unpack2x16float` gives what every f16 stands for, those below the normal ones included. */
   readonly exactHalves: boolean
 }

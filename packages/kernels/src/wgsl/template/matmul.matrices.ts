@@ -2,10 +2,9 @@
 import { bytesOf, flatten } from "@thimble/core"
 import { hasHalves } from "../halves.ts"
 import type { Holes, Operand, Pass, PassHoles } from "./holes.ts"
-import { lanes, matrixTile, threadsOf, writeMatrixProduct, type MatrixOperand } from "./matrices.ts"
+import { lanes, matrixTile, threadsOf, writeMatrixProduct, type MatmulSizes, type MatrixOperand } from "./matrices.ts"
 import { bySplitMatrices, fitsSplit } from "./split.matrices.ts"
 
-export interface MatmulSizes { readonly batch: number; readonly m: number; readonly k: number; readonly n: number }
 /** Halves are one each. */
 const planes = { a: 1, b: 1 }
 /** Sizes below which tiles are mostly empty. */

@@ -36,13 +36,14 @@ export const strideOf = (along: number): number => along / lanes + 1
 const sharedOf = (tile: MatrixTile, kind: Matrices, planes: Planes): number =>
   16 * strideOf(tile.depth) * (planes.a * tile.rows + planes.b * tile.columns) + 4 * (threadsOf(tile, kind) / kind.subgroup) * kind.m * kind.n
 
-interface Sizes { readonly batch: number; readonly m: number; readonly k: number; readonly n: number }
+/** Of matrices [batch, m, k] and [batch, k, n]. */
+export interface MatmulSizes { readonly batch: number; readonly m: number; readonly k: number; readonly n: number }
 
 /** How many halves stand for a number of each operand. */
 export interface Planes { readonly a: number; readonly b: number }
 
 /** The largest tile that leaves enough workgroups, if one fits the adapter. Operands that run along the other axis take less. */
-export function matrixTile({ batch, m, n }: Pick<Sizes, "batch" | "m" | "n">, features: Features, planes: Planes): { readonly tile: MatrixTile; readonly kind: Matrices; readonly units: number } | undefined {
+export function matrixTile({ batch, m, n }: Pick<MatmulSizes, "batch" | "m" | "n">, features: Features, planes: Planes): { readonly tile: MatrixTile; readonly kind: Matrices; readonly units: number } | undefined {
   const kind = matricesOf(features)
   if (kind === undefined) return undefined
   const fitting = tiles.filter((t) => sharedOf(t, kind, planes) <= features.sharedBytes && threadsOf(t, kind) <= features.threads)
@@ -102,7 +103,7 @@ function stage({ name, axis, threads, first, second, vectors, planes }: { readon
 export interface MatrixOperand { readonly axis: 1 | 2; readonly vectors: Vectors }
 
 export interface MatrixProduct {
-  readonly sizes: Sizes
+  readonly sizes: MatmulSizes
   readonly tile: MatrixTile
   readonly kind: Matrices
   readonly a: MatrixOperand

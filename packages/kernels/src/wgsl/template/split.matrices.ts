@@ -3,14 +3,12 @@
 // them are summed but those of two second ones, 2⁻²² of the whole. Before, rows of the left and columns of the right operand
 // are scaled by powers of two, so that halves hold them whatever their size; results are scaled back.
 import { joinAcross, largest } from "./join.ts"
-import { lanes, matrixTile, threadsOf, writeMatrixProduct } from "./matrices.ts"
+import { lanes, matrixTile, threadsOf, writeMatrixProduct, type MatmulSizes } from "./matrices.ts"
 import type { Features, Pass, PassHoles, PassText } from "./holes.ts"
 
 /** Threads of a workgroup that scales: all of them take a row of the left operand, `perColumn` a column of the right one. */
 export const threads = 256
 const perColumn = 32
-
-interface Sizes { readonly batch: number; readonly m: number; readonly k: number; readonly n: number }
 
 /** The left operand: its rows, those of all matrices in one order, as vectors of four. */
 export interface Rows {
@@ -31,7 +29,7 @@ export interface Columns {
 }
 
 export interface Split {
-  readonly sizes: Sizes
+  readonly sizes: MatmulSizes
   readonly features: Features
   /** How many halves stand for a number of the right operand; for one of the left there are two. */
   readonly right: 1 | 2
@@ -43,7 +41,7 @@ export interface Split {
 }
 
 /** Whether an adapter is made for it, and one binding shows both halves of the left operand. */
-export const fitsSplit = (sizes: Sizes, right: Split["right"], features: Features): boolean =>
+export const fitsSplit = (sizes: MatmulSizes, right: Split["right"], features: Features): boolean =>
   features.threads >= threads && sizes.k % lanes === 0 && 4 * sizes.batch * sizes.m * sizes.k <= features.bindingBytes && matrixTile(sizes, features, { a: 2, b: right }) !== undefined
 
 /** Both passes, where {@link fitsSplit} says so. */
