@@ -9,7 +9,7 @@ here=$PWD/.cache/lavapipe
 libraries=$here/root/usr/lib/$(uname -m)-linux-gnu
 loader=$(echo "$libraries"/ld-linux-*.so.*)
 
-if [ ! -e "$libraries/libvulkan_lvp.so" ]; then
+if [ ! -e "$loader" ] || [ ! -e "$libraries/libvulkan_lvp.so" ]; then
   command -v apt-get >/dev/null || { echo "lavapipe.sh needs Debian's apt-get and dpkg-deb" >&2; exit 1; }
   rm -rf "$here"
   mkdir -p "$here"/{lists/partial,cache/archives/partial,debs,root}
