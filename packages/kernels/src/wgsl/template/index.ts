@@ -7,6 +7,7 @@ import { matmul } from "./matmul.ts"
 import { matmulFew } from "./matmul.few.ts"
 import { layerNorm, logSoftmax, rmsNorm, softmax } from "./rows.ts"
 import { quantizedByMatrices } from "./quantized.matrices.ts"
+import { scatterAdd } from "./scatter.ts"
 import { layerNormQuantizedMatmul, quantizedMatmul, rmsNormQuantizedMatmul } from "./quantized.ts"
 
 export const templates: Readonly<Record<string, readonly Template[]>> = {
@@ -19,6 +20,7 @@ export const templates: Readonly<Record<string, readonly Template[]>> = {
   logSoftmax: [logSoftmax],
   layerNorm: [layerNorm],
   rmsNorm: [rmsNorm],
+  scatterAdd: [scatterAdd],
 }
 
 /** The template of a composite for these sizes on this adapter. */
