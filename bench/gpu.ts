@@ -1,5 +1,5 @@
 // Times Thimble on a GPU, unattended: parts with a time limit each, printed as they go, and kept as a line of JSON each in
-// $OUT/gpu.jsonl. PARTS=a,b chooses parts, SECONDS bounds all of them, TINY=1 is for machines without a GPU, MATRICES=0 leaves matrices of subgroups off.
+// $OUT/gpu.jsonl. PARTS=a,b chooses parts, SECONDS bounds all of them, TINY=1 is for machines without a GPU, MODELS=7B,1B chooses models of decoding, MATRICES=0 leaves matrices of subgroups off.
 import { webgpuDevice } from "../packages/kernels/src/webgpu/device.ts"
 import { ceilings } from "./gpu/ceilings.ts"
 import { conformance } from "./gpu/conformance.ts"

@@ -7,7 +7,7 @@ import type { GpuDevice } from "./part.ts"
 /** What an H100 has through Dawn's Vulkan backend. */
 const large: Partial<Features> = {
   software: false, half: true, subgroup: { least: 32, most: 32 }, packedDot: true, matrices: [{ m: 16, n: 16, k: 16, component: "f16", result: "f32" }], sharedBytes: 49152, threads: 1024, bindings: 16,
-  numbers: { contracts: true, exactDivision: false, exactRoot: false, exactHalves: true },
+  numbers: { contracts: true, fuses: true, exactDivision: false, exactRoot: false, exactHalves: true },
 }
 const storage = 0x80, uniform = 0x40, mostStorage = 8, mostUniformBytes = 65536
 

@@ -16,7 +16,7 @@ import { seed } from "../src/runs.ts"
 import { rows } from "../src/table/index.ts"
 import { anything, differentiable } from "../src/table/spec.ts"
 
-const numbers = { contracts: true, exactDivision: false, exactRoot: false, exactHalves: true }
+const numbers = { contracts: true, fuses: true, exactDivision: false, exactRoot: false, exactHalves: true }
 const square = (size: number, ...types: readonly (readonly [component: string, result: string])[]): Features["matrices"] => types.map(([component, result]) => ({ m: size, n: size, k: size, component, result }))
 const cards: Readonly<Record<string, Features>> = {
   "an H100 through Vulkan": {
@@ -29,11 +29,11 @@ const cards: Readonly<Record<string, Features>> = {
   },
   "lavapipe 26": {
     software: true, half: true, subgroup: { least: 8, most: 8 }, packedDot: true, matrices: square(8, ["f16", "f16"], ["f16", "f32"], ["u8", "u32"], ["i8", "i32"]),
-    sharedBytes: 32768, threads: 1024, bindings: 16, bindingBytes: 2 ** 27, numbers: { contracts: false, exactDivision: true, exactRoot: true, exactHalves: true },
+    sharedBytes: 32768, threads: 1024, bindings: 16, bindingBytes: 2 ** 27, numbers: { contracts: false, fuses: false, exactDivision: true, exactRoot: true, exactHalves: true },
   },
   "one that has what WebGPU promises, and no more": {
     software: false, half: false, subgroup: undefined, packedDot: false, matrices: [],
-    sharedBytes: 16384, threads: 256, bindings: 8, bindingBytes: 2 ** 27, numbers: { ...numbers, exactHalves: false },
+    sharedBytes: 16384, threads: 256, bindings: 8, bindingBytes: 2 ** 27, numbers: { ...numbers, fuses: false, exactHalves: false },
   },
 }
 

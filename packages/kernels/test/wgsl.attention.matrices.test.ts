@@ -26,8 +26,8 @@ async function inputs({ batch = 1, heads, kvHeads = heads, tq, tk, d, dv = d }: 
 /** Where another kernel runs, which `wgsl.attention.test` holds to such laws, and SwiftShader takes seconds to compile. */
 const needsMatrices = ({ skip }: TestContext): void => skip(matricesOf(gpu().features) === undefined, "no matrices of subgroups")
 /** The law for these operands, within a part of the largest value. */
-const attends = (make: () => Inputs, options: AttentionOptions | (() => AttentionOptions) = {}): Promise<Data> =>
-  check(() => { const { q, k, v } = make(); return q.attention(k, v, typeof options === "function" ? options() : options) }, 5e-6)
+const attends = (make: () => Inputs, options: AttentionOptions | (() => AttentionOptions) = {}, tolerance = 5e-6): Promise<Data> =>
+  check(() => { const { q, k, v } = make(); return q.attention(k, v, typeof options === "function" ? options() : options) }, tolerance)
 
 const shapes: readonly (readonly [Shape, ...Types[]])[] = [
   [{ batch: 2, heads: 4, kvHeads: 2, tq: 9, tk: 40, d: 64 }, cached, halves, full],
@@ -68,9 +68,10 @@ test("masks of numbers and of truth values, and of all that a query sees", async
 })
 
 test("largest scores that grow along the keys, slowly and by far, and that shrink", async () => {
-  for (const factor of [(at: number) => at / 8, (at: number) => 40 * at, (at: number) => 40 * (small.tk - at)]) {
+  // Scores of two thousand have an error of 2⁻¹² in f32, and their exponentials that of their results.
+  for (const [factor, tolerance] of [[(at: number) => at / 8, 5e-6], [(at: number) => 40 * at, 5e-4], [(at: number) => 40 * (small.tk - at), 5e-4]] as const) {
     const make = await inputs(small, cached, (name, data) => { if (name === "k") for (let i = 0; i < data.length; i++) data[i]! *= factor(Math.floor(i / small.d) % small.tk) / 4 })
-    await attends(make)
+    await attends(make, {}, tolerance)
   }
 })
 
@@ -111,7 +112,7 @@ test("tiles fit the memory and the subgroups of adapters", () => {
   const adapter = (size: number, subgroup: number, sharedBytes: number): Features => ({
     software: false, half: true, subgroup: { least: subgroup, most: subgroup }, packedDot: true, sharedBytes, threads: 256, bindings: 10, bindingBytes: 2 ** 27,
     matrices: [{ m: size, n: size, k: size, component: "f16", result: "f32" }],
-    numbers: { contracts: true, exactDivision: true, exactRoot: true, exactHalves: true },
+    numbers: { contracts: true, fuses: true, exactDivision: true, exactRoot: true, exactHalves: true },
   })
   const tiles = (features: Features, d: number, [q, k, v]: readonly [1 | 2, 1 | 2, 1 | 2]): string => {
     const plan = planOf({ batch: 1, heads: 32, kvHeads: 32, tq: 2048, tk: 2048, d, dv: d, causal: 1, window: 0, scale: 1, qOffset: 0 }, features, { q, k, v })
@@ -122,6 +123,6 @@ test("tiles fit the memory and the subgroups of adapters", () => {
   const large = adapter(16, 32, 49152), [kind] = large.matrices
   expect(tiles({ ...large, matrices: [{ ...kind!, typed: true }] }, 64, [1, 1, 1])).toBe("none")
   const little = adapter(8, 8, 32768)
-  expect([tiles(large, 64, [1, 1, 1]), tiles(large, 128, [1, 1, 1]), tiles(large, 128, [2, 1, 1]), tiles(large, 128, [2, 2, 2]), tiles(large, 256, [2, 1, 1]), tiles(large, 256, [2, 2, 2])]).toEqual(["64 × 64", "64 × 32", "32 × 64", "32 × 32", "16 × 32", "none"])
+  expect([tiles(large, 64, [1, 1, 1]), tiles(large, 128, [1, 1, 1]), tiles(large, 128, [2, 1, 1]), tiles(large, 128, [2, 2, 2]), tiles(large, 256, [2, 1, 1]), tiles(large, 256, [2, 2, 2])]).toEqual(["32 × 32", "32 × 32", "32 × 64", "32 × 32", "16 × 32", "none"])
   expect([tiles(little, 64, [2, 1, 1]), tiles(little, 128, [2, 1, 1]), tiles(little, 128, [2, 2, 2])]).toEqual(["64 × 32", "32 × 32", "16 × 32"])
 })

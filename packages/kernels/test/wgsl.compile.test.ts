@@ -10,7 +10,7 @@ import type { Features } from "../src/wgsl/template/holes.ts"
 const all: Features = {
   software: false, half: true, subgroup: { least: 32, most: 32 }, packedDot: true, sharedBytes: 49152, threads: 1024, bindings: 16, bindingBytes: 2 ** 27,
   matrices: [{ m: 16, n: 16, k: 16, component: "f16", result: "f32" }],
-  numbers: { contracts: true, exactDivision: false, exactRoot: false, exactHalves: true },
+  numbers: { contracts: true, fuses: true, exactDivision: false, exactRoot: false, exactHalves: true },
 }
 /** The same, of memory that is bound a little at a time. */
 const windowed: Features = { ...all, bindingBytes: 2 ** 14, bindings: 1000 }

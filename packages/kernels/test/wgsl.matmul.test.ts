@@ -27,6 +27,16 @@ describe.each(sizes)("%i × [%i, %i] × [.., %i]", (batch, m, k, n) => {
   })
 })
 
+describe("few rows, or columns, that are computed are so once, where many read them", () => {
+  for (const [m, k, n] of [[2, 37, 300], [300, 37, 2], [1, 64, 256], [3, 50, 320]] as const)
+    for (const right of ["rows", "columns"] as const)
+      test(`[${m}, ${k}] by ${right} × [${k}, ${n}]`, async () => {
+        const x = await normal(1, 2 * m * k), y = await normal(2, 2 * k * n), lies = (of: Tensor): Tensor => (right === "rows" ? of : of.transpose(1, 2))
+        const [a, b] = [{ data: x, shape: [2, m, k] }, { data: y, shape: right === "rows" ? [2, k, n] : [2, n, k] }].map(({ data, shape }) => () => tensor(data, { shape })) as [() => Tensor, () => Tensor]
+        await check(() => (m <= n ? a().silu().matmul(lies(b())) : a().matmul(lies(b().silu()))))
+      })
+})
+
 describe("weights in few bits", () => {
   const formats = { "int8, per row": int(8), "int8, groups of 64": int(8, { group: 64 }), "int4, groups of 32": int(4, { group: 32 }), "int4, per row": int(4), Q4_K: ggml.Q4_K, Q5_1: ggml.Q5_1, Q6_K: ggml.Q6_K, IQ4_NL: ggml.IQ4_NL, TQ2_0: ggml.TQ2_0 }
   for (const [name, format] of Object.entries(formats))

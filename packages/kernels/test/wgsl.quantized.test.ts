@@ -14,6 +14,19 @@ async function kernelsOf(make: () => Tensor): Promise<string[]> {
   return program.show().split("\n").flatMap((line) => /= (\w+) \[/.exec(line)?.[1] ?? [])
 }
 
+/** Of rows that have infinities or NaN no result is a number, and all others are as they were. */
+function keepsWhatIsNotFinite(): void {
+  test.each([1, 3])("activations that are not finite, %i rows", async (m) => {
+    const [n, k] = [17, 512], w = await normal(n, n * k)
+    for (const value of [NaN, Infinity, -Infinity]) {
+      const x = await normal(m, m * k)
+      x[(m - 1) * k + 37] = value
+      const got = await check(() => quantizeWeight(formats["int4, groups of 32"], w, [n, k], { activations: "int8" }).apply(tensor(x, { shape: [m, k] })), 1e-5)
+      expect(got.every((y, i) => Number.isNaN(y) === i >= (m - 1) * n)).toBe(true)
+    }
+  })
+}
+
 /** What makes rows normal is part of the products that read them. */
 function normalizes(): void {
   const norms = {
@@ -46,6 +59,7 @@ function normalizes(): void {
 
 describe("workgroups round what they read, as on GPUs", () => {
   withGpu({ features: { software: false } })
+  keepsWhatIsNotFinite()
 
   for (const [name, format] of Object.entries(formats))
     describe(name, () => {
@@ -117,4 +131,5 @@ describe("a pass of its own rounds, as on software", () => {
       await check(() => quantizeWeight(format, w, [n, k], { activations: "int8" }).apply(tensor(x, { shape: [m, k] })), 1e-5)
     })
   describe("rows that are normalized", normalizes)
+  keepsWhatIsNotFinite()
 })

@@ -10,7 +10,7 @@ const arithmetic = `
 @compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   let v = x[id.x];
   let joined = abs(v.x * v.y + v.z) + abs(v.z + v.x * v.y) + abs(v.z - v.x * -v.y) + abs(v.x * v.y - -v.z);
-  y[id.x] = vec4<f32>(v.x / v.y, sqrt(abs(v.x)), joined, 0f);
+  y[id.x] = vec4<f32>(v.x / v.y, sqrt(abs(v.x)), joined, fma(v.x, v.y, v.z));
 }`
 
 /** Normal numbers whose quotients and products are normal, too; w is of no use. */
@@ -28,13 +28,15 @@ function inputs(): Float32Array<ArrayBuffer> {
 async function probeArithmetic(device: GPUDevice): Promise<Omit<Numbers, "exactHalves">> {
   const x = inputs()
   const y = new Float32Array(await computeOnce(device, arithmetic, { source: new Uint32Array(x.buffer), bytes: x.byteLength, groups: count / 64 }))
-  let exactDivision = true, exactRoot = true, contracts = false
+  let exactDivision = true, exactRoot = true, contracts = false, fuses = true
   for (let i = 0; i < 4 * count; i += 4) {
     exactDivision &&= y[i] === Math.fround(x[i]! / x[i + 1]!)
     exactRoot &&= y[i + 1] === Math.fround(Math.sqrt(Math.abs(x[i]!)))
     contracts ||= y[i + 2] !== 0
+    // What rounding the product lost has few bits.
+    fuses &&= y[i + 3] === x[i]! * x[i + 1]! + x[i + 2]!
   }
-  return { exactDivision, exactRoot, contracts }
+  return { exactDivision, exactRoot, contracts, fuses }
 }
 
 const pairs = `

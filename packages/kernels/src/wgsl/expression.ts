@@ -15,6 +15,8 @@ const longest = 160
 export class Statements {
   readonly module: ModuleWriter
   readonly lines: string[] = []
+  /** Which lines read memory, and whether four words each. */
+  readonly loads: { readonly line: number; readonly wide: boolean }[] = []
   private readonly names: Map<Expr, string>
   private readonly words: Map<string, string>
   private readonly uses = new Map<Expr, number>()
@@ -92,14 +94,21 @@ export class Statements {
     if (known === undefined) this.words.set(key, (known = this.declare(text())))
     return known
   }
+  private loaded(key: string, text: () => string, wide: boolean): string {
+    return this.once(key, () => {
+      const load = text()
+      this.loads.push({ line: this.lines.length, wide })
+      return load
+    })
+  }
   /** A word of a parameter as u32; neighbours that begin at a multiple of four are read together where the module reads so. */
   word(parameter: number, at: Expr): string {
     const { module } = this
     const place = expr.and(at, expr.int(3)), quad = expr.shr(at, expr.int(2))
     const fixed = place.op === "const" && at.low >= 0
     if (fixed) module.noteQuad(parameter, quad, place.value)
-    if (!module.isWide(parameter)) return this.once(`${parameter} ${at.id}`, () => module.read(parameter, this.value(at)))
-    if (fixed) return `${this.once(`${parameter} quad ${quad.id}`, () => module.readQuad(parameter, this.value(quad)))}[${place.value}]`
+    if (!module.isWide(parameter)) return this.loaded(`${parameter} ${at.id}`, () => module.read(parameter, this.value(at)), false)
+    if (fixed) return `${this.loaded(`${parameter} quad ${quad.id}`, () => module.readQuad(parameter, this.value(quad)), true)}[${place.value}]`
     return this.once(`${parameter} ${at.id}`, () => `${module.readQuad(parameter, this.value(quad))}[${this.value(place)}]`)
   }
 }

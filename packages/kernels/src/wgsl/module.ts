@@ -7,6 +7,9 @@ import { accesses, WindowFunctions, windowName, type Access } from "./windows.ts
 import { calledAs, mathFunctions, mathText, type MathName } from "./numbers.ts"
 import type { Features } from "./template/holes.ts"
 
+/** What there is another form of, for drivers that fuse products with sums. */
+const fused: Partial<Record<MathName, MathName>> = { div: "fusedDiv", sqrt: "fusedSqrt" }
+
 /** A storage buffer that a pass binds. `packed` holds the parameters that have no binding of their own. */
 export type Binding =
   | { readonly kind: "parameter"; readonly parameter: number; /** Which one, of a parameter that has several. */ readonly window?: number; readonly writes: boolean }
@@ -50,7 +53,8 @@ export class ModuleWriter {
   fresh(prefix: string): string {
     return `${prefix}${this.names++}`
   }
-  math(name: MathName): string {
+  math(asked: MathName): string {
+    const name = (this.features.numbers.fuses ? fused[asked] : undefined) ?? asked
     this.mathNames.add(name)
     return calledAs(name)
   }

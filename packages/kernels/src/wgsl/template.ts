@@ -1,8 +1,9 @@
 // Template kernels: the functions that fill the holes.
-import { bytesOf, expr, fail, flatten, rewrite, type Expr, type Shape, type TemplateKernel } from "@thimble/core"
+import { bytesOf, expr, fail, flatten, rewrite, type Expr, type TemplateKernel } from "@thimble/core"
 import { entryPoint, type EmittedPass } from "./emitted.ts"
 import { asBits, beforeStore, Statements, typeName } from "./expression.ts"
 import { contiguousAxis, laneOf } from "./lanes.ts"
+import { aheadFunctions, coordinates, element, readFunction, vectorType } from "./reads.ts"
 import { halvesFunction } from "./halves.ts"
 import { layoutOf } from "./layout.ts"
 import { packedFunction } from "./packed.ts"
@@ -27,8 +28,10 @@ export function emitTemplate(kernel: TemplateKernel, features: Features): { pass
     units: pass.units,
     ...writeModule(kernel, features, scratches, (module) => {
       let subgroups = false
+      const along = (name: string): number => operands[name]!.contiguous ?? operands[name]!.shape.length - 1
       const holes: PassHoles = {
-        read: (name, lanes = 1, axis) => readFunction(module, name, operands[name]!, lanes, axis ?? operands[name]!.contiguous ?? operands[name]!.shape.length - 1),
+        read: (name, lanes = 1, axis = along(name)) => readFunction(module, operands[name]!, { name, lanes, axis }),
+        ahead: (name, lanes = 1, axis = along(name)) => aheadFunctions(module, operands[name]!, { name, lanes, axis }),
         packed: (name) => packedFunction(module, name, operands[name]!),
         halves: (name, axis) => halvesFunction(module, name, operands[name]!, axis),
         finish: (lanes = 1) => finishFunction(module, kernel, epilogue, lanes),
@@ -50,33 +53,6 @@ export function emitTemplate(kernel: TemplateKernel, features: Features): { pass
   // Scratch takes bindings of its own, from the parameters if need be.
   const scratches = Object.keys(scratch).length
   return { passes: scratches > 0 && layoutOf(kernel, features, scratches).packed.length > 0 ? emit(scratches) : first, scratch }
-}
-
-const coordinates = (shape: Shape): string[] => shape.map((_, i) => `i${i}`)
-const typed = (names: readonly string[]): string => names.map((n) => `${n}: i32`).join(", ")
-/** The type of several values of a scalar type. */
-const vectorType = (type: string, lanes: Lanes): string => (lanes === 1 ? type : lanes <= 4 ? `vec${lanes}<${type}>` : `array<vec4<${type}>, ${lanes / 4}>`)
-function vector(type: string, values: readonly string[]): string {
-  if (values.length === 1) return values[0]!
-  const lanes = values.length as Lanes
-  if (lanes <= 4) return `${vectorType(type, lanes)}(${values.join(", ")})`
-  return `${vectorType(type, lanes)}(${Array.from({ length: lanes / 4 }, (_, i) => `vec4<${type}>(${values.slice(4 * i, 4 * i + 4).join(", ")})`).join(", ")})`
-}
-const element = (name: string, lanes: Lanes, lane: number): string => (lanes === 1 ? name : lanes <= 4 ? `${name}[${lane}]` : `${name}[${lane >> 2}][${lane & 3}]`)
-
-function readFunction(module: ModuleWriter, name: string, { shape, body, type }: Operand, lanes: Lanes, axis: number): string {
-  return module.function(`${name}_${lanes}_${axis}`, (called) => {
-    const axes = coordinates(shape), size = shape[axis] ?? 1
-    const w = new Statements(module, axes)
-    const values = Array.from({ length: lanes }, (_, lane) => (lanes === 1 ? body : laneOf(body, axis, size, lanes, lane)))
-    w.expect(values)
-    const own = typeName(type), nothing = type === "bool" ? "false" : type === "f32" ? "0f" : type === "i32" ? "0i" : "0u"
-    const texts = values.map((e, lane) => {
-      const value = w.variable(e)
-      return size % lanes === 0 || lane === 0 ? value : `select(${nothing}, ${value}, i${axis} * ${lanes} + ${lane} < ${size})`
-    })
-    return `fn ${called}(${typed(axes)}) -> ${vectorType(own, lanes)} {\n${w.lines.join("\n")}\nreturn ${vector(own, texts)};\n}`
-  })
 }
 
 function finishFunction(module: ModuleWriter, kernel: TemplateKernel, epilogue: Expr, lanes: Lanes): string {

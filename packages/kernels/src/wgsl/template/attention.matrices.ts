@@ -19,6 +19,8 @@ const tiles: readonly Tile[] = [
 ]
 /** Workgroups from which a large adapter is busy. */
 const many = 192
+/** Scores of a tile where queries are stored as halves: there is least to multiply, and more workgroups beside each other gain more than larger tiles. */
+const mostScores = 32 * 32
 /** Registers of a thread that may hold sums: half of those it has where several workgroups run beside each other. */
 const mostSums = 64
 
@@ -47,6 +49,7 @@ export function planOf(sizes: AttentionSizes, features: Features, planes: PlaneC
   if (kind === undefined || kind.k % lanes !== 0 || kind.n % lanes !== 0 || kind.typed === true) return undefined
   const plans = tiles.flatMap(({ rows, keys, threads }): Plan[] => {
     const subgroups = threads / kind.subgroup, perRow = threads / rows
+    if (planes.q === 1 && rows * keys > mostScores) return []
     if (threads > features.threads || subgroups < 1 || !Number.isInteger(subgroups) || perRow > kind.subgroup) return []
     const down = 2 ** Math.floor(Math.log2(subgroups) / 2), across = subgroups / down
     const keyLength = upTo(sizes.d, kind.k), valueLength = upTo(sizes.dv, kind.n * across)

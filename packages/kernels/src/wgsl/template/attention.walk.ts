@@ -7,7 +7,7 @@ import { rowsOf, type AttentionSizes } from "./attention.few.ts"
 import type { AttentionPlanes, Halves } from "./attention.planes.ts"
 import { headOf, lowest, masking, reach } from "./attention.rows.ts"
 import { joinAcross, largest, sums } from "./join.ts"
-import { lanes, written, type Matrices } from "./matrices.ts"
+import { lanes, type Matrices } from "./matrices.ts"
 import { splitting } from "./split.matrices.ts"
 import type { Features, PassHoles, PassText } from "./holes.ts"
 
@@ -37,8 +37,10 @@ export interface Plan {
 const unity = 2 ** 10
 /** How far a score may exceed that one: unity · e^threshold < 2¹⁵. */
 const threshold = 3.4
-/** Why sums go through workgroup memory: rows are to be scaled, or values are not finite. */
+/** What happened in a tile: rows are to be scaled, for which sums go through workgroup memory; or, in any tile so far: numbers are not finite. */
 const raised = 1, strange = 2
+/** Steps through the terms of a product that are written out: given a loop, a card's driver makes more code of it, which takes long to fetch; software takes long to compile them. */
+const written = { card: 8, software: 2 }
 
 interface Walk { readonly sizes: AttentionSizes; readonly features: Features; readonly planes: AttentionPlanes; readonly plan: Plan; has(operand: string): boolean }
 
@@ -50,11 +52,11 @@ export function walk(pass: PassHoles, { sizes, features, planes, plan, has }: Wa
   const { kvHeads, tq, tk, dv, scale, causal } = sizes, all = rowsOf(sizes), tilesOfRows = Math.ceil(all / plan.rows)
   const { rows, keys, threads, kind, down, across, keyVectors, keyStride, valueVectors, valueStride, scoreStride } = plan
   const q = planes.read(pass, "q"), k = planes.read(pass, "k"), v = planes.read(pass, "v"), perRow = threads / rows
-  const finish = pass.finish(4), exp = pass.math("exp"), nothing = `${pass.math("special")}(0xff800000u)`, { visible, masked } = masking(pass, sizes, has)
+  const finish = pass.finish(4), exp = pass.math(has("mask") ? "exp" : "expOfNumber"), nothing = `${pass.math("special")}(0xff800000u)`, { visible, masked } = masking(pass, sizes, has)
   const most = joinAcross(pass, features, { variables: ["upmost"], group: perRow, threads, how: largest, name: "mostOf" })
   const total = joinAcross(pass, features, { variables: ["total"], group: perRow, threads, how: sums, name: "totalOf" })
-  const high = rows / down, wideKeys = keys / across, wideValues = (valueVectors * lanes) / across
-  const outputs = matrices("o", kind, high, wideValues), scored = matrices("c", kind, high, wideKeys)
+  const quads = Math.ceil(dv / 4), high = rows / down, wideKeys = keys / across, wideValues = (valueVectors * lanes) / across
+  const atOnce = written[features.software ? "software" : "card"], outputs = matrices("o", kind, { high, wide: wideValues, written: atOnce }), scored = matrices("c", kind, { high, wide: wideKeys, written: atOnce })
   const keyStage = stage({ halves: k, lines: keys, vectors: keyVectors, stride: keyStride, threads, check: false })
   const valueStage = stage({ halves: v, lines: keys, vectors: valueVectors, stride: valueStride, threads, check: true })
   const held = each(Math.max(keyStage.count, valueStage.count), (e) => each(Math.max(k.planes, v.planes), (p) => `var held${e}_${p} = vec4<u32>();`)).flat()
@@ -70,7 +72,7 @@ var<workgroup> events: atomic<u32>;
 ${most.declarations}
 ${total.declarations}
 ${splitting}
-${exceptions(pass, sizes, plan)}`,
+${exactly(pass, sizes, has)}`,
     body: `
 let batch = unit / ${kvHeads * tilesOfRows};
 let kvHead = unit / ${tilesOfRows} % ${kvHeads};
@@ -94,13 +96,14 @@ ${each(q.planes, (p) => `{ var vector = vec4<u32>(); if (there) { vector = ${q.v
 ${outputs.declare}
 var most = ${lowest};
 var total = 0f;
+var sumOfScores = 0f;
 ${held.join(" ")}
 var base = lower / ${keys} * ${keys};
 if (base < upper) {
 ${keyStage.load("base")}
 }
 for (; base < upper; base += ${keys}) {
-if (thread == 0) { atomicStore(&events, 0u); }
+if (thread == 0) { atomicAnd(&events, ${strange}u); }
 ${keyStage.store}
 workgroupBarrier();
 ${valueStage.load("base")}
@@ -121,8 +124,7 @@ let key = base + ${group} * ${lanes} + ${half * 4};
 let keys = vec4<i32>(key) + vec4<i32>(0, 1, 2, 3);
 var score = bitcast<vec4<f32>>(scores[mine + ${group} * 2 + ${half}]) * rate${steps((e) => k.step("kvHead", `min(key + ${e}, ${tk - 1})`))};
 let seen = ${visible};
-let odd = seen & unusual(score);
-if (r < ${all} && any(odd)) { score = exactly(score, odd, batch, kvHead, r, key); }
+sumOfScores += score.x + score.y + score.z + score.w;
 ${masked}
 ${s} = select(vec4<f32>(${nothing}), score, seen);
 upmost = max(upmost, max(max(${s}.x, ${s}.y), max(${s}.z, ${s}.w)));
@@ -156,15 +158,19 @@ ${outputs.multiply({
     right: (j, at) => `${at} * ${valueStride} + (value0 + ${j}) / ${lanes}`, rights: v.planes, rightStride: valueStride, order: "row",
   })}
 workgroupBarrier();
-if ((happened & ${strange}u) != 0u) {
-${outputs.through("staged0", `if (group < ${Math.ceil(dv / 4)}) { staged0[at] = bitcast<vec4<u32>>(sum + strangeValues(batch, kvHead, base, upper, row, group)); }`, true)}
-}
 }
 ${total.text}
 if (thread % ${perRow} == 0) { factors[thread / ${perRow}] = total; }
-workgroupBarrier();
+if (!isFinite(sumOfScores + total)) { atomicOr(&events, ${strange}u); }
+if ((workgroupUniformLoad(&events) & ${strange}u) != 0u) {
+for (var i = thread; i < ${rows * quads}; i += ${threads}) {
+let r = row0 + i / ${quads};
+if (r < ${all}) { ${finish}(batch, ${headOf(sizes, "r")}, r % ${tq}, i % ${quads}, exactly(batch, kvHead, r, i % ${quads}, lower, upper, filled, offset)); }
+}
+} else {
 ${outputs.through("staged0", `let r = row0 + row;
-if (r < ${all} && group < ${Math.ceil(dv / 4)}) { ${finish}(batch, ${headOf(sizes, "r")}, r % ${tq}, group, sum${steps((e) => v.step("kvHead", `group * 4 + ${e}`))} / factors[row]); }`, false)}`,
+if (r < ${all} && group < ${quads}) { ${finish}(batch, ${headOf(sizes, "r")}, r % ${tq}, group, sum${steps((e) => v.step("kvHead", `group * 4 + ${e}`))} / factors[row]); }`, false)}
+}`,
   }
 }
 
@@ -182,7 +188,7 @@ interface Terms {
 }
 
 /** The matrices in which a subgroup sums `high` × `wide` results. */
-function matrices(prefix: string, { m, n, k, subgroup }: Matrices, high: number, wide: number): { all: { name: string; i: number; j: number }[]; declare: string; multiply(terms: Terms): string; through(memory: string, edit: string, back: boolean): string } {
+function matrices(prefix: string, { m, n, k, subgroup }: Matrices, { high, wide, written }: { readonly high: number; readonly wide: number; readonly written: number }): { all: { name: string; i: number; j: number }[]; declare: string; multiply(terms: Terms): string; through(memory: string, edit: string, back: boolean): string } {
   const all = each(high / m, (i) => each(wide / n, (j) => ({ name: `${prefix}${i}_${j}`, i: i * m, j: j * n }))).flat()
   const type = `subgroup_matrix_result<f32, ${n}, ${m}>`, cells = (m * n) / 4, perLine = n / 4
   const step = ({ left, right, lefts, leftStride, rights, rightStride, order }: Terms, at: string): string => [
@@ -224,41 +230,41 @@ let key = ${first} + ${line(e)};
 let at = ${at(e)};
 if (key < upper${halves.vectors < vectors ? ` && at < ${halves.vectors}` : ""}) { ${each(halves.planes, (p) => `held${e}_${p} = ${halves.vector(p, "kvHead", "key", "at")};`).join(" ")} } else { ${each(halves.planes, (p) => `held${e}_${p} = vec4<u32>();`).join(" ")} }
 }`).join("\n"),
-    // A value that is not finite would make NaN of rows that give it no weight, and of products of second halves.
-    store: each(count, (e) => `${check ? `{ let odd = oddHalves(held${e}_0); if (any(odd != vec4<u32>())) { atomicOr(&events, ${strange}u); held${e}_0 &= ~odd; } }\n` : ""}${(e + 1) * threads <= lines * vectors ? "" : `if (${line(e)} < ${lines}) `}{ ${each(halves.planes, (p) => `staged${p}[${line(e)} * ${stride} + ${at(e)}] = held${e}_${p};`).join(" ")} }`).join("\n"),
+    store: each(count, (e) => `${check ? `if (!areFinite(held${e}_0)) { atomicOr(&events, ${strange}u); }\n` : ""}${(e + 1) * threads <= lines * vectors ? "" : `if (${line(e)} < ${lines}) `}{ ${each(halves.planes, (p) => `staged${p}[${line(e)} * ${stride} + ${at(e)}] = held${e}_${p};`).join(" ")} }`).join("\n"),
   }
 }
 
-/** What numbers that are not finite take. */
-function exceptions(pass: PassHoles, sizes: AttentionSizes, { keys, scoreStride }: Plan): string {
-  const q = pass.read("q", 4, 3), k = pass.read("k", 4, 3), v = pass.read("v", 4, 3)
-  const weight = (first: string): string => `unpack2x16float(scores[${first}][j % ${lanes} / 2])[j % 2]`
+/**
+ * Four results of a row as the definition says, in f32: what a tile with numbers that are not finite takes. Second halves of
+ * those would make NaN of infinities, and a value of NaN makes NaN of no result but of its own column.
+ */
+function exactly(pass: PassHoles, sizes: AttentionSizes, has: (operand: string) => boolean): string {
+  const q = pass.read("q", 4, 3), k = pass.read("k", 4, 3), v = pass.read("v", 4, 3), exp = pass.math("exp"), { visible, masked } = masking(pass, sizes, has)
+  // Nor is a compiler to know how long its loops are: it would write them out.
   return `
-fn unusual(x: vec4<f32>) -> vec4<bool> { return (bitcast<vec4<u32>>(x) & vec4<u32>(0x7f800000u)) == vec4<u32>(0x7f800000u); }
-fn oddHalves(x: vec4<u32>) -> vec4<u32> { return ((((x & vec4<u32>(0x7c007c00u)) + vec4<u32>(0x04000400u)) & vec4<u32>(0x80008000u)) >> vec4<u32>(15u)) * 0xffffu; }
-fn exactly(some: vec4<f32>, odd: vec4<bool>, batch: i32, kvHead: i32, r: i32, key: i32) -> vec4<f32> {
-var all = some;
-for (var e = 0; e < 4; e++) {
-let now = odd & (vec4<i32>(0, 1, 2, 3) == vec4<i32>(e));
-if (any(now)) {
-var sum = 0f;
-for (var f = 0; f < ${Math.ceil(sizes.d / 4)}; f++) { sum += dot(${q}(batch, ${headOf(sizes, "r")}, r % ${sizes.tq}, f), ${k}(batch, kvHead, key + e, f)); }
-all = select(all, vec4<f32>(sum * ${Math.fround(sizes.scale)}f), now);
-}
-}
-return all;
-}
-fn strangeValues(batch: i32, kvHead: i32, first: i32, upper: i32, row: i32, group: i32) -> vec4<f32> {
+fn isFinite(x: f32) -> bool { return (bitcast<u32>(x) & 0x7f800000u) != 0x7f800000u; }
+fn areFinite(halves: vec4<u32>) -> bool { return all((((halves & vec4<u32>(0x7c007c00u)) + vec4<u32>(0x04000400u)) & vec4<u32>(0x80008000u)) == vec4<u32>()); }
+fn exactly(batch: i32, kvHead: i32, r: i32, group: i32, lower: i32, upper: i32, filled: i32, offset: i32) -> vec4<f32> {
+let query = r % ${sizes.tq};
+let end = ${Math.ceil(sizes.d / 4)} + i32(${pass.math("zero")}());
+var most = ${lowest};
+var total = 0f;
 var sum = vec4<f32>();
-for (var j = 0; j < min(${keys}, upper - first); j++) {
-let value = ${v}(batch, kvHead, first + j, group);
-let odd = unusual(value);
-if (any(odd)) {
-let at = row * ${scoreStride} + j / ${lanes};
-let weight = ${weight("at")} + ${weight(`at + ${keys / lanes}`)};
-sum += select(vec4<f32>(), weight * value, odd);
+for (var key = lower; key < upper; key++) {
+var product = 0f;
+for (var f = 0; f < end; f++) { product += dot(${q}(batch, ${headOf(sizes, "r")}, query, f), ${k}(batch, kvHead, key, f)); }
+let keys = vec4<i32>(key) + vec4<i32>(0, 1, 2, 3);
+var score = vec4<f32>(product * ${Math.fround(sizes.scale)}f);
+let seen = ${visible};
+${masked}
+let s = select(${pass.math("special")}(0xff800000u), score.x, seen.x);
+let upmost = max(most, s);
+let factor = ${exp}(most - upmost);
+let weight = ${exp}(s - upmost);
+total = total * factor + weight;
+sum = sum * factor + weight * ${v}(batch, kvHead, key, group);
+most = upmost;
 }
-}
-return sum;
+return sum / total;
 }`
 }

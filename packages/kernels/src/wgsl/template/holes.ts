@@ -38,6 +38,8 @@ export interface SubgroupMatrix {
 export interface Numbers {
   /** a·b + c may be rounded once, where the alphabet rounds twice. */
   readonly contracts: boolean
+  /** `fma` rounds once. */
+  readonly fuses: boolean
   /** Division and square root are rounded correctly. */
   readonly exactDivision: boolean
   readonly exactRoot: boolean
@@ -89,6 +91,15 @@ export interface Pass {
  */
 export interface PassText { readonly declarations?: string; readonly body: string }
 
+/** Functions that do in two steps what `read` does, `words` lying between. */
+export interface Ahead {
+  /** (one i32 per axis) -> array<u32, words>: asks for memory, and waits for nothing. */
+  readonly ask: string
+  /** (one i32 per axis, array<u32, words>) -> what `read` gives. */
+  readonly take: string
+  readonly words: number
+}
+
 export interface PassHoles {
   /**
    * The name of a function that reads an operand: (one i32 per axis) -> its type. With several `lanes` (powers of two),
@@ -97,6 +108,8 @@ export interface PassHoles {
    * word is then unpacked once for all lanes. Coordinates must not be negative or past the end.
    */
   read(operand: string, lanes?: Lanes, axis?: number): string
+  /** The same in two steps, so that other work can be done while memory is on its way. */
+  ahead(operand: string, lanes?: Lanes, axis?: number): Ahead
   /**
    * The name of a function that reads integers of at most eight bits along the last of two axes: (row, block) ->
    * array<vec4<u32>, 2>, the 32 neighbours from 32 · block on, four to a word, for dot4I8Packed.

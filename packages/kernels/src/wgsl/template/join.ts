@@ -7,6 +7,10 @@ export const sums: Joining = { of: (a, b) => `${a} + ${b}`, builtin: "subgroupAd
 export const products: Joining = { of: (a, b) => `${a} * ${b}`, builtin: "subgroupMul" }
 export const largest: Joining = { of: (a, b) => `max(${a}, ${b})`, builtin: "subgroupMax" }
 
+/** Bits of the largest magnitude of four: they order f32, and those of what is not finite are above all others, where `max` may pass NaN over. */
+export const mostOf = `
+fn mostOf(x: vec4<f32>) -> u32 { let bits = bitcast<vec4<u32>>(x) & vec4<u32>(0x7fffffffu); return max(max(bits.x, bits.y), max(bits.z, bits.w)); }`
+
 export interface Joined { readonly declarations: string; readonly text: string }
 
 /** Size of the subgroups if it is known, and divides a group of threads. */

@@ -1,13 +1,15 @@
 // Products with few rows, or few columns: the other operand is read once, and reading it is all that takes time.
 import { fixedSubgroup, joinAcross } from "./join.ts"
-import { lanesFor, quarters } from "./read.ts"
-import type { Features, Holes, Lanes, Operand, PassHoles, PassText, Template } from "./holes.ts"
+import { lanesFor, quarters, readsFast } from "./read.ts"
+import type { Holes, Lanes, Operand, Pass, PassHoles, PassText, Template } from "./holes.ts"
 
 /** Rows up to which this beats tiles. */
 const fewRows = 8
 const threads = 128
 /** Groups of threads from which a large adapter is busy. */
 const manyGroups = 2048
+/** Vectors side by side from which the few are computed once, by a pass before, unless they are there about as fast as if they were stored. */
+const manyReaders = 256
 
 /** The product seen as few vectors of length k times the many of the other operand. */
 interface Sides {
@@ -21,13 +23,45 @@ interface Sides {
   /** Axes of the operands that run along k. */
   readonly fewAxis: 1 | 2
   readonly manyAxis: 1 | 2
+  /** Whether a pass before leaves the few in scratch memory. */
+  readonly stored: boolean
 }
 
 function sidesOf({ dims, operands }: Holes): Sides {
-  const { m, k, n } = dims as Record<"m" | "k" | "n", number>
+  const { m, k, n } = dims as Record<"m" | "k" | "n", number>, { body, type } = m <= n ? operands.a! : operands.b!
+  const stored = Math.max(m, n) >= manyReaders && type === "f32" && !readsFast(body)
   return m <= n
-    ? { k, few: m, many: n, fewOperand: operands.a!, manyOperand: operands.b!, fewName: "a", manyName: "b", fewAxis: 2, manyAxis: 1 }
-    : { k, few: n, many: m, fewOperand: operands.b!, manyOperand: operands.a!, fewName: "b", manyName: "a", fewAxis: 1, manyAxis: 2 }
+    ? { k, few: m, many: n, fewOperand: operands.a!, manyOperand: operands.b!, fewName: "a", manyName: "b", fewAxis: 2, manyAxis: 1, stored }
+    : { k, few: n, many: m, fewOperand: operands.b!, manyOperand: operands.a!, fewName: "b", manyName: "a", fewAxis: 1, manyAxis: 2, stored }
+}
+
+/** Vectors of four of the few, ⌈k/4⌉ to each. */
+const scratchOf = (pass: PassHoles, { dims }: Holes, { k, few }: Sides): string => pass.scratch("few", "vec4<f32>", dims.batch! * few * Math.ceil(k / 4))
+
+function storing(holes: Holes, s: Sides): Pass {
+  const fours = Math.ceil(s.k / 4), count = holes.dims.batch! * s.few * fours
+  return {
+    units: Math.ceil(count / threads), threads: [threads],
+    write(pass) {
+      const read = pass.read(s.fewName, 4, s.fewAxis)
+      return {
+        body: `
+let item = unit * ${threads} + thread;
+if (item >= ${count}) { return; }
+let batch = item / ${s.few * fours};
+${scratchOf(pass, holes, s)}[item] = vec4<f32>(${read}(${coordinates(s.fewAxis, `item % ${fours}`, `item / ${fours} % ${s.few}`)}));`,
+      }
+    },
+  }
+}
+/** Text of vector `at`, a vec4<f32>, of one of the few. */
+function fewVectors(pass: PassHoles, holes: Holes, s: Sides): (i: number, at: string) => string {
+  if (s.stored) {
+    const memory = scratchOf(pass, holes, s)
+    return (i, at) => `${memory}[(batch * ${s.few} + ${i}) * ${Math.ceil(s.k / 4)} + ${at}]`
+  }
+  const read = pass.read(s.fewName, 4, s.fewAxis)
+  return (i, at) => `${read}(${coordinates(s.fewAxis, at, String(i))})`
 }
 /** Coordinates of an operand, or of a result, whose axis along k (or along the few) is the last or the one before. */
 const coordinates = (axis: 1 | 2, along: string, other: string): string => (axis === 2 ? `batch, ${other}, ${along}` : `batch, ${along}, ${other}`)
@@ -38,26 +72,28 @@ export const matmulFew: Template = {
     const sides = sidesOf(holes)
     // Where no axis is known to be contiguous, that of the sum is: weights lie by rows.
     const otherAxis = sides.manyAxis === 1 ? 2 : 1
-    return [sides.manyOperand.contiguous !== otherAxis || sides.many < 8 ? dots(holes, sides) : columns(holes, sides)]
+    const product = sides.manyOperand.contiguous !== otherAxis || sides.many < 8 ? dots(holes, sides) : columns(holes, sides)
+    return sides.stored ? [storing(holes, sides), product] : [product]
   },
 }
 
 /** Vectors along k side by side in memory: a group of threads takes some of them, a thread every so many terms. */
-function dots({ dims, features }: Holes, s: Sides): ReturnType<Template["passes"]>[number] {
-  const batch = dims.batch!
+function dots(holes: Holes, s: Sides): Pass {
+  const { dims, features } = holes, batch = dims.batch!
   const vectors = s.many * batch >= 4 * manyGroups ? 4 : s.many * batch >= 2 * manyGroups ? 2 : 1
   // A group is a subgroup, or more where there are few vectors.
   const least = fixedSubgroup(features, threads) ?? 32
   const group = s.many * batch < manyGroups / 4 && s.k >= 1024 ? threads : Math.min(threads, Math.max(least, 16))
   const perUnit = (threads / group) * vectors, across = Math.ceil(s.many / perUnit)
-  return { units: batch * across, threads: [threads], write: (pass) => writeDots(pass, features, { ...s, vectors, group, perUnit, across }) }
+  return { units: batch * across, threads: [threads], write: (pass) => writeDots(pass, holes, { ...s, vectors, group, perUnit, across }) }
 }
 
 interface Shared extends Sides { readonly vectors: number; readonly group: number; readonly perUnit: number; readonly across: number }
 
-function writeDots(pass: PassHoles, features: Features, s: Shared): PassText {
+function writeDots(pass: PassHoles, holes: Holes, s: Shared): PassText {
+  const { features } = holes
   const lanes = lanesFor(s.manyOperand, s.k)
-  const readMany = pass.read(s.manyName, lanes, s.manyAxis), readFew = pass.read(s.fewName, 4, s.fewAxis)
+  const readMany = pass.read(s.manyName, lanes, s.manyAxis), few = fewVectors(pass, holes, s)
   const each = <T>(count: number, of: (i: number) => T): T[] => Array.from({ length: count }, (_, i) => of(i))
   const sums = each(s.few, (i) => each(s.vectors, (r) => `sum${i}_${r}`)).flat()
   const joined = joinAcross(pass, features, { variables: sums, group: s.group, threads })
@@ -65,7 +101,7 @@ function writeDots(pass: PassHoles, features: Features, s: Shared): PassText {
   const body = [
     ...each(s.vectors, (r) => `let w${r} = ${readMany}(${coordinates(s.manyAxis, "g", `min(first + ${r}, ${s.many - 1})`)});`),
     ...quarters("", lanes).flatMap((part, q) => each(s.few, (i) => [
-      `let x${i}_${q} = ${readFew}(${coordinates(s.fewAxis, lanes === 4 ? "g" : `g * ${lanes / 4} + ${q}`, String(i))});`,
+      `let x${i}_${q} = ${few(i, lanes === 4 ? "g" : `g * ${lanes / 4} + ${q}`)};`,
       ...each(s.vectors, (r) => `sum${i}_${r} += dot(x${i}_${q}, w${r}${part});`),
     ].join("\n"))),
   ].join("\n")
@@ -91,19 +127,22 @@ ${finished.join("\n")}
 }
 
 /** Neighbours across the vectors side by side: a thread takes a few of those, and every so many of the terms. */
-function columns({ dims }: Holes, s: Sides): ReturnType<Template["passes"]>[number] {
+function columns(holes: Holes, s: Sides): Pass {
+  const { dims } = holes
   const across = lanesFor(s.manyOperand, s.many, 8), wide = 8, deep = threads / wide
   const perUnit = wide * across, units = Math.ceil(s.many / perUnit)
   return {
     units: dims.batch! * units, threads: [threads],
     write(pass) {
       const manyAcross = s.manyAxis === 1 ? 2 : 1
-      const readMany = pass.read(s.manyName, across, manyAcross), readFew = pass.read(s.fewName, 1), normal = s.manyName === "b"
+      const readMany = pass.read(s.manyName, across, manyAcross), normal = s.manyName === "b"
+      const readFew = s.stored ? undefined : pass.read(s.fewName, 1), few = s.stored ? fewVectors(pass, holes, s) : undefined
+      const one = (i: number): string => (few === undefined ? `${readFew}(${coordinates(s.fewAxis, "l", String(i))})` : `${few(i, "l / 4")}[l % 4]`)
       const finish = pass.finish(normal ? 4 : 1)
       const each = <T>(count: number, of: (i: number) => T): T[] => Array.from({ length: count }, (_, i) => of(i))
       const parts = across / 4, sums = each(s.few, (i) => each(parts, (q) => `sum${i}_${q}`)).flat()
       const groups = Math.ceil(s.many / across)
-      const inner = each(s.few, (i) => `let x${i} = ${readFew}(${coordinates(s.fewAxis, "l", String(i))});\n${quarters("w", across).map((part, q) => `sum${i}_${q} += x${i} * ${part};`).join("\n")}`).join("\n")
+      const inner = each(s.few, (i) => `let x${i} = ${one(i)};\n${quarters("w", across).map((part, q) => `sum${i}_${q} += x${i} * ${part};`).join("\n")}`).join("\n")
       const put = (i: number, q: number): string => normal
         ? `if (g * ${parts} + ${q} < ${Math.ceil(s.many / 4)}) { ${finish}(batch, ${i}, g * ${parts} + ${q}, total); }`
         : each(4, (e) => `if (g * ${across} + ${4 * q + e} < ${s.many}) { ${finish}(batch, g * ${across} + ${4 * q + e}, ${i}, total[${e}]); }`).join(" ")

@@ -62,12 +62,13 @@ function ofStored({ dims, operands, features }: Holes): Pass[] | undefined {
     sizes, features, right,
     rows(pass) {
       const read = pass.read("a", 4, 2), at = (row: string, g: string): string => `${read}((${row}) / ${m}, (${row}) % ${m}, ${g})`
-      return { source: at, value: (row, g) => `let value = ${at(row, g)};` }
+      return { source: at, value: (x) => `let value = ${x};` }
     },
     columns(pass) {
       const read = pass.read("b", lanes, 1)
       return {
-        eight: (column, at) => `let eight = ${read}(batch, ${at}, ${column}); let first = eight[0]; let second = eight[1];`,
+        parts: [{ ahead: pass.ahead("b", lanes, 1), at: (column, at) => `batch, ${at}, ${column}` }],
+        eight: ([eight]) => `let eight = ${eight}; let first = eight[0]; let second = eight[1];`,
         bounds: k / lanes, bound: (column, i) => `let eight = ${read}(batch, ${i}, ${column}); let bits = max(mostOf(eight[0]), mostOf(eight[1]));`,
       }
     },

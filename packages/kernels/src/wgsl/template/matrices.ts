@@ -62,8 +62,8 @@ export interface Vectors {
   /** Reads vector `at` of `line` into it; or nothing, past the ends. */
   read(v: string, line: string, at: string): string
   clear(v: string): string
-  /** The values of its planes, as vec4<u32>, and statements before them. */
-  planes(v: string): { readonly before?: string; readonly values: readonly string[] }
+  /** The values of its planes, as vec4<u32>, and statements before them; `inside`: when it is not past the end of its line, if that may be. */
+  planes(v: string, line: string, at: string, inside?: string): { readonly before?: string; readonly values: readonly string[] }
 }
 
 interface Staged {
@@ -88,8 +88,9 @@ function stage({ name, axis, threads, first, second, vectors, planes }: { readon
     const v = `${name}_${e}`
     setup.push(`let ${v}_at = (thread + ${e * threads}) % ${perLine};`, `let ${v}_line = (thread + ${e * threads}) / ${perLine};`, vectors.hold(v, `${lines.start} + ${v}_line`))
     const at = `${along.start} / ${lanes} + ${v}_at`, line = `${lines.start} + ${v}_line`
-    const inside = [...(along.size % along.tile === 0 ? [] : [`${at} < ${along.size / lanes}`]), ...(lines.size % lines.tile === 0 ? [] : [`${line} < ${lines.size}`])]
-    const value = vectors.read(v, line, at), { before = "", values } = vectors.planes(v)
+    const within = along.size % along.tile === 0 ? undefined : `${at} < ${along.size / lanes}`
+    const inside = [...(within === undefined ? [] : [within]), ...(lines.size % lines.tile === 0 ? [] : [`${line} < ${lines.size}`])]
+    const value = vectors.read(v, line, at), { before = "", values } = vectors.planes(v, line, at, within)
     load.push(inside.length === 0 ? value : `if (${inside.join(" && ")}) { ${value} } else { ${vectors.clear(v)} }`)
     store.push(`{ ${before} ${values.map((value, p) => `${name}${p}[${v}_line * ${stride} + ${v}_at] = ${value};`).join(" ")} }`)
   }

@@ -2,7 +2,9 @@
 // where they are scaled, and codes become weights on their way to workgroup memory.
 import { joinAcross, largest } from "./join.ts"
 import { lanes } from "./matrices.ts"
-import { block, divider, fewRows, perBlock, rateOf, type QuantizedSizes } from "./quantized.ts"
+import { fewRows, type QuantizedSizes } from "./quantized.ts"
+import { block, perBlock, rateOf } from "./rounding.ts"
+import { divider } from "./rows.ts"
 import { bySplitMatrices, fitsSplit, threads, type Columns, type Rows } from "./split.matrices.ts"
 import type { Features, Holes, PassHoles, Template } from "./holes.ts"
 
@@ -38,7 +40,7 @@ function rounded(pass: PassHoles, features: Features): Rows {
   const joined = joinAcross(pass, features, { variables: ["amax"], group: perBlock, threads, how: largest, name: "mostOfBlock" })
   return {
     declarations: joined.declarations, source: (row, at) => `${read}(${row}, ${at})`,
-    value: (row, at) => `var value = ${read}(${row}, ${at});
+    value: (x) => `var value = ${x};
 {
 let size = abs(value);
 var amax = max(max(size.x, size.y), max(size.z, size.w));
@@ -49,14 +51,19 @@ value = round(value * ${rateOf(divide)}) * (${divide("amax", "127f")});
 }
 
 function decoded(pass: PassHoles, { k, group, low, high }: QuantizedSizes, has: (operand: string) => boolean): Columns {
-  const code = pass.read("code", lanes, 1), scale = pass.read("scale"), zero = has("zero") ? pass.read("zero") : undefined, min = has("min") ? pass.read("min") : undefined
-  const groups = Math.ceil(k / group), reach = `${Math.max(Math.abs(low), Math.abs(high))}f`
+  const groups = Math.ceil(k / group), reach = `${Math.max(Math.abs(low), Math.abs(high))}f`, ofGroup = ["scale", "zero", "min"].filter((name) => name === "scale" || has(name))
+  const [scale, zero, min] = ["scale", "zero", "min"].map((name) => (ofGroup.includes(name) ? pass.read(name) : undefined))
+  const groupAt = (at: string): string => (groups === 1 ? "0" : `(${at}) / ${group / lanes}`)
   return {
-    eight: (column, at) => `let codes = ${code}(${column}, ${at});
-let g = ${groups === 1 ? "0" : `(${at}) / ${group / lanes}`};
-let scale = vec4<f32>(${scale}(${column}, g));
-${zero === undefined ? "" : `let zero = vec4<f32>(f32(${zero}(${column}, g)));`}
-${["first", "second"].map((v, i) => `let ${v} = scale * ${zero === undefined ? `vec4<f32>(codes[${i}])` : `(vec4<f32>(codes[${i}]) - zero)`}${min === undefined ? "" : ` + ${min}(${column}, g)`};`).join("\n")}`,
+    parts: [{ ahead: pass.ahead("code", lanes, 1), at: (column, at) => `${column}, ${at}` }, ...ofGroup.map((name) => ({ ahead: pass.ahead(name), at: (column: string, at: string) => `${column}, ${groupAt(at)}` }))],
+    eight([codes, ...taken]) {
+      const value = (name: string): string | undefined => taken[ofGroup.indexOf(name)]
+      return `let codes = ${codes};
+let scale = vec4<f32>(${value("scale")});
+${zero === undefined ? "" : `let zero = vec4<f32>(f32(${value("zero")}));`}
+${min === undefined ? "" : `let least = ${value("min")};`}
+${["first", "second"].map((v, i) => `let ${v} = scale * ${zero === undefined ? `vec4<f32>(codes[${i}])` : `(vec4<f32>(codes[${i}]) - zero)`}${min === undefined ? "" : " + least"};`).join("\n")}`
+    },
     bounds: groups,
     bound: (column, i) => `let bits = mostOf(vec4<f32>(abs(${scale}(${column}, ${i})) * ${zero === undefined ? reach : `(${reach} + abs(f32(${zero}(${column}, ${i}))))`}${min === undefined ? "" : ` + abs(${min}(${column}, ${i}))`}));`,
   }

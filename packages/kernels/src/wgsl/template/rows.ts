@@ -17,7 +17,12 @@ export interface RowRead {
   fold(name: string, start: string, how: "sum" | "largest", of: (v: string, at: string) => string): string
   /** Zero past the end of the row. */
   within(value: string, at: string): string
+  /** Rounded correctly: where all elements are their mean, nothing is to be left of them. */
+  divide(a: string, b: string): string
+  /** Vector `at` of an operand that all rows share. */
+  shared(operand: string, at: string): string
 }
+export const divider = (pass: PassHoles, { numbers }: Features) => (a: string, b: string): string => (numbers.exactDivision ? `${a} / ${b}` : `${pass.math("div")}(${a}, ${b})`)
 /** What the ops differ in, with the means to say it. */
 interface Row extends RowRead {
   /** Stores a value for each vector. */
@@ -54,7 +59,7 @@ function text(pass: PassHoles, features: Features, { sizes: { rows, columns, eps
     ? numbers.map((i) => inside(i, of(`x${i}`, at(i)))).join("\n")
     : `for (var g = place; g < ${groups}; g += ${group}) {\nlet v = ${value("g")};\n${of("v", "g")}\n}`
   const row: Row = {
-    pass, columns, eps,
+    pass, columns, eps, divide: divider(pass, features), shared: (operand, at) => `${pass.read(operand, 4, 0)}(${at})`,
     within: (v, at) => within(v, at),
     finish: (of) => each((v, at) => `${whole ? "" : `if (own < ${rows}) `}{ ${finish}(row, ${at}, ${of(v, at)}); }`),
     fold: folding(pass, features, { each, group, threads, declare }),
@@ -96,8 +101,8 @@ const inverseRoot = (x: string): string => `1f / sqrt(${x})`
 
 /** Times the weight plus the bias, where they are. */
 function affine(r: RowRead, has: (operand: string) => boolean, value: string, at: string): string {
-  const weighted = has("weight") ? `${value} * ${r.pass.read("weight", 4, 0)}(${at})` : value
-  return has("bias") ? `${weighted} + ${r.pass.read("bias", 4, 0)}(${at})` : weighted
+  const weighted = has("weight") ? `${value} * ${r.shared("weight", at)}` : value
+  return has("bias") ? `${weighted} + ${r.shared("bias", at)}` : weighted
 }
 
 export const softmax = rowsOf((r) => `${exponentials(r)}\n${r.finish((v) => `${r.exp(`(${v} - most)`)} / total`)}`, lowest)
@@ -113,7 +118,7 @@ export const normalizations = {
   layerNorm: {
     known: ["center", "rate"],
     find: (r) => `${r.fold("sum", "0f", "sum", (v) => v)}
-let center = sum / ${r.columns}f;
+let center = ${r.divide("sum", `${r.columns}f`)};
 ${r.fold("spread", "0f", "sum", (v, at) => r.within(`(${v} - center) * (${v} - center)`, at))}
 let rate = ${inverseRoot(`spread / ${r.columns}f + ${r.eps}f`)};`,
     value: (r, has, v, at, known) => affine(r, has, `(${v} - ${known("center")}) * ${known("rate")}`, at),
