@@ -1,7 +1,7 @@
 import { fail, referenceDevice, useDevice, type Device } from "@thimble/core"
 import { detectFeatures } from "./wasm/features.ts"
 import { wasmDevice } from "./wasm/device.ts"
-import { webgpuDevice } from "./webgpu/device.ts"
+import { webgpuDevice, type GpuDevice } from "./webgpu/device.ts"
 import { gpujsDevice } from "./gpujs/device.ts"
 import { gpujsModes, type GpujsMode } from "./gpujs/library.ts"
 
@@ -53,7 +53,9 @@ const kinds: Record<string, (options: OpenOptions) => Promise<Device>> = {
 /** Pages may share memory only if they are cross-origin isolated; outside of browsers nobody asks. */
 const canShareMemory = (): boolean => typeof SharedArrayBuffer === "function" && (globalThis.crossOriginIsolated ?? true)
 
-/** Opens a device by name, makes it the current one, and returns it. */
+/** Opens a device by name, makes it the current one, and returns it; `webgpu` tells what its adapter is and has. */
+export function open(name: "webgpu", options?: OpenOptions): Promise<GpuDevice>
+export function open(name: string, options?: OpenOptions): Promise<Device>
 export async function open(name: string, options: OpenOptions = {}): Promise<Device> {
   const make = Object.hasOwn(kinds, name) ? kinds[name]! : fail("device", "open", `no device '${String(name)}'`, `one of ${Object.keys(kinds).join(", ")}`)
   checkOptions("open", options)

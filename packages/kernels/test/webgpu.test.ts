@@ -52,7 +52,7 @@ describe.runIf(here)("the webgpu device", () => {
 
   test("is opened by any part of the name that its adapter tells", async () => {
     for (const adapter of [device.adapter, ...device.adapter.split(" "), device.adapter.split(" ").at(1)!.toUpperCase()]) {
-      const same = (await open("webgpu", { adapter, powerPreference: "low-power" })) as WebgpuDevice
+      const same = await open("webgpu", { adapter, powerPreference: "low-power" })
       expect(same.adapter).toBe(device.adapter)
       useDevice(device)
       await same.close()

@@ -19,11 +19,15 @@ const pieceBytes = 2 ** 20
 /** Results come back in pieces, so that a large one does not need its size once more. */
 const readBytes = 2 ** 27
 
-/** A WebGPU device tells more of itself. */
-export interface WebgpuDevice extends Device {
+/** A device on a GPU, or on a driver that stands for one. */
+export interface GpuDevice extends Device {
   /** The adapter's name. */
   readonly adapter: string
+  /** What kernels are chosen by. */
   readonly features: Features
+}
+/** What tests and benchmarks look at besides. */
+export interface WebgpuDevice extends GpuDevice {
   /** The device below, for what Thimble does not do. */
   readonly gpu: GPUDevice
   /** When kernels that are being compiled for programs that run on are ready. */
