@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest"
 import { crossEntropy, embedding, expand, explain, random, scatterAdd, tensor, valueAndGrad, withDevice, type Tensor } from "@thimble/core"
+import { templateFor } from "../src/wgsl/template/index.ts"
 import { check, gpu, normal, reference, withGpu } from "./wgsl.ts"
 
 withGpu()
@@ -16,6 +17,11 @@ describe.each([[1, 40, 1, 7], [1, 9, 192, 5], [2, 33, 70, 11], [3, 1, 3, 1], [1,
       const first = await check(make), second = await withDevice(gpu(), () => make().data())
       expect(second).toEqual(first)
     })
+})
+
+test("few places of many rows are left to the reduction, which shares them out", () => {
+  const accepts = (outer: number, n: number, inner: number, size: number): boolean => templateFor("scatterAdd", { outer, n, inner, size }, gpu().features) !== undefined
+  expect([accepts(1, 1_000_000, 1, 10), accepts(1, 4096, 768, 2), accepts(1, 4096, 768, 32000), accepts(1, 256, 768, 2), accepts(1, 0, 4, 4)]).toEqual([false, false, true, true, false])
 })
 
 test("whole numbers stay whole", async () => {

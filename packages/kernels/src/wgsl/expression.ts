@@ -15,8 +15,8 @@ const longest = 160
 export class Statements {
   readonly module: ModuleWriter
   readonly lines: string[] = []
-  /** Which lines read memory, and whether four words each. */
-  readonly loads: { readonly line: number; readonly wide: boolean }[] = []
+  /** Lines that read memory, the names they give what they read, and whether that is four words. */
+  readonly loads: { readonly line: number; readonly name: string; readonly wide: boolean }[] = []
   private readonly names: Map<Expr, string>
   private readonly words: Map<string, string>
   private readonly uses = new Map<Expr, number>()
@@ -89,17 +89,16 @@ export class Statements {
     if (dtype === "f16") return fromHalf(this.module, part)
     return dtype === "bool" ? `(${part} != 0u)` : part
   }
-  private once(key: string, text: () => string): string {
+  private once(key: string, text: () => string, first: (name: string) => void = () => {}): string {
     let known = this.words.get(key)
-    if (known === undefined) this.words.set(key, (known = this.declare(text())))
+    if (known === undefined) {
+      this.words.set(key, (known = this.declare(text())))
+      first(known)
+    }
     return known
   }
   private loaded(key: string, text: () => string, wide: boolean): string {
-    return this.once(key, () => {
-      const load = text()
-      this.loads.push({ line: this.lines.length, wide })
-      return load
-    })
+    return this.once(key, text, (name) => void this.loads.push({ line: this.lines.length - 1, name, wide }))
   }
   /** A word of a parameter as u32; neighbours that begin at a multiple of four are read together where the module reads so. */
   word(parameter: number, at: Expr): string {

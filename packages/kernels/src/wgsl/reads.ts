@@ -42,23 +42,21 @@ export function readFunction(module: ModuleWriter, operand: Operand, read: Read)
   })
 }
 
-/** Both write the same statements; the second has, for each that reads memory, one that takes what the first was given. */
+/** Both functions have the same statements; in the second, those that read memory take what the first was given. */
 export function aheadFunctions(module: ModuleWriter, operand: Operand, read: Read): Ahead {
-  const axes = typed(coordinates(operand.shape)), { w } = write(module, operand, read), words = Math.max(1, w.loads.reduce((n, { wide }) => n + (wide ? 4 : 1), 0))
-  const ask = module.function(`${keyOf(read)}_ask`, (called) => {
-    const { w } = write(module, operand, read)
-    const loaded = w.loads.flatMap(({ line, wide }) => (wide ? [0, 1, 2, 3].map((i) => `${nameIn(w.lines[line]!)}[${i}]`) : [nameIn(w.lines[line]!)]))
-    return `fn ${called}(${axes}) -> array<u32, ${words}> {\n${w.lines.join("\n")}\nreturn array<u32, ${words}>(${loaded.length === 0 ? "0u" : loaded.join(", ")});\n}`
-  })
-  const take = module.function(`${keyOf(read)}_take`, (called) => {
-    const { w, result } = write(module, operand, read), lines = [...w.lines]
-    let at = 0
-    for (const { line, wide } of w.loads) {
-      lines[line] = `let ${nameIn(lines[line]!)} = ${wide ? `vec4<u32>(${[0, 1, 2, 3].map((i) => `held[${at + i}]`).join(", ")})` : `held[${at}]`};`
-      at += wide ? 4 : 1
+  const ahead = (called: string): Ahead => ({ ask: `${called}ask`, take: `${called}take`, held: `${called}held` })
+  return ahead(module.function(`${keyOf(read)}_ahead`, (called) => {
+    const { ask, take, held } = ahead(called), { w, result } = write(module, operand, read), axes = typed(coordinates(operand.shape))
+    const words: string[] = [], taking = [...w.lines]
+    for (const { line, name, wide } of w.loads) {
+      const own = wide ? [0, 1, 2, 3].map((i) => `${name}[${i}]`) : [name], places = own.map((_, i) => `held[${words.length + i}]`)
+      taking[line] = `let ${name} = ${wide ? `vec4<u32>(${places.join(", ")})` : places[0]};`
+      words.push(...own)
     }
-    return `fn ${called}(${axes}, held: array<u32, ${words}>) -> ${typeOf(operand, read)} {\n${lines.join("\n")}\nreturn ${result};\n}`
-  })
-  return { ask, take, words }
+    // What is constant is read from nowhere.
+    if (words.length === 0) words.push("0u")
+    return `alias ${held} = array<u32, ${words.length}>;
+fn ${ask}(${axes}) -> ${held} {\n${w.lines.join("\n")}\nreturn ${held}(${words.join(", ")});\n}
+fn ${take}(${axes}, held: ${held}) -> ${typeOf(operand, read)} {\n${taking.join("\n")}\nreturn ${result};\n}`
+  }))
 }
-const nameIn = (line: string): string => /^let (\w+) =/.exec(line)![1]!

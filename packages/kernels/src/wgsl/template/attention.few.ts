@@ -1,6 +1,7 @@
 // Attention of few queries: reading the keys and values takes the time. Each workgroup takes a span of the keys of one key
 // head and all queries that share it; a second pass joins the spans (Dao et al., "Flash-Decoding", 2023). Where there are many
 // heads of few keys, a span is all of them, and there is nothing to join.
+import { each } from "./each.ts"
 import { fixedSubgroup, joinAcross, largest, sums } from "./join.ts"
 import { lanesFor, quarters } from "./read.ts"
 import type { Features, Holes, PassHoles, PassText, Template } from "./holes.ts"
@@ -77,7 +78,6 @@ let filled = ${has("length") ? `clamp(${pass.read("length")}(), 0, ${tk})` : tk}
 function spans(pass: PassHoles, features: Features, plan: Plan): PassText {
   const { rows, span, parts, large, threads, keyLanes, valueLanes, keyVectors, valueVectors, kvHeads, tq, causal, window, scale, has } = plan
   const q = pass.read("q", 4, 3), k = pass.read("k", keyLanes, 3), v = pass.read("v", valueLanes, 3), exp = pass.math("exp"), nothing = `${pass.math("special")}(0xff800000u)`
-  const each = <T>(count: number, of: (i: number) => T): T[] => Array.from({ length: count }, (_, i) => of(i))
   // Neighbouring threads share a key, so that they read memory side by side; each asks for several keys before it needs one.
   const across = Math.min(8, fixedSubgroup(features, threads) ?? 1), keys = threads / across, sweeps = Math.max(1, Math.min(4, Math.floor(8 / rows), Math.floor(span / keys)))
   if (across > 1) pass.enable("subgroups")

@@ -1,5 +1,6 @@
 // Attention of many queries: tiles of queries walk along the keys and keep a running softmax (Dao et al., 2022,
 // arXiv:2205.14135), so that scores never leave the workgroup.
+import { each } from "./each.ts"
 import { rowsOf, type AttentionSizes } from "./attention.few.ts"
 import { headOf, lowest, masking, reach } from "./attention.rows.ts"
 import type { Holes, PassHoles, PassText, Template } from "./holes.ts"
@@ -29,7 +30,6 @@ function tiles(pass: PassHoles, sizes: AttentionSizes, has: (operand: string) =>
   const all = rowsOf(sizes), across = Math.ceil(all / rows), keyVectors = Math.ceil(d / 4), valueVectors = Math.ceil(dv / 4)
   const q = pass.read("q", 4, 3), k = pass.read("k", 4, 3), v = pass.read("v", 4, 3), finish = pass.finish(4), exp = pass.math("exp")
   const nothing = `${pass.math("special")}(0xff800000u)`, { visible, masked } = masking(pass, sizes, has)
-  const each = <T>(count: number, of: (i: number) => T): T[] => Array.from({ length: count }, (_, i) => of(i))
   const columns = Math.ceil(valueVectors / wide)
   // Keys whose values fit the memory at once.
   const valueKeys = Math.min(keys, 2 ** Math.floor(Math.log2(staged / valueVectors)))

@@ -3,6 +3,7 @@
 // largest, until another exceeds it by `threshold` (FlashAttention-4 puts corrections off like that). Only then sums go through
 // workgroup memory: if all tiles did so, it would move two thirds more, and a walk before, for the largest scores, would
 // multiply half as much again.
+import { each } from "./each.ts"
 import { rowsOf, type AttentionSizes } from "./attention.few.ts"
 import type { AttentionPlanes, Halves } from "./attention.planes.ts"
 import { headOf, lowest, masking, reach } from "./attention.rows.ts"
@@ -39,12 +40,9 @@ const unity = 2 ** 10
 const threshold = 3.4
 /** What happened in a tile: rows are to be scaled, for which sums go through workgroup memory; or, in any tile so far: numbers are not finite. */
 const raised = 1, strange = 2
-/** Steps through the terms of a product that are written out: given a loop, a card's driver makes more code of it, which takes long to fetch; software takes long to compile them. */
-const written = { card: 8, software: 2 }
 
 interface Walk { readonly sizes: AttentionSizes; readonly features: Features; readonly planes: AttentionPlanes; readonly plan: Plan; has(operand: string): boolean }
 
-const each = <T>(count: number, of: (i: number) => T): T[] => Array.from({ length: count }, (_, i) => of(i))
 const four = (of: (i: number) => string): string => `vec4<f32>(${each(4, of).join(", ")})`
 
 export function walk(pass: PassHoles, { sizes, features, planes, plan, has }: Walk): PassText {
@@ -56,7 +54,7 @@ export function walk(pass: PassHoles, { sizes, features, planes, plan, has }: Wa
   const most = joinAcross(pass, features, { variables: ["upmost"], group: perRow, threads, how: largest, name: "mostOf" })
   const total = joinAcross(pass, features, { variables: ["total"], group: perRow, threads, how: sums, name: "totalOf" })
   const quads = Math.ceil(dv / 4), high = rows / down, wideKeys = keys / across, wideValues = (valueVectors * lanes) / across
-  const atOnce = written[features.software ? "software" : "card"], outputs = matrices("o", kind, { high, wide: wideValues, written: atOnce }), scored = matrices("c", kind, { high, wide: wideKeys, written: atOnce })
+  const outputs = matrices("o", kind, high, wideValues), scored = matrices("c", kind, high, wideKeys)
   const keyStage = stage({ halves: k, lines: keys, vectors: keyVectors, stride: keyStride, threads, check: false })
   const valueStage = stage({ halves: v, lines: keys, vectors: valueVectors, stride: valueStride, threads, check: true })
   const held = each(Math.max(keyStage.count, valueStage.count), (e) => each(Math.max(k.planes, v.planes), (p) => `var held${e}_${p} = vec4<u32>();`)).flat()
@@ -188,7 +186,7 @@ interface Terms {
 }
 
 /** The matrices in which a subgroup sums `high` × `wide` results. */
-function matrices(prefix: string, { m, n, k, subgroup }: Matrices, { high, wide, written }: { readonly high: number; readonly wide: number; readonly written: number }): { all: { name: string; i: number; j: number }[]; declare: string; multiply(terms: Terms): string; through(memory: string, edit: string, back: boolean): string } {
+function matrices(prefix: string, { m, n, k, subgroup, written }: Matrices, high: number, wide: number): { all: { name: string; i: number; j: number }[]; declare: string; multiply(terms: Terms): string; through(memory: string, edit: string, back: boolean): string } {
   const all = each(high / m, (i) => each(wide / n, (j) => ({ name: `${prefix}${i}_${j}`, i: i * m, j: j * n }))).flat()
   const type = `subgroup_matrix_result<f32, ${n}, ${m}>`, cells = (m * n) / 4, perLine = n / 4
   const step = ({ left, right, lefts, leftStride, rights, rightStride, order }: Terms, at: string): string => [
@@ -235,12 +233,12 @@ if (key < upper${halves.vectors < vectors ? ` && at < ${halves.vectors}` : ""}) 
 }
 
 /**
- * Four results of a row as the definition says, in f32: what a tile with numbers that are not finite takes. Second halves of
- * those would make NaN of infinities, and a value of NaN makes NaN of no result but of its own column.
+ * Four results of a row as the definition says, in f32: what all rows of a tile take that has numbers that are not finite. The second
+ * half of an infinity is NaN, and a NaN among values is one in the column that it stands in, not in others of its matrix.
  */
 function exactly(pass: PassHoles, sizes: AttentionSizes, has: (operand: string) => boolean): string {
   const q = pass.read("q", 4, 3), k = pass.read("k", 4, 3), v = pass.read("v", 4, 3), exp = pass.math("exp"), { visible, masked } = masking(pass, sizes, has)
-  // Nor is a compiler to know how long its loops are: it would write them out.
+  // No compiler is to know how long a row is: it would write the loop out.
   return `
 fn isFinite(x: f32) -> bool { return (bitcast<u32>(x) & 0x7f800000u) != 0x7f800000u; }
 fn areFinite(halves: vec4<u32>) -> bool { return all((((halves & vec4<u32>(0x7c007c00u)) + vec4<u32>(0x04000400u)) & vec4<u32>(0x80008000u)) == vec4<u32>()); }

@@ -91,13 +91,13 @@ export interface Pass {
  */
 export interface PassText { readonly declarations?: string; readonly body: string }
 
-/** Functions that do in two steps what `read` does, `words` lying between. */
+/** Names of functions that do in two steps what `read` does, and of the type of what lies between. */
 export interface Ahead {
-  /** (one i32 per axis) -> array<u32, words>: asks for memory, and waits for nothing. */
+  /** (one i32 per axis) -> held: asks for memory, and waits for nothing. */
   readonly ask: string
-  /** (one i32 per axis, array<u32, words>) -> what `read` gives. */
+  /** (one i32 per axis, held) -> what `read` gives. */
   readonly take: string
-  readonly words: number
+  readonly held: string
 }
 
 export interface PassHoles {

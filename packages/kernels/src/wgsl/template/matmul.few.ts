@@ -1,4 +1,5 @@
 // Products with few rows, or few columns: the other operand is read once, and reading it is all that takes time.
+import { each } from "./each.ts"
 import { fixedSubgroup, joinAcross } from "./join.ts"
 import { lanesFor, quarters, readsFast } from "./read.ts"
 import type { Holes, Lanes, Operand, Pass, PassHoles, PassText, Template } from "./holes.ts"
@@ -28,40 +29,41 @@ interface Sides {
 }
 
 function sidesOf({ dims, operands }: Holes): Sides {
-  const { m, k, n } = dims as Record<"m" | "k" | "n", number>, { body, type } = m <= n ? operands.a! : operands.b!
-  const stored = Math.max(m, n) >= manyReaders && type === "f32" && !readsFast(body)
-  return m <= n
-    ? { k, few: m, many: n, fewOperand: operands.a!, manyOperand: operands.b!, fewName: "a", manyName: "b", fewAxis: 2, manyAxis: 1, stored }
-    : { k, few: n, many: m, fewOperand: operands.b!, manyOperand: operands.a!, fewName: "b", manyName: "a", fewAxis: 1, manyAxis: 2, stored }
+  const { m, k, n } = dims as Record<"m" | "k" | "n", number>
+  const sides = m <= n
+    ? { k, few: m, many: n, fewOperand: operands.a!, manyOperand: operands.b!, fewName: "a", manyName: "b", fewAxis: 2, manyAxis: 1 } as const
+    : { k, few: n, many: m, fewOperand: operands.b!, manyOperand: operands.a!, fewName: "b", manyName: "a", fewAxis: 1, manyAxis: 2 } as const
+  return { ...sides, stored: sides.many >= manyReaders && sides.fewOperand.type === "f32" && !readsFast(sides.fewOperand.body) }
 }
 
 /** Vectors of four of the few, ⌈k/4⌉ to each. */
 const scratchOf = (pass: PassHoles, { dims }: Holes, { k, few }: Sides): string => pass.scratch("few", "vec4<f32>", dims.batch! * few * Math.ceil(k / 4))
 
+/** The pass before, that computes the few. */
 function storing(holes: Holes, s: Sides): Pass {
   const fours = Math.ceil(s.k / 4), count = holes.dims.batch! * s.few * fours
   return {
     units: Math.ceil(count / threads), threads: [threads],
     write(pass) {
-      const read = pass.read(s.fewName, 4, s.fewAxis)
+      const memory = scratchOf(pass, holes, s), read = pass.read(s.fewName, 4, s.fewAxis)
       return {
         body: `
 let item = unit * ${threads} + thread;
 if (item >= ${count}) { return; }
 let batch = item / ${s.few * fours};
-${scratchOf(pass, holes, s)}[item] = vec4<f32>(${read}(${coordinates(s.fewAxis, `item % ${fours}`, `item / ${fours} % ${s.few}`)}));`,
+${memory}[item] = ${read}(${coordinates(s.fewAxis, `item % ${fours}`, `item / ${fours} % ${s.few}`)});`,
       }
     },
   }
 }
-/** Text of vector `at`, a vec4<f32>, of one of the few. */
-function fewVectors(pass: PassHoles, holes: Holes, s: Sides): (i: number, at: string) => string {
-  if (s.stored) {
-    const memory = scratchOf(pass, holes, s)
-    return (i, at) => `${memory}[(batch * ${s.few} + ${i}) * ${Math.ceil(s.k / 4)} + ${at}]`
+/** Text of one of the few at a term, or of the four from 4 · `at` on. */
+function fewAt(pass: PassHoles, holes: Holes, s: Sides, lanes: 1 | 4): (i: number, at: string) => string {
+  if (!s.stored) {
+    const read = pass.read(s.fewName, lanes, s.fewAxis)
+    return (i, at) => `${read}(${coordinates(s.fewAxis, at, String(i))})`
   }
-  const read = pass.read(s.fewName, 4, s.fewAxis)
-  return (i, at) => `${read}(${coordinates(s.fewAxis, at, String(i))})`
+  const memory = scratchOf(pass, holes, s), fours = Math.ceil(s.k / 4)
+  return (i, at) => (lanes === 4 ? `${memory}[(batch * ${s.few} + ${i}) * ${fours} + ${at}]` : `${memory}[(batch * ${s.few} + ${i}) * ${fours} + ${at} / 4][${at} % 4]`)
 }
 /** Coordinates of an operand, or of a result, whose axis along k (or along the few) is the last or the one before. */
 const coordinates = (axis: 1 | 2, along: string, other: string): string => (axis === 2 ? `batch, ${other}, ${along}` : `batch, ${along}, ${other}`)
@@ -93,8 +95,7 @@ interface Shared extends Sides { readonly vectors: number; readonly group: numbe
 function writeDots(pass: PassHoles, holes: Holes, s: Shared): PassText {
   const { features } = holes
   const lanes = lanesFor(s.manyOperand, s.k)
-  const readMany = pass.read(s.manyName, lanes, s.manyAxis), few = fewVectors(pass, holes, s)
-  const each = <T>(count: number, of: (i: number) => T): T[] => Array.from({ length: count }, (_, i) => of(i))
+  const readMany = pass.read(s.manyName, lanes, s.manyAxis), few = fewAt(pass, holes, s, 4)
   const sums = each(s.few, (i) => each(s.vectors, (r) => `sum${i}_${r}`)).flat()
   const joined = joinAcross(pass, features, { variables: sums, group: s.group, threads })
   const groups = Math.ceil(s.k / lanes)
@@ -135,14 +136,11 @@ function columns(holes: Holes, s: Sides): Pass {
     units: dims.batch! * units, threads: [threads],
     write(pass) {
       const manyAcross = s.manyAxis === 1 ? 2 : 1
-      const readMany = pass.read(s.manyName, across, manyAcross), normal = s.manyName === "b"
-      const readFew = s.stored ? undefined : pass.read(s.fewName, 1), few = s.stored ? fewVectors(pass, holes, s) : undefined
-      const one = (i: number): string => (few === undefined ? `${readFew}(${coordinates(s.fewAxis, "l", String(i))})` : `${few(i, "l / 4")}[l % 4]`)
+      const readMany = pass.read(s.manyName, across, manyAcross), few = fewAt(pass, holes, s, 1), normal = s.manyName === "b"
       const finish = pass.finish(normal ? 4 : 1)
-      const each = <T>(count: number, of: (i: number) => T): T[] => Array.from({ length: count }, (_, i) => of(i))
       const parts = across / 4, sums = each(s.few, (i) => each(parts, (q) => `sum${i}_${q}`)).flat()
       const groups = Math.ceil(s.many / across)
-      const inner = each(s.few, (i) => `let x${i} = ${one(i)};\n${quarters("w", across).map((part, q) => `sum${i}_${q} += x${i} * ${part};`).join("\n")}`).join("\n")
+      const inner = each(s.few, (i) => `let x${i} = ${few(i, "l")};\n${quarters("w", across).map((part, q) => `sum${i}_${q} += x${i} * ${part};`).join("\n")}`).join("\n")
       const put = (i: number, q: number): string => normal
         ? `if (g * ${parts} + ${q} < ${Math.ceil(s.many / 4)}) { ${finish}(batch, ${i}, g * ${parts} + ${q}, total); }`
         : each(4, (e) => `if (g * ${across} + ${4 * q + e} < ${s.many}) { ${finish}(batch, g * ${across} + ${4 * q + e}, ${i}, total[${e}]); }`).join(" ")

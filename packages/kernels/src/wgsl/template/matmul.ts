@@ -1,5 +1,6 @@
 // The product of large matrices: tiles of both operands in workgroup memory, a block of results in each thread's registers.
 // Where that would leave an adapter idle, several workgroups share the terms of a tile, and a second pass joins their sums.
+import { each } from "./each.ts"
 import { byMatrices } from "./matmul.matrices.ts"
 import type { Operand, Pass, PassHoles, PassText, Template } from "./holes.ts"
 import { alongTerms, sharedOf, sharesFor, threadsOf, tileFor, type Shares } from "./tile.ts"
@@ -55,7 +56,6 @@ function writeProduct(pass: PassHoles, sizes: Sizes, { a, b }: Readonly<Record<s
     byInner: a!.contiguous !== 1, wholeInner: (o, i) => `left[${o} * ${depth / 4} + ${i}]`, oneOf: (o, i) => `left[(${o}) * ${depth / 4} + ${i} / 4][${i} % 4]` })
   const right = stage({ pass, name: "b", threads, inner: columns, outer: depth, innerSize: n, outerSize: k, innerStart: "column0", outerStart: "start",
     byInner: b!.contiguous !== 1, wholeInner: (o, i) => `right[${o} * ${columns / 4} + ${i}]`, oneOf: (o, i) => `right[(${o}) * ${columns / 4} + ${i} / 4][${i} % 4]` })
-  const each = <T>(count: number, of: (i: number) => T): T[] => Array.from({ length: count }, (_, i) => of(i))
   const vectors = across / 4
   const block = [
     ...each(down, (i) => `let a${i} = left[(y + ${i * high}) * ${depth / 4} + q];`),

@@ -1,5 +1,6 @@
 // Products on matrices of subgroups (tensor cores): halves are multiplied exactly, and summed in f32. Tiles of both operands go
 // through workgroup memory; a number that needs more bits than a half has may lie there as several halves, its planes.
+import { each } from "./each.ts"
 import type { Features, PassHoles, PassText, SubgroupMatrix } from "./holes.ts"
 import { alongTerms } from "./tile.ts"
 
@@ -13,21 +14,21 @@ const tiles: readonly MatrixTile[] = [
   { rows: 64, columns: 64, depth: 32, high: 32, wide: 32 },
   { rows: 32, columns: 32, depth: 32, high: 16, wide: 16 },
 ]
-/** Steps through a tile's terms that are written out; of more a loop is made, for drivers that take long to compile. */
-export const written = 2
+/** Steps through a tile's terms that are written out. Of a loop a card's driver makes more code, which takes long to fetch; software takes long to compile what is written out. */
+const written = { card: 8, software: 2 }
 /** Workgroups from which a large adapter is busy. */
 const many = 96
 
-/** Matrices that a subgroup multiplies, and how many threads it has. */
-export interface Matrices extends SubgroupMatrix { readonly subgroup: number }
+/** Matrices that a subgroup multiplies, how many threads it has, and how many steps through a tile's terms are written out. */
+export interface Matrices extends SubgroupMatrix { readonly subgroup: number; readonly written: number }
 
 /** The largest matrices of halves, summed in f32, that tiles can be cut into. */
-export function matricesOf({ half, matrices, subgroup }: Features): Matrices | undefined {
+export function matricesOf({ half, matrices, subgroup, software }: Features): Matrices | undefined {
   if (!half || subgroup === undefined || subgroup.least !== subgroup.most) return undefined
   const divides = (size: number, of: keyof MatrixTile): boolean => tiles.every((t) => t[of] % size === 0)
   const fitting = matrices.filter((c) => c.component === "f16" && c.result === "f32" && divides(c.m, "high") && divides(c.n, "wide") && divides(c.k, "depth") && c.n % 4 === 0)
   const [largest] = fitting.toSorted((a, b) => b.m * b.n * b.k - a.m * a.n * a.k)
-  return largest && { ...largest, subgroup: subgroup.least }
+  return largest && { ...largest, subgroup: subgroup.least, written: written[software ? "software" : "card"] }
 }
 
 export const threadsOf = ({ rows, columns, high, wide }: MatrixTile, { subgroup }: Matrices): number => (rows / high) * (columns / wide) * subgroup
@@ -122,7 +123,6 @@ export function writeMatrixProduct(pass: PassHoles, { sizes: { m, k, n }, tile, 
   for (const extension of ["f16", "subgroups", "chromium_experimental_subgroup_matrix"] as const) pass.enable(extension)
   const { rows, columns, depth, high, wide } = tile, threads = threadsOf(tile, kind), { subgroup } = kind, cells = kind.m * kind.n
   const down = Math.ceil(m / rows), across = Math.ceil(n / columns), subgroupsAcross = columns / wide
-  const each = <T>(count: number, of: (i: number) => T): T[] => Array.from({ length: count }, (_, i) => of(i))
   const left = stage({ name: "left", ...a, threads, planes: planes.a, first: { tile: rows, size: m, start: "row0" }, second: { tile: depth, size: k, start: "start" } })
   const right = stage({ name: "right", ...b, threads, planes: planes.b, first: { tile: depth, size: k, start: "start" }, second: { tile: columns, size: n, start: "column0" } })
   const fragments = { down: high / kind.m, across: wide / kind.n }
@@ -138,7 +138,7 @@ export function writeMatrixProduct(pass: PassHoles, { sizes: { m, k, n }, tile, 
     ])).flat(2),
   ].join("\n")
   const steps = depth / kind.k
-  const multiply = steps <= written ? each(steps, (q) => `{\n${step(String(q * kind.k))}\n}`).join("\n") : `for (var q = 0; q < ${depth}; q += ${kind.k}) {\n${step("q")}\n}`
+  const multiply = steps <= kind.written ? each(steps, (q) => `{\n${step(String(q * kind.k))}\n}`).join("\n") : `for (var q = 0; q < ${depth}; q += ${kind.k}) {\n${step("q")}\n}`
   // Results go through memory to where the epilogue can see them, a matrix per subgroup at a time.
   const store = each(fragments.down, (i) => each(fragments.across, (j) => `
 subgroupMatrixStore<row_major>(&results, u32(own * ${cells}), c${i}_${j}, ${kind.n}u);

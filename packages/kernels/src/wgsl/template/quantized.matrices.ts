@@ -1,10 +1,8 @@
 // Many rows times a weight stored in integer codes, on matrices of subgroups: activations are rounded to int8 in blocks of 32
 // where they are scaled, and codes become weights on their way to workgroup memory.
-import { joinAcross, largest } from "./join.ts"
 import { lanes } from "./matrices.ts"
 import { fewRows, type QuantizedSizes } from "./quantized.ts"
-import { block, perBlock, rateOf } from "./rounding.ts"
-import { divider } from "./rows.ts"
+import { block, ofBlock } from "./rounding.ts"
 import { bySplitMatrices, fitsSplit, threads, type Columns, type Rows } from "./split.matrices.ts"
 import type { Features, Holes, PassHoles, Template } from "./holes.ts"
 
@@ -36,16 +34,14 @@ export const quantizedByMatrices: Template = {
 
 /** Rows rounded as core's definition of quantizedMatmul says. */
 function rounded(pass: PassHoles, features: Features): Rows {
-  const read = pass.read("x", 4, 1), divide = divider(pass, features)
-  const joined = joinAcross(pass, features, { variables: ["amax"], group: perBlock, threads, how: largest, name: "mostOfBlock" })
+  const read = pass.read("x", 4, 1), scale = ofBlock(pass, features, threads)
   return {
-    declarations: joined.declarations, source: (row, at) => `${read}(${row}, ${at})`,
-    value: (x) => `var value = ${x};
+    declarations: scale.declarations, source: (row, at) => `${read}(${row}, ${at})`,
+    value: (source) => `var value = ${source};
 {
-let size = abs(value);
-var amax = max(max(size.x, size.y), max(size.z, size.w));
-${joined.text}
-value = round(value * ${rateOf(divide)}) * (${divide("amax", "127f")});
+let x = value;
+${scale.text}
+value = round(x * rate) * (${scale.step});
 }`,
   }
 }

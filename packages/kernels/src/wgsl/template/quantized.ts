@@ -3,6 +3,7 @@
 // threads share them: that costs less than another pass. Where they are computed, or workgroup memory is too small for them, a
 // pass before rounds them; also on software, where a step of the demo model then takes a third of the time. A group may take the
 // same rows of two W, whose results are made one.
+import { each } from "./each.ts"
 import { fixedSubgroup, joinAcross } from "./join.ts"
 import { readsFast } from "./read.ts"
 import { block, inScratch, inWorkgroup, roundedBytes, roundingPass, type Rounded, type Rounding } from "./rounding.ts"
@@ -65,8 +66,6 @@ function spread({ m, k, n }: QuantizedSizes, features: Features, { loads, produc
     group: n < manyGroups / 4 && k >= block * fewThreads ? fewThreads : Math.min(fewThreads, Math.max(least, 16)), turns: 1,
   }
 }
-
-const each = <T>(count: number, of: (i: number) => T): T[] => Array.from({ length: count }, (_, i) => of(i))
 
 /** Workgroup memory for rounded activations, with room for joining sums. */
 const sharedBytes = (plan: Plan): number => roundedBytes(plan) + plan.threads * 4 * plan.sizes.m * plan.rows * plan.products

@@ -2,36 +2,44 @@
 // embeddings, a workgroup marks once which rows come to its places, a bit each, and reads only those; others look at the
 // index of every element. Either way a place adds its rows in their order, so that results are the same every time.
 import { flatten } from "@thimble/core"
+import { each } from "./each.ts"
 import type { Holes, Lanes, Pass, PassHoles, PassText, Template } from "./holes.ts"
 
 const threads = 256
 /** Rows whose marks share a word. */
 const perWord = 32
+/** Rows that a workgroup soon has looked through, and workgroups among which more are shared: where few places have many rows, the reduction that the expansion is cuts the sums. */
+const fewRows = 1024, many = 64
 
 /** `n` rows of `inner` neighbours come to `size` places, in each of `outer` blocks. */
 interface Sizes { readonly outer: number; readonly n: number; readonly inner: number; readonly size: number }
 
 export const scatterAdd: Template = {
-  accepts: ({ n }, features) => n! > 0 && features.threads >= threads,
+  accepts(dims, features) {
+    const sizes = dims as unknown as Sizes
+    return sizes.n > 0 && features.threads >= threads && (sizes.n <= fewRows || sizes.outer * shareOut(sizes).down >= many)
+  },
   passes(holes: Holes) {
     const sizes = holes.dims as unknown as Sizes
     return [flatten([holes.operands.index!.body]).some((e) => e.op === "index" && e.value === 2) ? byElement(holes, sizes) : byRow(holes, sizes)]
   },
 }
 
-function byRow({ operands }: Holes, sizes: Sizes): Pass {
-  const lanes: Lanes = sizes.inner >= 4 ? 4 : 1, groups = Math.ceil(sizes.inner / lanes)
-  // Threads side by side take neighbours of one place, as many as there are.
-  const across = Math.min(threads, 2 ** Math.ceil(Math.log2(groups))), places = threads / across, down = Math.ceil(sizes.size / places)
-  return { units: sizes.outer * down, threads: [threads], write: (pass) => writeByRow(pass, { ...sizes, type: operands.src!.type, lanes, groups, across, places, down }) }
+/** How a workgroup's threads are shared out: `across` groups of `lanes` neighbours, of `groups` that there are, times `places`; and how many workgroups a block takes. */
+interface Shares { readonly lanes: Lanes; readonly groups: number; readonly across: number; readonly places: number; readonly down: number }
+function shareOut({ inner, size }: Sizes): Shares {
+  const lanes = inner >= 4 ? 4 : 1, groups = Math.ceil(inner / lanes), across = Math.min(threads, 2 ** Math.ceil(Math.log2(groups))), places = threads / across
+  return { lanes, groups, across, places, down: Math.ceil(size / places) }
 }
 
-interface Shared extends Sizes { readonly type: string; readonly lanes: Lanes; readonly groups: number; readonly across: number; readonly places: number; readonly down: number }
+function byRow({ operands }: Holes, sizes: Sizes): Pass {
+  const shares = shareOut(sizes)
+  return { units: sizes.outer * shares.down, threads: [threads], write: (pass) => writeByRow(pass, sizes, shares, operands.src!.type) }
+}
 
-function writeByRow(pass: PassHoles, { n, size, type, lanes, groups, across, places, down }: Shared): PassText {
+function writeByRow(pass: PassHoles, { n, size }: Sizes, { lanes, groups, across, places, down }: Shares, type: string): PassText {
   const source = pass.read("src", lanes, 2), index = pass.read("index"), finish = pass.finish(lanes)
-  const words = threads / perWord, sum = lanes === 1 ? type : `vec${lanes}<${type}>`, own = Math.ceil(groups / across)
-  const each = (of: (i: number) => string): string => Array.from({ length: own }, (_, i) => of(i)).join("\n")
+  const words = threads / perWord, sum = lanes === 1 ? type : `vec${lanes}<${type}>`, mine = (of: (i: number) => string): string => each(Math.ceil(groups / across), of).join("\n")
   return {
     declarations: `var<workgroup> goals: array<i32, ${threads}>;\nvar<workgroup> marks: array<u32, ${places * words}>;`,
     body: `
@@ -40,7 +48,7 @@ let first = unit % ${down} * ${places};
 let own = thread / ${across};
 let place = first + own;
 let beside = thread % ${across};
-${each((i) => `var sum${i} = ${sum}();`)}
+${mine((i) => `var sum${i} = ${sum}();`)}
 for (var start = 0; start < ${n}; start += ${threads}) {
 goals[thread] = -1;
 if (start + thread < ${n}) { goals[thread] = ${index}(block, start + thread, 0); }
@@ -56,12 +64,12 @@ var marked = marks[own * ${words} + word];
 while (marked != 0u) {
 let row = start + word * ${perWord} + i32(countTrailingZeros(marked));
 marked &= marked - 1u;
-${each((i) => `if (beside + ${i * across} < ${groups}) { sum${i} += ${source}(block, row, beside + ${i * across}); }`)}
+${mine((i) => `if (beside + ${i * across} < ${groups}) { sum${i} += ${source}(block, row, beside + ${i * across}); }`)}
 }
 }
 }
 if (place < ${size}) {
-${each((i) => `if (beside + ${i * across} < ${groups}) { ${finish}(block, place, beside + ${i * across}, sum${i}); }`)}
+${mine((i) => `if (beside + ${i * across} < ${groups}) { ${finish}(block, place, beside + ${i * across}, sum${i}); }`)}
 }`,
   }
 }

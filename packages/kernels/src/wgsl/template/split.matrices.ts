@@ -95,7 +95,7 @@ ${finish("row", "group", "value")}
           b: {
             axis: 1,
             vectors: {
-              hold: (v, line) => `let ${v}_rate = rateOfStep(${stepOf(line)}); ${right.parts.map(({ ahead: { words } }, i) => `var ${v}_part${i} = array<u32, ${words}>();`).join(" ")}`,
+              hold: (v, line) => `let ${v}_rate = rateOfStep(${stepOf(line)}); ${right.parts.map(({ ahead: { held } }, i) => `var ${v}_part${i} = ${held}();`).join(" ")}`,
               read: (v, line, at) => right.parts.map(({ ahead, at: place }, i) => `${v}_part${i} = ${ahead.ask}(${place(line, at)});`).join(" "),
               clear: () => "",
               planes: (v, line, at, inside) => ({
